@@ -1,0 +1,145 @@
+//! A model of the upstream's schema, as far as the decision needs it. Layer 1: pure data; filled
+//! by `catalog_load`, or from a file, or (offline) guessed from the policy.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{CatalogEpoch, RelationName};
+
+/// What kind of relation it is (`pg_class.relkind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RelationKind {
+    /// `r`
+    Table,
+    /// `p`
+    PartitionedTable,
+    /// `v`
+    View,
+    /// `m`
+    MaterializedView,
+    /// `f`
+    ForeignTable,
+    /// `S`
+    Sequence,
+}
+
+/// A column (`pg_attribute`), in ordinal order within its relation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name, case-exact.
+    pub name: String,
+    /// Schema of its type, for example `pg_catalog`.
+    pub type_schema: String,
+    /// `pg_type.typname`, for example `uuid`, `int4`, `_text`; domains by their own name.
+    pub type_name: String,
+    /// Declared NOT NULL.
+    pub not_null: bool,
+    /// Has a default, is an identity column or is generated.
+    pub has_default: bool,
+    /// `GENERATED ALWAYS AS (…) STORED`, or an identity that is ALWAYS: no value may be given.
+    pub generated: bool,
+}
+
+/// A foreign key of one column or more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignKey {
+    /// Columns of this relation.
+    pub columns: Vec<String>,
+    /// Schema of the referenced relation.
+    pub parent_schema: String,
+    /// The referenced relation.
+    pub parent_name: String,
+    /// Columns of the referenced relation, in the same order.
+    pub parent_columns: Vec<String>,
+}
+
+/// A table, view or other relation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relation {
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// Its OID; 0 when it was not read from a server.
+    pub oid: u32,
+    /// Its kind.
+    pub kind: RelationKind,
+    /// Its columns, dropped ones left out.
+    pub columns: Vec<Column>,
+    /// Columns of the primary key.
+    pub primary_key: Vec<String>,
+    /// Unique keys other than the primary key.
+    pub unique_keys: Vec<Vec<String>>,
+    /// Foreign keys.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// Relations that this one is a partition or an inheritance child of.
+    pub parents: Vec<(String, String)>,
+    /// Row-level security is enabled.
+    pub rls_enabled: bool,
+    /// Row-level security is forced (binds the owner too).
+    pub rls_forced: bool,
+    /// Views: `security_invoker = true`.
+    pub security_invoker: bool,
+    /// Views: `security_barrier = true`.
+    pub security_barrier: bool,
+    /// Owner's role name.
+    pub owner: String,
+}
+
+impl Relation {
+    /// The column of that name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Its schema-qualified name.
+    pub fn relation_name(&self) -> RelationName {
+        RelationName::new(&self.schema, &self.name)
+    }
+}
+
+/// A function, procedure or aggregate outside `pg_catalog` (those inside are known by name).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// `SECURITY DEFINER`
+    pub security_definer: bool,
+    /// Language name.
+    pub language: String,
+}
+
+/// A snapshot of the upstream's schema.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Its version.
+    pub epoch: CatalogEpoch,
+    /// Whether it was read from a server: if not, names that it does not hold are judged by the
+    /// policy alone (`hedgerow explain` offline).
+    pub live: bool,
+    /// `server_version_num`; 0 when unknown.
+    pub server_version: u32,
+    /// Relations outside `pg_catalog` and `information_schema`.
+    pub relations: HashMap<RelationName, Relation>,
+    /// Functions outside `pg_catalog`.
+    pub functions: Vec<Function>,
+    /// Operator symbols that some schema other than `pg_catalog` defines.
+    pub user_operators: HashSet<String>,
+    /// Types outside `pg_catalog` as (schema, name): enums, domains, composites.
+    pub user_types: HashSet<(String, String)>,
+    /// The search path of a fresh upstream session, `$user` resolved, `pg_catalog` left out.
+    pub search_path: Vec<String>,
+    /// The upstream role.
+    pub role: String,
+}
+
+impl Catalog {
+    /// The relation of that name.
+    pub fn relation(&self, name: &RelationName) -> Option<&Relation> {
+        self.relations.get(name)
+    }
+}

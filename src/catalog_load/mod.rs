@@ -1,0 +1,1 @@
+//! catalog_load (being written)

@@ -1,0 +1,6 @@
+//! cli (being written)
+
+/// Runs the command line.
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::from(2)
+}

@@ -1,0 +1,46 @@
+//! The one decision: statement text + principal + policy + catalog → verdict. Layer 3, pure: no
+//! I/O, no clock. PostgreSQL sessions, `explain`, tests and fuzzers all come through here.
+
+use crate::catalog::Catalog;
+use crate::claims::Principal;
+use crate::error::Denial;
+use crate::policy::Policy;
+use crate::sql::{Decided, Limits};
+
+/// Everything that a decision depends on, besides the text.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The policy snapshot.
+    pub policy: &'a Policy,
+    /// The catalog snapshot.
+    pub catalog: &'a Catalog,
+    /// The caller.
+    pub principal: &'a Principal,
+    /// Bounds on what is looked at.
+    pub limits: Limits,
+}
+
+/// Decides every statement of `text` (a simple query may hold several). All of them or none: the
+/// first that is refused refuses the text, for nothing of it may run.
+///
+/// # Errors
+/// The denial of the first statement that may not run, with what is known of it for the record.
+pub fn decide(text: &str, context: Context<'_>) -> Result<Vec<Decided>, Refusal> {
+    crate::sql::postgres::decide(
+        text,
+        context.policy,
+        context.catalog,
+        context.principal,
+        context.limits,
+    )
+    .map_err(|denial| Refusal { fingerprint: crate::sql::postgres::fingerprint(text), denial })
+}
+
+/// A refused text: the denial and what the record says of the statement.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Why.
+    pub denial: Denial,
+    /// The statement's shape, when it could be read.
+    pub fingerprint: crate::sql::Fingerprint,
+}

@@ -1,0 +1,38 @@
+//! Hedgerow: a sidecar that keeps tenants apart.
+//!
+//! The map, in the order in which a statement travels (layer in brackets; imports go down only,
+//! `tests/architecture.rs` holds that):
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`wire`] (1) | PostgreSQL frames and messages: bytes, no meaning, no I/O |
+//! | [`identity`] (1) | token verification → [`identity::VerifiedIdentity`] |
+//! | [`policy`] (1) | policy files → an immutable [`policy::Policy`] with an epoch |
+//! | [`catalog`] (1) | what the upstream's relations, columns and functions look like |
+//! | [`sql`] (2) | parse, resolve, classify, rewrite, check → [`sql::Guarded`] |
+//! | [`audit`] (2/3) | records, hash chain, segments, verification |
+//! | [`decide`] (3) | the one decision: statement + principal + policy + catalog → verdict |
+//! | [`keys`], [`catalog_load`] (4) | the doors to outside: key sets, catalog queries |
+//! | [`postgres`], [`admin`] (5) | listener, session, upstream; health and metrics |
+//! | [`config`], [`cli`] (6) | the configuration file, the commands |
+//!
+//! [`ids`], [`claims`] and [`error`] (0) are known to all.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod audit;
+pub mod catalog;
+pub mod catalog_load;
+pub mod claims;
+pub mod cli;
+pub mod config;
+pub mod decide;
+pub mod endpoint;
+pub mod error;
+pub mod identity;
+pub mod ids;
+pub mod keys;
+pub mod policy;
+pub mod postgres;
+pub mod sql;
+pub mod wire;
