@@ -1,11 +1,14 @@
 //! SQL: parse, resolve, classify, rewrite, check. Layer 2: pure; never names `wire` or `identity`.
 //!
-//! [`Guarded`] is the permission to send a text upstream. Only the checker makes one.
+//! [`Guarded`] is the permission to send a text upstream; only the checker makes one.
 
 pub mod postgres;
 
-use crate::ids::RelationName;
 use std::sync::Arc;
+
+use crate::ids::RelationName;
+
+pub use postgres::Guarded;
 
 /// Bounds on what the parsers are given.
 #[derive(Clone, Copy, Debug)]
@@ -17,17 +20,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { max_statement: 1 << 20 }
-    }
-}
-
-/// A statement that passed the checker: the exact text that may go upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guarded(String);
-
-impl Guarded {
-    /// The text to send.
-    pub fn text(&self) -> &str {
-        &self.0
     }
 }
 

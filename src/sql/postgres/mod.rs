@@ -1,23 +1,232 @@
-//! PostgreSQL's SQL.
+//! PostgreSQL's SQL: one statement's way from the client's text to a [`Guarded`]. Layer 2.
+//!
+//! 1. [`bounds`]: length, NUL, depth, before any parser sees the text.
+//! 2. [`tree`]: PostgreSQL's own grammar (libpg_query) reads it.
+//! 3. [`classify`]: statement kind, every node, relation, function, operator, setting: on a list or
+//!    denied.
+//! 4. libpg_query prints the statement canonically: comments, escapes and odd spellings are gone.
+//! 5. [`rewrite`]: if it touches tenants' rows, sqlparser reads the canonical text and guards are
+//!    put in.
+//! 6. [`check`]: the text that would be sent is read again by PostgreSQL's grammar; every guard must
+//!    stand where it holds, and without guards it must say what the client said.
 
-use super::{Decided, Fingerprint, Limits};
+mod bounds;
+mod check;
+mod classify;
+mod codes;
+mod env;
+mod lists;
+mod rewrite;
+mod scope;
+mod tree;
+
+use sha2::{Digest, Sha256};
+
+use super::{Decided, Fingerprint, Kind, Limits};
 use crate::catalog::Catalog;
 use crate::claims::Principal;
 use crate::error::{Denial, DenialCode};
 use crate::policy::Policy;
+use env::Env;
+use tree::Tree;
+
+pub use check::Guarded;
+pub use rewrite::{MARKER, parse_condition};
+
+/// Stack on which a text is decided: [`bounds::MAX_DEPTH`] levels of either parser's recursion, in
+/// a debug build, with a wide margin.
+const DECIDING_STACK: usize = 64 << 20;
 
 /// See [`crate::decide::decide`].
+///
+/// # Errors
+/// The denial of the first statement that may not run.
 pub fn decide(
-    _text: &str,
-    _policy: &Policy,
-    _catalog: &Catalog,
-    _principal: &Principal,
-    _limits: Limits,
+    text: &str,
+    policy: &Policy,
+    catalog: &Catalog,
+    principal: &Principal,
+    limits: Limits,
 ) -> Result<Vec<Decided>, Denial> {
-    Err(Denial::new(DenialCode::Internal))
+    bounds::check(text, limits)?;
+    let env = Env { policy, catalog, principal };
+    stacker::grow(DECIDING_STACK, || statements(text, env))
 }
 
-/// The shape of a text; empty when PostgreSQL's grammar cannot read it.
-pub fn fingerprint(_text: &str) -> Fingerprint {
-    Fingerprint::default()
+fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Denial> {
+    let parsed = parse(text)?;
+    if parsed.len() > bounds::MAX_STATEMENTS {
+        return Err(Denial::of(DenialCode::StatementTooLarge, "statements"));
+    }
+    parsed.stmts().map(|statement| decide_one(statement, env)).collect()
+}
+
+fn parse(text: &str) -> Result<pg_raw_parse::ParseResult, Denial> {
+    pg_raw_parse::parse(text).map_err(|_| Denial::new(DenialCode::CannotParse))
+}
+
+fn decide_one(statement: pg_raw_parse::Node<'_>, env: Env<'_>) -> Result<Decided, Denial> {
+    let print = format!("{statement:?}");
+    let tree = Tree::read(&print)?;
+    let class = classify::classify(&tree, env)?;
+    let canonical = canonical(statement)?;
+    let fingerprint = fingerprint_of(&canonical, &class.kind, &tree);
+    let (text, tenant_columns) = if class.protected {
+        bind(statement, &tree, &canonical, env)?
+    } else {
+        (canonical.clone(), Vec::new())
+    };
+    let rewritten = text != canonical;
+    let guarded = check::seal(&tree, text, env)?;
+    Ok(Decided {
+        guarded,
+        kind: class.kind,
+        protected: class.protected,
+        rewritten,
+        relations: class.relations,
+        tenant_columns,
+        fingerprint,
+    })
+}
+
+/// The statement as libpg_query prints it.
+fn canonical(statement: pg_raw_parse::Node<'_>) -> Result<String, Denial> {
+    pg_raw_parse::deparse(statement)
+        .map(|text| text.as_str().to_owned())
+        .map_err(|_| Denial::new(DenialCode::CannotParse))
+}
+
+/// Rewrites the query that a statement is, or holds.
+fn bind(
+    statement: pg_raw_parse::Node<'_>,
+    tree: &Tree<'_>,
+    canonical: &str,
+    env: Env<'_>,
+) -> Result<(String, Vec<usize>), Denial> {
+    use pg_raw_parse::Node;
+    let inner = match statement {
+        Node::ExplainStmt(explain) => explain.query(),
+        Node::PrepareStmt(prepare) => prepare.query(),
+        Node::DeclareCursorStmt(declare) => declare.query(),
+        Node::CopyStmt(copy) => copy.query(),
+        _ => {
+            let rewritten = rewrite::rewrite(canonical, env)?;
+            return Ok((rewritten.text, rewritten.tenant_columns));
+        }
+    };
+    let disagree = || Denial::new(DenialCode::ParsersDisagree);
+    let inner_text = self::canonical(inner)?;
+    let (before, after) = match tree.kind() {
+        "CopyStmt" => {
+            let (before, rest) = canonical.split_once('(').ok_or_else(disagree)?;
+            (format!("{before}("), rest.strip_prefix(inner_text.as_str()).ok_or_else(disagree)?)
+        }
+        _ => (canonical.strip_suffix(inner_text.as_str()).ok_or_else(disagree)?.to_owned(), ""),
+    };
+    let before = if tree.is("ExplainStmt") { explain_prefix(tree)? } else { before };
+    let text = if tree.at("query").is("ExecuteStmt") {
+        inner_text
+    } else {
+        rewrite::rewrite(&inner_text, env)?.text
+    };
+    Ok((format!("{before}{text}{after}"), Vec::new()))
+}
+
+/// `EXPLAIN (…, COSTS OFF) `: estimates are made of all tenants' rows.
+fn explain_prefix(tree: &Tree<'_>) -> Result<String, Denial> {
+    let mut prefix = String::from("EXPLAIN (");
+    for option in tree.at("options").items() {
+        let name = option.at("defname").text().ok_or(Denial::new(DenialCode::Internal))?;
+        if name == "costs" {
+            continue;
+        }
+        let argument = option.at("arg");
+        let value = match argument.text() {
+            Some(text) if text.chars().all(|c| c.is_ascii_alphanumeric()) => text.to_owned(),
+            Some(_) => return Err(Denial::new(DenialCode::CannotParse)),
+            None if argument.is_absent() => String::new(),
+            None => match argument.at("boolval") {
+                Tree::Bool(flag) => flag.to_string(),
+                Tree::None | Tree::Number(_) | Tree::Text(_) | Tree::List(_) | Tree::Node(..) => {
+                    return Err(Denial::new(DenialCode::CannotParse));
+                }
+            },
+        };
+        prefix.push_str(&format!("{name} {value}, "));
+    }
+    prefix.push_str("COSTS OFF) ");
+    Ok(prefix)
+}
+
+/// The shape of a text; empty when PostgreSQL's grammar cannot read it. For several statements,
+/// that of the first.
+pub fn fingerprint(text: &str) -> Fingerprint {
+    let limits = Limits { max_statement: usize::MAX };
+    if bounds::check(text, limits).is_err() {
+        return Fingerprint::default();
+    }
+    stacker::grow(DECIDING_STACK, || {
+        let Ok(parsed) = parse(text) else { return Fingerprint::default() };
+        let Some(statement) = parsed.stmts().next() else { return Fingerprint::default() };
+        let print = format!("{statement:?}");
+        let (Ok(tree), Ok(canonical)) = (Tree::read(&print), canonical(statement)) else {
+            return Fingerprint::default();
+        };
+        let kind = if scope::is_statement(tree.kind()) { Kind::Select } else { Kind::Setting };
+        fingerprint_of(&canonical, &kind, &tree)
+    })
+}
+
+fn fingerprint_of(canonical: &str, kind: &Kind, tree: &Tree<'_>) -> Fingerprint {
+    let queries = matches!(
+        kind,
+        Kind::Select
+            | Kind::Insert
+            | Kind::Update
+            | Kind::Delete
+            | Kind::Merge
+            | Kind::Explain
+            | Kind::Cursor
+            | Kind::CopyOut
+            | Kind::Prepare(_)
+    );
+    let normalized = if queries {
+        pg_raw_parse::normalize::normalize(canonical).unwrap_or_default()
+    } else {
+        // Other statements may hold values where normalising does not look.
+        let kind = tree.kind();
+        let name = tree.at("name").text().unwrap_or_default();
+        let word = kind.strip_suffix("Stmt").unwrap_or(kind);
+        format!("{word} {name}").trim_end().to_owned()
+    };
+    let digest = Sha256::digest(normalized.as_bytes());
+    let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Fingerprint { hash, normalized }
+}
+
+/// How far the two parsers agree on a text, without policy: for the acceptance figure.
+///
+/// # Errors
+/// HR1001 or HR1008.
+pub fn understands(text: &str) -> Result<(), Denial> {
+    bounds::check(text, Limits { max_statement: usize::MAX })?;
+    stacker::grow(DECIDING_STACK, || {
+        for statement in parse(text)?.stmts() {
+            let print = format!("{statement:?}");
+            let client = Tree::read(&print)?;
+            let canonical = canonical(statement)?;
+            let text = if scope::is_statement(client.kind()) {
+                rewrite::parse(&canonical)?.to_string()
+            } else {
+                canonical
+            };
+            let sent = parse(&text)?;
+            let sent_print = format!("{:?}", sent.stmts().next());
+            let sent = Tree::read(&sent_print)?;
+            if client != sent {
+                return Err(Denial::new(DenialCode::ParsersDisagree));
+            }
+        }
+        Ok(())
+    })
 }

@@ -1,0 +1,421 @@
+//! Whether two trees say the same once our guards are taken out. Layer 2.
+//!
+//! Both trees are read in the same way: what looks like a guard is taken out of both, so that a
+//! guard of the client's own making neither helps nor hurts.
+
+use super::super::codes;
+use super::super::env::{Env, Resolved};
+use super::super::tree::Tree;
+use super::guards::{conjuncts, is_counted, is_tenant_literal, null_extended, shielded, string};
+use super::verify::checked_value;
+use crate::policy::{Protection, TenantType};
+
+/// Whether `sent` says what `client` says.
+pub(super) fn same(client: &Tree<'_>, sent: &Tree<'_>, env: Env<'_>) -> bool {
+    Comparison { env }.same(client, sent)
+}
+
+struct Comparison<'e> {
+    env: Env<'e>,
+}
+
+impl Comparison<'_> {
+    fn same(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
+        match (client, sent) {
+            (Tree::Node("RangeVar", _), Tree::Node("RangeVar", _)) => self.same_relation(client, sent),
+            (Tree::Node("RangeVar" | "RangeTableSample", _), Tree::Node("RangeSubselect", _)) => {
+                self.set_apart(client, sent)
+            }
+            (Tree::Node("BoolExpr", _), Tree::Node("BoolExpr", _))
+                if is_and(client) && is_and(sent) =>
+            {
+                self.same_all(&conjuncts(client), &conjuncts(sent))
+            }
+            (Tree::Node("InsertStmt", _), Tree::Node("InsertStmt", _)) => self.same_insert(client, sent),
+            (Tree::Node("ExplainStmt", _), Tree::Node("ExplainStmt", _)) => self.same_explain(client, sent),
+            (Tree::Node(kind, fields), Tree::Node(other, others)) => {
+                kind == other
+                    && fields.len() == others.len()
+                    && fields.iter().zip(others).all(|((name, value), (other_name, other))| {
+                        name == other_name && self.same_field(client, sent, name, value, other)
+                    })
+            }
+            (Tree::List(items), Tree::List(others)) => {
+                items.len() == others.len()
+                    && items.iter().zip(others).all(|(item, other)| self.same(item, other))
+            }
+            (client, sent) => client == sent,
+        }
+    }
+
+    fn same_field(
+        &self,
+        client_node: &Tree<'_>,
+        sent_node: &Tree<'_>,
+        name: &str,
+        client: &Tree<'_>,
+        sent: &Tree<'_>,
+    ) -> bool {
+        match (client_node.kind(), name) {
+            ("SelectStmt" | "UpdateStmt" | "DeleteStmt" | "OnConflictClause", "where_clause")
+            | ("JoinExpr", "quals")
+            | ("MergeStmt", "join_condition")
+            | ("MergeWhenClause", "condition")
+            | ("SelectStmt", "having_clause") => self.same_condition(client, sent),
+            ("SelectStmt", "limit_offset") => {
+                is_zero(client) && sent.is_absent()
+                    || client.is_absent() && is_zero(sent)
+                    || self.same(client, sent)
+            }
+            // It only says whether there is a limit, which the other fields say.
+            ("SelectStmt", "limit_option") => {
+                client_node.at("limit_count").is_absent() && sent_node.at("limit_count").is_absent()
+                    || client == sent
+            }
+            // Kept apart or not, a CTE gives the same rows.
+            ("CommonTableExpr", "ctematerialized") => true,
+            // A value written to a column: the client's, its check, or the tenant's literal for it.
+            ("ResTarget", "val") => self.same_value(client, sent),
+            ("MergeWhenClause", "target_list") if client_node.at("command_type").number() == Some(codes::CMD_INSERT) => {
+                self.same_columns(client, sent).is_some()
+            }
+            ("MergeWhenClause", "values") if client_node.at("command_type").number() == Some(codes::CMD_INSERT) => {
+                match self.same_columns(client_node.at("target_list"), sent_node.at("target_list")) {
+                    Some(added) => self.same_row(client.items(), sent.items(), added),
+                    None => false,
+                }
+            }
+            _ => self.same(client, sent),
+        }
+    }
+
+    /// Conditions without guards and shields.
+    fn same_condition(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
+        self.same_all(&conjuncts(client), &conjuncts(sent))
+    }
+
+    fn same_all(&self, client: &[&Tree<'_>], sent: &[&Tree<'_>]) -> bool {
+        let (mut stated, mut guards) = (Vec::new(), Vec::new());
+        self.bare(client, &mut stated, &mut guards);
+        let (mut stated_sent, mut guards_sent) = (Vec::new(), Vec::new());
+        self.bare(sent, &mut stated_sent, &mut guards_sent);
+        stated.len() == stated_sent.len()
+            && stated.iter().zip(&stated_sent).all(|(client, sent)| self.same(client, sent))
+            && guards.iter().all(|guard| guards_sent.iter().any(|sent| self.same(guard, sent)))
+    }
+
+    fn bare<'t, 'a>(
+        &self,
+        list: &[&'t Tree<'a>],
+        stated: &mut Vec<&'t Tree<'a>>,
+        guards: &mut Vec<&'t Tree<'a>>,
+    ) {
+        for conjunct in list {
+            if self.looks_like_guard(conjunct) {
+                guards.push(conjunct);
+            } else if let Some((guard, inner)) = shielded(conjunct)
+                && self.looks_like_shield(guard)
+            {
+                if !self.is_operators_condition(conjunct) {
+                    self.bare(&conjuncts(inner), stated, guards);
+                }
+            } else if !self.is_operators_condition(conjunct) {
+                stated.push(conjunct);
+            }
+        }
+    }
+
+    /// A policy's own condition, which `verify` recognised where it had to stand.
+    fn is_operators_condition(&self, conjunct: &Tree<'_>) -> bool {
+        self.env
+            .policy
+            .tables
+            .values()
+            .chain(self.env.policy.patterns.iter().map(|(_, policy)| policy))
+            .filter(|policy| policy.condition.is_some())
+            .any(|policy| {
+                let table = super::super::env::Table {
+                    name: crate::ids::RelationName::new("", ""),
+                    policy: std::sync::Arc::clone(policy),
+                    relation: None,
+                };
+                qualifiers(conjunct).into_iter().any(|qualifier| {
+                    super::guards::is_policy_condition(conjunct, &table, qualifier, self.env)
+                })
+            })
+    }
+
+    fn looks_like_guard(&self, conjunct: &Tree<'_>) -> bool {
+        let equality = conjunct.is("A_Expr")
+            && conjunct.at("name").name_parts().is_some_and(|name| name == ["="])
+            && conjunct.at("lexpr").is("ColumnRef")
+            && [TenantType::Uuid, TenantType::Text, TenantType::Int]
+                .into_iter()
+                .any(|tenant_type| is_tenant_literal(conjunct.at("rexpr"), tenant_type, self.env));
+        equality || self.looks_like_parent_guard(conjunct)
+    }
+
+    fn looks_like_parent_guard(&self, conjunct: &Tree<'_>) -> bool {
+        let policies = self.env.policy.tables.values().chain(self.env.policy.patterns.iter().map(|(_, policy)| policy));
+        conjunct.is("SubLink")
+            && policies
+                .filter(|policy| matches!(policy.protection, Protection::TenantThrough { .. }))
+                .any(|policy| {
+                    let table = super::super::env::Table {
+                        name: crate::ids::RelationName::new("", ""),
+                        policy: std::sync::Arc::clone(policy),
+                        relation: None,
+                    };
+                    super::guards::column(conjunct.at("testexpr")).is_some_and(|parts| match parts.as_slice() {
+                        [qualifier, _] => super::guards::is_tenant_guard(conjunct, &table, qualifier, self.env),
+                        _ => false,
+                    })
+                })
+    }
+
+    fn looks_like_shield(&self, guard: &Tree<'_>) -> bool {
+        if is_counted(guard) {
+            return true;
+        }
+        let parts = conjuncts(guard);
+        !parts.is_empty()
+            && parts.into_iter().all(|part| {
+                let strict = null_extended(part).map_or(part, |(guard, _)| guard);
+                conjuncts(strict)
+                    .into_iter()
+                    .all(|one| self.looks_like_guard(one) || self.is_operators_condition(one))
+            })
+    }
+
+    fn same_relation(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
+        let schema = client.at("schemaname").text();
+        let (Some(name), Some(sent_name)) = (client.at("relname").text(), sent.at("relname").text()) else {
+            return false;
+        };
+        let named = match sent.at("schemaname").text() {
+            sent_schema if sent_schema == schema => name == sent_name,
+            Some(sent_schema) if schema.is_none() => match self.env.resolve(None, None, name) {
+                Ok(Resolved::Table(table)) => {
+                    table.name.schema == sent_schema && table.name.name == sent_name
+                }
+                Ok(Resolved::Catalog { .. }) | Err(_) => false,
+            },
+            Some(_) | None => false,
+        };
+        named
+            && same_alias(client.at("alias"), sent.at("alias"), name)
+            && ["catalogname", "inh", "relpersistence"]
+                .iter()
+                .all(|field| client.at(field) == sent.at(field))
+    }
+
+    /// `(SELECT * FROM relation AS v WHERE guards OFFSET 0) AS alias` in place of the relation.
+    fn set_apart(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
+        let select = sent.at("subquery");
+        let ([item], [inner]) = (select.at("target_list").items(), select.at("from_clause").items()) else {
+            return false;
+        };
+        let star = item.at("name").is_absent()
+            && matches!(item.at("val").at("fields").items(), [only] if only.is("A_Star"));
+        let bare = select.fields().iter().all(|(name, value)| match *name {
+            "target_list" | "from_clause" | "where_clause" | "limit_option" => true,
+            "limit_offset" => is_zero(value),
+            "op" => value.number() == Some(codes::SETOP_NONE),
+            "group_distinct" | "all" => !value.truth(),
+            _ => value.is_absent(),
+        });
+        let (mut stated, mut guards) = (Vec::new(), Vec::new());
+        self.bare(&conjuncts(select.at("where_clause")), &mut stated, &mut guards);
+        let (relation, sent_relation) = match (client.kind(), inner.kind()) {
+            ("RangeVar", "RangeVar") => (client, inner),
+            ("RangeTableSample", "RangeTableSample") => {
+                let sample = ["method", "args", "repeatable"]
+                    .iter()
+                    .all(|field| self.same(client.at(field), inner.at(field)));
+                if !sample {
+                    return false;
+                }
+                (client.at("relation"), inner.at("relation"))
+            }
+            _ => return false,
+        };
+        let Some(name) = relation.at("relname").text() else { return false };
+        let schema = relation.at("schemaname").text();
+        let resolved = match self.env.resolve(None, schema, name) {
+            Ok(Resolved::Table(table)) => {
+                sent_relation.at("schemaname").text() == Some(table.name.schema.as_str())
+                    && sent_relation.at("relname").text() == Some(table.name.name.as_str())
+            }
+            Ok(Resolved::Catalog { .. }) | Err(_) => false,
+        };
+        star && bare
+            && stated.is_empty()
+            && resolved
+            && !sent.at("lateral").truth()
+            && relation.at("inh") == sent_relation.at("inh")
+            && same_alias(relation.at("alias"), sent.at("alias"), name)
+    }
+
+    fn same_explain(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
+        let of = |tree: &Tree<'_>| {
+            tree.at("options")
+                .items()
+                .iter()
+                .filter(|option| option.at("defname").text() != Some("costs"))
+                .count()
+        };
+        of(client) == of(sent)
+            && client
+                .at("options")
+                .items()
+                .iter()
+                .filter(|option| option.at("defname").text() != Some("costs"))
+                .all(|option| sent.at("options").items().contains(option))
+            && self.same(client.at("query"), sent.at("query"))
+    }
+
+    /// INSERT: the column list may be written out, and the tenant's column added at its end.
+    fn same_insert(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
+        let others = client.fields().iter().zip(sent.fields()).all(|((name, value), (other, sent_value))| {
+            name == other
+                && match *name {
+                    "cols" | "select_stmt" => true,
+                    _ => self.same_field(client, sent, name, value, sent_value),
+                }
+        });
+        let Some(added) = self.same_columns_or_all(client, sent) else { return false };
+        others && self.same_source(client.at("select_stmt"), sent.at("select_stmt"), added)
+    }
+
+    fn same_columns_or_all(&self, client: &Tree<'_>, sent: &Tree<'_>) -> Option<bool> {
+        let (columns, sent_columns) = (client.at("cols"), sent.at("cols"));
+        if !columns.is_absent() || sent_columns.is_absent() {
+            return self.same_columns(columns, sent_columns);
+        }
+        // The client named no columns: the table's own, in order, and perhaps the tenant's.
+        let relation = sent.at("relation");
+        let name = relation.at("relname").text()?;
+        let Ok(Resolved::Table(table)) = self.env.resolve(None, relation.at("schemaname").text(), name) else {
+            return None;
+        };
+        let known = table.relation?;
+        let named: Option<Vec<&str>> = sent_columns.items().iter().map(|column| column.at("name").text()).collect();
+        let named = named?;
+        let in_order = named
+            .iter()
+            .zip(&known.columns)
+            .take_while(|(name, column)| **name == column.name)
+            .count();
+        match named.len() - in_order {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    /// Whether the lists are the same, but for one column more at the end: `Some(true)` with it.
+    fn same_columns(&self, client: &Tree<'_>, sent: &Tree<'_>) -> Option<bool> {
+        let (client, sent) = (client.items(), sent.items());
+        let added = match sent.len().checked_sub(client.len()) {
+            Some(0) => false,
+            Some(1) => true,
+            Some(_) | None => return None,
+        };
+        client.iter().zip(sent).all(|(column, other)| column == other).then_some(added)
+    }
+
+    fn same_source(&self, client: &Tree<'_>, sent: &Tree<'_>, added: bool) -> bool {
+        if client.kind() != "SelectStmt" || sent.kind() != "SelectStmt" {
+            return client == sent;
+        }
+        client.fields().iter().zip(sent.fields()).all(|((name, value), (other, sent_value))| {
+            name == other
+                && match *name {
+                    "larg" | "rarg" => {
+                        value.is_absent() && sent_value.is_absent()
+                            || self.same_source(value, sent_value, added)
+                    }
+                    "values_lists" => {
+                        value.items().len() == sent_value.items().len()
+                            && value.items().iter().zip(sent_value.items()).all(|(row, sent_row)| {
+                                self.same_row(row.items(), sent_row.items(), added)
+                            })
+                    }
+                    "target_list" if client.at("values_lists").is_absent() && client.at("op").number() == Some(codes::SETOP_NONE) => {
+                        self.same_targets(value.items(), sent_value.items(), added)
+                    }
+                    _ => self.same_field(client, sent, name, value, sent_value),
+                }
+        })
+    }
+
+    fn same_targets(&self, client: &[Tree<'_>], sent: &[Tree<'_>], added: bool) -> bool {
+        client.len() + usize::from(added) == sent.len()
+            && client.iter().zip(sent).all(|(item, other)| self.same(item, other))
+    }
+
+    fn same_row(&self, client: &[Tree<'_>], sent: &[Tree<'_>], added: bool) -> bool {
+        client.len() + usize::from(added) == sent.len()
+            && client.iter().zip(sent).all(|(value, other)| self.same_value(value, other))
+    }
+
+    fn same_value(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
+        if self.same(client, sent) {
+            return true;
+        }
+        if let Some(inner) = checked_value(sent) {
+            return self.same(client, inner);
+        }
+        // The tenant's literal for DEFAULT, or for the same value written another way.
+        let own = [TenantType::Uuid, TenantType::Text, TenantType::Int]
+            .into_iter()
+            .any(|tenant_type| is_tenant_literal(sent, tenant_type, self.env));
+        own && (client.is("SetToDefault") || self.spells_tenant(client))
+    }
+
+    fn spells_tenant(&self, client: &Tree<'_>) -> bool {
+        let literal = if client.is("TypeCast") { client.at("arg") } else { client };
+        let text = match literal.at("val").at("") {
+            Tree::Number(number) => Some(*number),
+            _ => string(literal),
+        };
+        text.is_some_and(|text| {
+            let uuid = uuid::Uuid::try_parse(text).ok().map(|uuid| uuid.to_string());
+            [TenantType::Uuid, TenantType::Text, TenantType::Int].into_iter().any(|tenant_type| {
+                self.env
+                    .tenant_text(tenant_type)
+                    .is_ok_and(|own| own == text || uuid.as_ref() == Some(&own))
+            })
+        })
+    }
+}
+
+fn is_and(tree: &Tree<'_>) -> bool {
+    tree.at("boolop").number() == Some(codes::AND)
+}
+
+fn is_zero(tree: &Tree<'_>) -> bool {
+    tree.is("A_Const") && tree.at("val").at("").number() == Some(0)
+}
+
+/// The same alias; none is the same as the relation's own name.
+fn same_alias(client: &Tree<'_>, sent: &Tree<'_>, name: &str) -> bool {
+    let own = |alias: &Tree<'_>| alias.at("aliasname").text().unwrap_or(name).to_owned();
+    own(client) == own(sent) && client.at("colnames").items() == sent.at("colnames").items()
+}
+
+/// The qualifiers of the columns that a tree names.
+fn qualifiers<'t>(tree: &'t Tree<'_>) -> Vec<&'t str> {
+    let mut found = Vec::new();
+    gather(tree, &mut found);
+    found
+}
+
+fn gather<'t>(tree: &'t Tree<'_>, found: &mut Vec<&'t str>) {
+    if let Some([qualifier, _]) = super::guards::column(tree).as_deref()
+        && !found.contains(qualifier)
+    {
+        found.push(qualifier);
+    }
+    tree.children().for_each(|child| gather(child, found));
+}

@@ -1,0 +1,54 @@
+//! The checker: reads the text that would be sent with PostgreSQL's own grammar, and lets it pass
+//! only if every relation in it is one that the policy opens, every protected one stands under its
+//! guard, and, guards taken out, it says what the client said. Layer 2.
+//!
+//! It shares no code with the rewriter, and never names it: what they have in common is policy,
+//! catalog and the reviewed lists.
+
+mod compare;
+mod guards;
+mod shape;
+mod verify;
+
+use super::env::Env;
+use super::tree::Tree;
+use crate::error::{Denial, DenialCode};
+
+/// A statement that passed the checker: the exact text that may go upstream. Only [`seal`] makes
+/// one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guarded(String);
+
+impl Guarded {
+    /// The text to send.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// A text that nobody checked, for tests of what comes after.
+    #[cfg(test)]
+    pub(crate) fn for_test(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+/// Checks `text` against the tree of what the client wrote.
+///
+/// # Errors
+/// HR1008 when the text cannot be read, or says something else than the client did; HR1009 when a
+/// guard is not where it must be. The codes of resolution pass through.
+pub fn seal(client: &Tree<'_>, text: String, env: Env<'_>) -> Result<Guarded, Denial> {
+    let disagree = || Denial::new(DenialCode::ParsersDisagree);
+    let parsed = pg_raw_parse::parse(&text).map_err(|_| disagree())?;
+    let mut statements = parsed.stmts();
+    let (Some(statement), None) = (statements.next(), statements.next()) else {
+        return Err(disagree());
+    };
+    let print = format!("{statement:?}");
+    let sent = Tree::read(&print)?;
+    verify::verify(&sent, env)?;
+    if !compare::same(client, &sent, env) {
+        return Err(disagree());
+    }
+    Ok(Guarded(text))
+}

@@ -1,0 +1,258 @@
+//! What names mean: policy and catalog seen through the session's search path. Layer 2.
+//!
+//! Both the rewriter and the checker resolve through here; each on its own parser's tree.
+
+use std::sync::Arc;
+
+use super::lists;
+use crate::catalog::{Catalog, Relation, RelationKind};
+use crate::claims::{Principal, TenantClaim};
+use crate::error::{Denial, DenialCode};
+use crate::ids::{QuotedIdent, RelationName};
+use crate::policy::{ColumnRule, Policy, Protection, TablePolicy, TenantType};
+
+/// The name of the rule under which catalogs are open.
+const CATALOG_RULE: &str = "pg_catalog";
+
+/// Policy, catalog and caller of one decision.
+#[derive(Clone, Copy)]
+pub struct Env<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// The catalog.
+    pub catalog: &'a Catalog,
+    /// The caller.
+    pub principal: &'a Principal,
+}
+
+/// What a relation's name stands for.
+#[derive(Clone, Debug)]
+pub enum Resolved<'a> {
+    /// A catalog that describes the schema, with the columns of it that stay closed.
+    Catalog {
+        /// `pg_catalog` or `information_schema`.
+        schema: &'static str,
+        /// Columns that may not be touched.
+        closed: &'static [&'static str],
+    },
+    /// A relation under a policy entry that is not `deny`.
+    Table(Table<'a>),
+}
+
+/// A relation that the policy opens.
+#[derive(Clone, Debug)]
+pub struct Table<'a> {
+    /// Its name.
+    pub name: RelationName,
+    /// Its rule.
+    pub policy: Arc<TablePolicy>,
+    /// What the catalog knows of it; `None` offline.
+    pub relation: Option<&'a Relation>,
+}
+
+impl Table<'_> {
+    /// Whether its rows belong to tenants.
+    pub fn is_protected(&self) -> bool {
+        match self.policy.protection {
+            Protection::Tenant { .. } | Protection::TenantThrough { .. } => true,
+            Protection::Shared => self.policy.condition.is_some(),
+            Protection::Deny => true,
+        }
+    }
+
+    /// Whether it is a table whose rows carry system columns.
+    pub fn has_system_columns(&self) -> bool {
+        self.relation.is_some_and(|relation| {
+            matches!(relation.kind, RelationKind::Table | RelationKind::PartitionedTable)
+        })
+    }
+
+    /// Columns that this principal may not see.
+    pub fn closed_columns<'t>(&'t self, env: Env<'t>) -> impl Iterator<Item = &'t str> {
+        self.policy.columns.iter().filter_map(move |(column, rule)| match rule {
+            ColumnRule::Deny => Some(column.as_str()),
+            ColumnRule::Mask { unless: Some(unless), .. } if unless.holds(&env.principal.claims) => {
+                None
+            }
+            ColumnRule::Mask { .. } => Some(column.as_str()),
+        })
+    }
+}
+
+impl<'a> Env<'a> {
+    /// Resolves a relation's name as PostgreSQL would with the session's search path.
+    ///
+    /// # Errors
+    /// HR1003 for what nobody knows or no policy names, HR1004 for what the policy denies, HR1007
+    /// for closed catalogs.
+    pub fn resolve(
+        &self,
+        database: Option<&str>,
+        schema: Option<&str>,
+        name: &str,
+    ) -> Result<Resolved<'a>, Denial> {
+        let written = || match schema {
+            Some(schema) => format!("{}.{}", QuotedIdent(schema), QuotedIdent(name)),
+            None => QuotedIdent(name).to_string(),
+        };
+        let unknown = || Denial::of(DenialCode::UnknownRelation, written());
+        if database.is_some() {
+            return Err(unknown());
+        }
+        match schema {
+            Some("pg_catalog") => return catalog(name, written()),
+            Some("information_schema") if !name.starts_with('_') => {
+                return Ok(Resolved::Catalog { schema: "information_schema", closed: &[] });
+            }
+            Some("information_schema") => return Err(Denial::of(DenialCode::Catalog, written())),
+            None if name.starts_with("pg_") => return catalog(name, written()),
+            Some(_) | None => {}
+        }
+        let candidates: Vec<RelationName> = match schema {
+            Some(schema) => vec![RelationName::new(schema, name)],
+            None => self
+                .catalog
+                .search_path
+                .iter()
+                .map(|schema| RelationName::new(schema.as_str(), name))
+                .collect(),
+        };
+        let name = candidates
+            .into_iter()
+            .find(|candidate| {
+                self.catalog.relations.contains_key(candidate)
+                    || (!self.catalog.live && self.policy.table(candidate).is_some())
+            })
+            .ok_or_else(unknown)?;
+        let relation = self.catalog.relation(&name);
+        let policy = self.rule(&name, relation, 0).ok_or_else(unknown)?;
+        let denied = || Denial::of(DenialCode::RelationDenied, written());
+        if policy.protection == Protection::Deny
+            || relation.is_some_and(|relation| relation.kind == RelationKind::Sequence)
+            || !self.columns_stand(&policy, relation)
+        {
+            return Err(denied());
+        }
+        if policy.protection == Protection::Shared && self.has_protected_child(&name) {
+            return Err(Denial::of(DenialCode::LeakPossible, written()));
+        }
+        Ok(Resolved::Table(Table { name, policy, relation }))
+    }
+
+    /// The rule of a relation, or of the table that it is a partition or child of.
+    fn rule(
+        &self,
+        name: &RelationName,
+        relation: Option<&Relation>,
+        generation: u8,
+    ) -> Option<Arc<TablePolicy>> {
+        /// Partitions of partitions of … deeper than anyone builds them.
+        const MAX_GENERATIONS: u8 = 8;
+        if let Some(policy) = self.policy.table(name) {
+            return Some(Arc::clone(policy));
+        }
+        if generation == MAX_GENERATIONS {
+            return None;
+        }
+        relation?.parents.iter().find_map(|(schema, parent)| {
+            let parent = RelationName::new(schema.as_str(), parent.as_str());
+            self.rule(&parent, self.catalog.relation(&parent), generation + 1)
+        })
+    }
+
+    /// Whether the catalog has the columns that the policy rests on.
+    fn columns_stand(&self, policy: &TablePolicy, relation: Option<&Relation>) -> bool {
+        match (&policy.protection, relation) {
+            (
+                Protection::Tenant { column, .. } | Protection::TenantThrough { column, .. },
+                Some(relation),
+            ) => relation.column(column).is_some(),
+            (Protection::Tenant { .. } | Protection::TenantThrough { .. }, None)
+            | (Protection::Shared | Protection::Deny, _) => true,
+        }
+    }
+
+    /// Reading a table reads its children: a shared one must not have children of tenants.
+    fn has_protected_child(&self, name: &RelationName) -> bool {
+        self.catalog.relations.values().any(|child| {
+            child
+                .parents
+                .iter()
+                .any(|(schema, parent)| *schema == name.schema && *parent == name.name)
+                && self
+                    .policy
+                    .table(&child.relation_name())
+                    .is_some_and(|policy| policy.protection != Protection::Shared)
+        })
+    }
+
+    /// Whether a function may be called: `Ok` or HR1005.
+    ///
+    /// # Errors
+    /// HR1005 with the name as written.
+    pub fn function(&self, parts: &[&str]) -> Result<(), Denial> {
+        let denied = || Denial::of(DenialCode::Function, parts.join("."));
+        let allowed = |schema: &str, name: &str| {
+            self.policy.functions.contains(&(schema.to_owned(), name.to_owned()))
+        };
+        let open = match parts {
+            ["pg_catalog", name] => lists::is_safe_function(name),
+            [schema, name] => allowed(schema, name),
+            [name] => {
+                let mut shadows = self.catalog.functions.iter().filter(|function| {
+                    function.name == *name && self.catalog.search_path.contains(&function.schema)
+                });
+                match shadows.next() {
+                    Some(first) => {
+                        allowed(&first.schema, name)
+                            && shadows.all(|other| allowed(&other.schema, name))
+                    }
+                    None if self.catalog.live => lists::is_safe_function(name),
+                    None => {
+                        lists::is_safe_function(name)
+                            || self.catalog.search_path.iter().any(|schema| allowed(schema, name))
+                    }
+                }
+            }
+            _ => false,
+        };
+        if open { Ok(()) } else { Err(denied()) }
+    }
+
+    /// Whether a name is that of a function outside `pg_catalog`, which attribute notation
+    /// (`row.function`) would call.
+    pub fn is_user_function(&self, name: &str) -> bool {
+        self.catalog.functions.iter().any(|function| function.name == name)
+    }
+
+    /// The tenant as the text of a literal of the given type, in its one canonical spelling.
+    ///
+    /// # Errors
+    /// HR2009 when the claim is missing or no value of the type.
+    pub fn tenant_text(&self, tenant_type: TenantType) -> Result<String, Denial> {
+        let unusable = || Denial::new(DenialCode::TokenTenant);
+        match (self.principal.tenant.as_ref().ok_or_else(unusable)?, tenant_type) {
+            (TenantClaim::Text(text), TenantType::Uuid) => {
+                let hyphens: Vec<usize> = text.match_indices('-').map(|(at, _)| at).collect();
+                if text.len() != 36 || hyphens != [8, 13, 18, 23] {
+                    return Err(unusable());
+                }
+                uuid::Uuid::try_parse(text).map(|uuid| uuid.to_string()).map_err(|_| unusable())
+            }
+            (TenantClaim::Text(text), TenantType::Text) => Ok(text.clone()),
+            (TenantClaim::Integer(number), TenantType::Int) => Ok(number.to_string()),
+            (TenantClaim::Text(text), TenantType::Int) => {
+                let number: i64 = text.parse().map_err(|_| unusable())?;
+                if number.to_string() == *text { Ok(text.clone()) } else { Err(unusable()) }
+            }
+            (TenantClaim::Integer(_), TenantType::Uuid | TenantType::Text) => Err(unusable()),
+        }
+    }
+}
+
+fn catalog(name: &str, written: String) -> Result<Resolved<'static>, Denial> {
+    match lists::open_catalog(name) {
+        Some(closed) => Ok(Resolved::Catalog { schema: CATALOG_RULE, closed }),
+        None => Err(Denial::of(DenialCode::Catalog, written)),
+    }
+}

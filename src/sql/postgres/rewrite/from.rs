@@ -1,0 +1,618 @@
+//! FROM: resolves each relation, decides where its guard goes, and puts it there. Layer 2.
+//!
+//! WHERE for relations that every result row has; ON of the lowest outer join for null-supplied
+//! ones; a filtered sub-select, kept apart, where neither can name the tenant column (FULL JOIN,
+//! USING and NATURAL on the null-supplying side, column alias lists, aliased join trees).
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use sqlparser::ast::{
+    Expr, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TableWithJoins, Value, Values,
+};
+
+use super::super::env::{Resolved, Table};
+use super::super::lists::{self, Class};
+use super::guard;
+use super::level::{Bond, Level, Outputs, Rel, name_of};
+use super::{Ctes, Rewriter, Scope, keep_apart};
+use crate::catalog::RelationKind;
+use crate::error::{Denial, DenialCode};
+use crate::policy::Protection;
+
+/// Where the guard of a relation goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Position {
+    /// Into WHERE.
+    Where,
+    /// Into the ON of the join with that number, in order of appearance.
+    On(usize),
+    /// Into a sub-select in the relation's place.
+    Apart,
+}
+
+/// Guards on their way into the tree, and derived tables that may have to be kept apart.
+#[derive(Default)]
+pub(super) struct Placement {
+    /// For WHERE.
+    pub conditions: Vec<Expr>,
+    /// For ON, by join number.
+    joins: Vec<Vec<Expr>>,
+    /// One for each derived table, in order of appearance.
+    barriers: Vec<Rc<Cell<bool>>>,
+}
+
+impl Placement {
+    /// Keeps apart the derived tables whose barrier was raised.
+    pub fn raise(&self, items: &mut [TableWithJoins]) {
+        let mut barriers = self.barriers.iter();
+        for item in items {
+            raise_in(item, &mut barriers);
+        }
+    }
+}
+
+fn raise_in<'b>(item: &mut TableWithJoins, barriers: &mut impl Iterator<Item = &'b Rc<Cell<bool>>>) {
+    let factors =
+        std::iter::once(&mut item.relation).chain(item.joins.iter_mut().map(|join| &mut join.relation));
+    for factor in factors {
+        match factor {
+            TableFactor::Derived { subquery, .. } => {
+                if barriers.next().is_some_and(|barrier| barrier.get()) {
+                    keep_apart(subquery);
+                }
+            }
+            TableFactor::NestedJoin { table_with_joins, .. } => raise_in(table_with_joins, barriers),
+            _ => {}
+        }
+    }
+}
+
+/// Which sides of a join are null-supplied, and its condition.
+struct Side<'j> {
+    left: bool,
+    right: bool,
+    constraint: Option<&'j JoinConstraint>,
+}
+
+fn side(join: &Join) -> Result<Side<'_>, Denial> {
+    let (left, right, constraint) = match &join.join_operator {
+        JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) | JoinOperator::CrossJoin(constraint) => {
+            (false, false, Some(constraint))
+        }
+        JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => {
+            (false, true, Some(constraint))
+        }
+        JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => {
+            (true, false, Some(constraint))
+        }
+        JoinOperator::FullOuter(constraint) => (true, true, Some(constraint)),
+        _ => return Err(Denial::new(DenialCode::CannotParse)),
+    };
+    Ok(Side { left, right, constraint })
+}
+
+/// Whether a guard can stand in the ON of an outer join.
+fn takes_guard(side: &Side<'_>) -> bool {
+    !(side.left && side.right) && matches!(side.constraint, Some(JoinConstraint::On(_)))
+}
+
+impl Rewriter<'_> {
+    /// Resolves one FROM item into the level.
+    pub(super) fn from_item(
+        &mut self,
+        item: &mut TableWithJoins,
+        level: &mut Level<'_>,
+        ctes: Option<&Ctes<'_>>,
+        placement: &mut Placement,
+    ) -> Result<(), Denial> {
+        self.join_tree(item, level, ctes, placement, Position::Where)
+    }
+
+    /// Resolves one relation into the level; a protected table is set apart under its guard.
+    pub(super) fn factor_apart(
+        &mut self,
+        factor: &mut TableFactor,
+        level: &mut Level<'_>,
+        ctes: Option<&Ctes<'_>>,
+        placement: &mut Placement,
+    ) -> Result<(), Denial> {
+        self.factor(factor, level, ctes, placement, Position::Apart)
+    }
+
+    fn join_tree(
+        &mut self,
+        item: &mut TableWithJoins,
+        level: &mut Level<'_>,
+        ctes: Option<&Ctes<'_>>,
+        placement: &mut Placement,
+        around: Position,
+    ) -> Result<(), Denial> {
+        // Joins are numbered before descending, so that the second walk meets them in this order.
+        let first = placement.joins.len();
+        placement.joins.resize_with(first + item.joins.len(), Vec::new);
+        let mut positions = Vec::with_capacity(item.joins.len() + 1);
+        for index in 0..=item.joins.len() {
+            positions.push(position(&item.joins, index, first, around)?);
+        }
+        let factors = std::iter::once(&mut item.relation)
+            .chain(item.joins.iter_mut().map(|join| &mut join.relation));
+        for (factor, position) in factors.zip(positions) {
+            self.factor(factor, level, ctes, placement, position)?;
+        }
+        Ok(())
+    }
+
+    fn factor(
+        &mut self,
+        factor: &mut TableFactor,
+        level: &mut Level<'_>,
+        ctes: Option<&Ctes<'_>>,
+        placement: &mut Placement,
+        position: Position,
+    ) -> Result<(), Denial> {
+        match factor {
+            TableFactor::Table { args: None, .. } => {
+                self.relation(factor, level, ctes, placement, position)
+            }
+            TableFactor::Derived { subquery, alias, .. } => {
+                // LATERAL or not, columns of this level resolve the same or not at all.
+                let shape = {
+                    self.depth += 1;
+                    let shape = self.query(subquery, Scope { level: Some(level), ctes })?;
+                    self.depth -= 1;
+                    shape
+                };
+                let barrier = Rc::new(Cell::new(false));
+                placement.barriers.push(Rc::clone(&barrier));
+                let bond = if shape.exposed { Bond::Merged { barrier } } else { Bond::Free };
+                let (visible, columns) = match alias {
+                    Some(alias) => (name_of(&alias.name), renamed(shape.outputs, alias)),
+                    None => (String::new(), shape.outputs),
+                };
+                level.rels.push(Rel { visible, columns, bond, tenant: None });
+                Ok(())
+            }
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                let around = if alias.is_some() { Position::Apart } else { position };
+                let before = level.rels.len();
+                self.join_tree(table_with_joins, level, ctes, placement, around)?;
+                if let Some(alias) = alias {
+                    // Under an alias the relations are not addressable; all is seen through it.
+                    level.rels.truncate(before);
+                    level.rels.push(free(name_of(&alias.name), None));
+                }
+                Ok(())
+            }
+            TableFactor::Table { name, alias, args: Some(call), .. } => {
+                for argument in &mut call.args {
+                    self.argument(argument, level, ctes)?;
+                }
+                level.rels.push(free(function_name(name, alias.as_ref()), alias_columns(alias.as_ref())));
+                Ok(())
+            }
+            TableFactor::Function { name, args, alias, .. } => {
+                for argument in args {
+                    self.argument(argument, level, ctes)?;
+                }
+                level.rels.push(free(function_name(name, alias.as_ref()), alias_columns(alias.as_ref())));
+                Ok(())
+            }
+            TableFactor::UNNEST { alias, array_exprs, .. } => {
+                for array in array_exprs {
+                    self.subqueries(array, Scope { level: Some(level), ctes })?;
+                }
+                let visible = alias.as_ref().map_or_else(|| "unnest".to_owned(), |alias| name_of(&alias.name));
+                level.rels.push(free(visible, alias_columns(alias.as_ref())));
+                Ok(())
+            }
+            _ => Err(Denial::new(DenialCode::CannotParse)),
+        }
+    }
+
+    fn argument(
+        &mut self,
+        argument: &mut sqlparser::ast::FunctionArg,
+        level: &Level<'_>,
+        ctes: Option<&Ctes<'_>>,
+    ) -> Result<(), Denial> {
+        use sqlparser::ast::{FunctionArg, FunctionArgExpr};
+        let argument = match argument {
+            FunctionArg::Unnamed(argument)
+            | FunctionArg::Named { arg: argument, .. }
+            | FunctionArg::ExprNamed { arg: argument, .. } => argument,
+        };
+        match argument {
+            FunctionArgExpr::Expr(expression) => {
+                self.subqueries(expression, Scope { level: Some(level), ctes }).map(|_| ())
+            }
+            FunctionArgExpr::Wildcard => Ok(()),
+            FunctionArgExpr::QualifiedWildcard(_) | FunctionArgExpr::WildcardWithOptions(_) => {
+                Err(Denial::new(DenialCode::CannotParse))
+            }
+        }
+    }
+
+    fn relation(
+        &mut self,
+        factor: &mut TableFactor,
+        level: &mut Level<'_>,
+        ctes: Option<&Ctes<'_>>,
+        placement: &mut Placement,
+        position: Position,
+    ) -> Result<(), Denial> {
+        let TableFactor::Table { name, alias, .. } = factor else {
+            return Err(Denial::new(DenialCode::Internal));
+        };
+        let parts = name_parts(name)?;
+        if let [single] = parts.as_slice()
+            && let Some(cte) = ctes.and_then(|ctes| ctes.find(single))
+        {
+            let bond = if cte.exposed {
+                Bond::Merged { barrier: Rc::clone(&cte.barrier) }
+            } else {
+                Bond::Free
+            };
+            let visible = alias.as_ref().map_or_else(|| single.clone(), |alias| name_of(&alias.name));
+            let columns = match alias {
+                Some(alias) => renamed(cte.outputs.clone(), alias),
+                None => cte.outputs.clone(),
+            };
+            level.rels.push(Rel { visible, columns, bond, tenant: None });
+            return Ok(());
+        }
+        let visible = match (&alias, parts.last()) {
+            (Some(alias), _) => name_of(&alias.name),
+            (None, Some(last)) => last.clone(),
+            (None, None) => return Err(Denial::new(DenialCode::Internal)),
+        };
+        let table = match self.resolve(&parts)? {
+            Resolved::Catalog { .. } => {
+                level.rels.push(free(visible, None));
+                return Ok(());
+            }
+            Resolved::Table(table) => table,
+        };
+        *name = qualified(&table);
+        let columns = columns_of(&table);
+        let columns = match &alias {
+            Some(alias) => renamed(columns, alias),
+            None => columns,
+        };
+        if !table.is_protected() {
+            level.rels.push(free(visible, columns));
+            return Ok(());
+        }
+        let tenant = match &table.policy.protection {
+            Protection::Tenant { column, .. } => Some(column.clone()),
+            Protection::TenantThrough { .. } | Protection::Shared | Protection::Deny => None,
+        };
+        let renames = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
+        let guards = guard::guards(self.env, &table, &visible)?;
+        let whole = guard::all(guards.iter().cloned()).ok_or(Denial::new(DenialCode::LeakPossible))?;
+        let bond = match position {
+            Position::Apart => None,
+            Position::Where | Position::On(_) if renames => None,
+            Position::Where => {
+                placement.conditions.extend(guards);
+                Some(Bond::Flat { guard: whole.clone() })
+            }
+            Position::On(join) => {
+                let slot = placement.joins.get_mut(join).ok_or(Denial::new(DenialCode::Internal))?;
+                slot.extend(guards);
+                Some(Bond::Flat { guard: or_null_extended(whole.clone(), &table, &visible)? })
+            }
+        };
+        match bond {
+            Some(bond) => level.rels.push(Rel { visible, columns, bond, tenant }),
+            None => {
+                set_apart(factor, &visible, whole)?;
+                placement.barriers.push(Rc::new(Cell::new(true)));
+                level.rels.push(Rel { visible, columns, bond: Bond::Free, tenant });
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves name parts that are no CTE.
+    pub(super) fn resolve(&self, parts: &[String]) -> Result<Resolved<'_>, Denial> {
+        match parts {
+            [name] => self.env.resolve(None, None, name),
+            [schema, name] => self.env.resolve(None, Some(schema), name),
+            [database, schema, name] => self.env.resolve(Some(database), Some(schema), name),
+            _ => Err(Denial::new(DenialCode::UnknownRelation)),
+        }
+    }
+
+    /// Puts guards into ON and shields the client's conditions there.
+    pub(super) fn join_conditions(
+        &mut self,
+        items: &mut [TableWithJoins],
+        placement: &mut Placement,
+        scope: Scope<'_>,
+        clean: &mut bool,
+    ) -> Result<(), Denial> {
+        let mut next = 0;
+        for item in items {
+            self.conditions_of(item, placement, scope, clean, &mut next)?;
+        }
+        Ok(())
+    }
+
+    fn conditions_of(
+        &mut self,
+        item: &mut TableWithJoins,
+        placement: &mut Placement,
+        scope: Scope<'_>,
+        clean: &mut bool,
+        next: &mut usize,
+    ) -> Result<(), Denial> {
+        let first = *next;
+        *next += item.joins.len();
+        if let TableFactor::NestedJoin { table_with_joins, .. } = &mut item.relation {
+            self.conditions_of(table_with_joins, placement, scope, clean, next)?;
+        }
+        for (index, join) in item.joins.iter_mut().enumerate() {
+            if let TableFactor::NestedJoin { table_with_joins, .. } = &mut join.relation {
+                self.conditions_of(table_with_joins, placement, scope, clean, next)?;
+            }
+            let guards = placement
+                .joins
+                .get_mut(first + index)
+                .map(std::mem::take)
+                .ok_or(Denial::new(DenialCode::Internal))?;
+            let full = matches!(join.join_operator, JoinOperator::FullOuter(_));
+            let constraint = match &mut join.join_operator {
+                JoinOperator::Join(constraint)
+                | JoinOperator::Inner(constraint)
+                | JoinOperator::CrossJoin(constraint)
+                | JoinOperator::Left(constraint)
+                | JoinOperator::LeftOuter(constraint)
+                | JoinOperator::Right(constraint)
+                | JoinOperator::RightOuter(constraint)
+                | JoinOperator::FullOuter(constraint) => constraint,
+                _ => return Err(Denial::new(DenialCode::CannotParse)),
+            };
+            match constraint {
+                JoinConstraint::On(condition) if full => {
+                    // Both sides are filtered apart; a CASE would make the join impossible.
+                    let subqueries = self.subqueries(condition, scope)?;
+                    *clean &= scope
+                        .level
+                        .is_some_and(|level| super::total::is_total(condition, level, subqueries));
+                    if !*clean && let Some(level) = scope.level {
+                        level.raise_barriers();
+                    }
+                }
+                JoinConstraint::On(condition) => {
+                    let client = std::mem::replace(condition, Expr::Value(Value::Null.into()));
+                    *condition = self
+                        .bound(guards, Some(client), scope, clean)?
+                        .ok_or(Denial::new(DenialCode::Internal))?;
+                }
+                JoinConstraint::Using(_) | JoinConstraint::Natural | JoinConstraint::None => {
+                    if !guards.is_empty() {
+                        return Err(Denial::new(DenialCode::Internal));
+                    }
+                    // The columns compared must be total, or nothing merged may stand beside them.
+                    if !matches!(constraint, JoinConstraint::None)
+                        && let Some(level) = scope.level
+                        && !joined_columns_total(constraint, level)
+                    {
+                        *clean = false;
+                        level.raise_barriers();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn joined_columns_total(constraint: &JoinConstraint, level: &Level<'_>) -> bool {
+    let total = |rel: &Rel, wanted: &dyn Fn(&str) -> bool| {
+        rel.columns.as_ref().is_some_and(|columns| {
+            columns.iter().filter(|(name, _)| wanted(name)).all(|(_, class)| class.is_some())
+        })
+    };
+    match constraint {
+        JoinConstraint::Using(names) => {
+            let names: Vec<String> = names
+                .iter()
+                .filter_map(|name| name.0.last().and_then(|part| part.as_ident()).map(name_of))
+                .collect();
+            level.rels.iter().all(|rel| total(rel, &|name| names.iter().any(|used| used == name)))
+        }
+        JoinConstraint::Natural => level.rels.iter().all(|rel| total(rel, &|_| true)),
+        JoinConstraint::On(_) | JoinConstraint::None => true,
+    }
+}
+
+/// Where the guard of the `index`-th relation of a join chain goes. Chains lean left: relation 0
+/// and the relations before a join are its left side.
+fn position(joins: &[Join], index: usize, first: usize, around: Position) -> Result<Position, Denial> {
+    if around == Position::Apart {
+        return Ok(Position::Apart);
+    }
+    let own = index.checked_sub(1);
+    for (number, join) in joins.iter().enumerate().skip(own.unwrap_or(0)) {
+        let side = side(join)?;
+        let null_supplied = if own == Some(number) { side.right } else { side.left };
+        if null_supplied {
+            return Ok(if takes_guard(&side) { Position::On(first + number) } else { Position::Apart });
+        }
+    }
+    Ok(around)
+}
+
+fn free(visible: String, columns: Outputs) -> Rel {
+    Rel { visible, columns, bond: Bond::Free, tenant: None }
+}
+
+fn function_name(name: &ObjectName, alias: Option<&TableAlias>) -> String {
+    alias.map(|alias| name_of(&alias.name)).unwrap_or_else(|| {
+        name.0.last().and_then(|part| part.as_ident()).map(name_of).unwrap_or_default()
+    })
+}
+
+/// The columns that an alias list names, none of them known to be total.
+fn alias_columns(alias: Option<&TableAlias>) -> Outputs {
+    let alias = alias.filter(|alias| !alias.columns.is_empty())?;
+    Some(alias.columns.iter().map(|column| (name_of(&column.name), None)).collect())
+}
+
+/// Outputs under the names of an alias's column list.
+pub(super) fn renamed(outputs: Outputs, alias: &TableAlias) -> Outputs {
+    if alias.columns.is_empty() {
+        return outputs;
+    }
+    match outputs {
+        None => alias_columns(Some(alias)),
+        Some(mut outputs) => {
+            for (output, column) in outputs.iter_mut().zip(&alias.columns) {
+                output.0 = name_of(&column.name);
+            }
+            Some(outputs)
+        }
+    }
+}
+
+/// `column1`, `column2`, … of VALUES; a column is total where all rows hold literals of one kind.
+pub(super) fn values_outputs(values: &Values) -> Outputs {
+    let class = |expression: &Expr| match expression {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) if digits.bytes().all(|digit| digit.is_ascii_digit()) => Some(Class::Integer),
+            Value::Boolean(_) => Some(Class::Bool),
+            Value::SingleQuotedString(_) => Some(Class::Text),
+            _ => None,
+        },
+        Expr::Cast { expr, data_type, .. } if matches!(**expr, Expr::Value(_)) => {
+            super::total::type_class(data_type)
+        }
+        _ => None,
+    };
+    let first = &values.rows.first()?.content;
+    let columns = first.iter().enumerate().map(|(index, expression)| {
+        let shared = class(expression).filter(|shared| {
+            values.rows.iter().all(|row| row.content.get(index).and_then(class) == Some(*shared))
+        });
+        (format!("column{}", index + 1), shared)
+    });
+    Some(columns.collect())
+}
+
+/// The parts of a relation's name.
+pub(super) fn name_parts(name: &ObjectName) -> Result<Vec<String>, Denial> {
+    name.0
+        .iter()
+        .map(|part| part.as_ident().map(name_of))
+        .collect::<Option<_>>()
+        .ok_or(Denial::new(DenialCode::CannotParse))
+}
+
+/// The name as the catalog spells it.
+pub(super) fn qualified(table: &Table<'_>) -> ObjectName {
+    ObjectName::from(vec![guard::ident(&table.name.schema), guard::ident(&table.name.name)])
+}
+
+/// Columns of a table: total where the type is a built-in one. A view's columns are expressions.
+pub(super) fn columns_of(table: &Table<'_>) -> Outputs {
+    let relation = table.relation?;
+    let stored = match relation.kind {
+        RelationKind::Table | RelationKind::PartitionedTable | RelationKind::MaterializedView => true,
+        RelationKind::View | RelationKind::ForeignTable | RelationKind::Sequence => false,
+    };
+    let columns = relation.columns.iter().map(|column| {
+        let class = (stored && column.type_schema == "pg_catalog")
+            .then(|| lists::class_of(&column.type_name))
+            .flatten();
+        (column.name.clone(), class)
+    });
+    Some(columns.collect())
+}
+
+/// The guard of a null-supplied relation, true for null-extended rows too. A row of a table has a
+/// `tableoid`, always; a view's row is told by the column that the guard reads.
+fn or_null_extended(whole: Expr, table: &Table<'_>, visible: &str) -> Result<Expr, Denial> {
+    let witness = match &table.policy.protection {
+        _ if table.has_system_columns() => "tableoid",
+        Protection::Tenant { column, .. } | Protection::TenantThrough { column, .. } => column,
+        Protection::Shared | Protection::Deny => return Err(Denial::new(DenialCode::LeakPossible)),
+    };
+    let absent = Expr::IsNull(Box::new(guard::column(visible, witness)));
+    Ok(Expr::Nested(Box::new(Expr::BinaryOp {
+        left: Box::new(Expr::Nested(Box::new(whole))),
+        op: sqlparser::ast::BinaryOperator::Or,
+        right: Box::new(absent),
+    })))
+}
+
+/// Replaces a table by `(SELECT * FROM table AS visible WHERE guard OFFSET 0) AS alias`.
+fn set_apart(factor: &mut TableFactor, visible: &str, whole: Expr) -> Result<(), Denial> {
+    let TableFactor::Table { alias, .. } = factor else {
+        return Err(Denial::new(DenialCode::Internal));
+    };
+    let outer = alias.take().unwrap_or_else(|| guard::table_alias(visible));
+    *alias = Some(guard::table_alias(visible));
+    let all_columns = SelectItem::Wildcard(sqlparser::ast::WildcardAdditionalOptions::default());
+    let mut subquery: Query = guard::select_from(factor.clone(), all_columns, Some(whole));
+    keep_apart(&mut subquery);
+    *factor = TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(subquery),
+        alias: Some(outer),
+        sample: None,
+    };
+    Ok(())
+}
+
+/// Positions of the result columns that are a protected table's tenant column, up to the first
+/// position that cannot be told.
+pub(super) fn tenant_columns(select: &Select, level: &Level<'_>) -> Vec<usize> {
+    let merges = select.from.iter().flat_map(|item| &item.joins).any(|join| {
+        side(join).is_ok_and(|side| {
+            matches!(side.constraint, Some(JoinConstraint::Using(_) | JoinConstraint::Natural))
+        })
+    });
+    let mut found = Vec::new();
+    let mut at = 0;
+    for item in &select.projection {
+        let rels: Vec<&Rel> = match item {
+            SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } => {
+                let parts = match expression {
+                    Expr::Identifier(column) => std::slice::from_ref(column),
+                    Expr::CompoundIdentifier(parts) => parts.as_slice(),
+                    _ => &[],
+                };
+                let name = parts.last().map(name_of);
+                if let Some(rel) = level.find(parts).rel
+                    && rel.tenant.is_some()
+                    && rel.tenant == name
+                {
+                    found.push(at);
+                }
+                at += 1;
+                continue;
+            }
+            SelectItem::Wildcard(_) if !merges => level.rels.iter().collect(),
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+                let rel = name.0.last().and_then(|part| part.as_ident()).map(name_of);
+                rel.and_then(|rel| level.visible(&rel)).into_iter().collect()
+            }
+            SelectItem::Wildcard(_)
+            | SelectItem::QualifiedWildcard(..)
+            | SelectItem::ExprWithAliases { .. } => return found,
+        };
+        for rel in rels {
+            let Some(columns) = &rel.columns else { return found };
+            for (name, _) in columns {
+                if rel.tenant.as_ref() == Some(name) {
+                    found.push(at);
+                }
+                at += 1;
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,597 @@
+//! The rewriter: binds every relation of a statement to the tenant. Layer 2.
+//!
+//! It works on sqlparser's tree of the canonical text (what libpg_query prints of the client's
+//! statement), level by level: a *level* is one FROM. Its guards stand first, as plain typed
+//! predicates that an index can serve; every conjunct beside them that is not *total*
+//! ([`total`]) is shielded by CASE, so that no other tenant's row ever meets it. Where the planner
+//! could merge a lower level into this one and carry an expression past its guard, the lower level
+//! is kept apart by `OFFSET 0` or MATERIALIZED.
+//!
+//! Nothing rests on the rewriter being right: the checker reads what it wrote with PostgreSQL's own
+//! grammar and refuses what it cannot follow. The rewriter rests on nothing of the checker.
+
+mod condition;
+mod from;
+mod guard;
+mod level;
+mod total;
+mod write;
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use sqlparser::ast::{
+    Cte, CteAsMaterialized, Distinct, Expr, GroupByExpr, LimitClause, Offset, OffsetRows,
+    OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
+    Value, VisitMut, VisitorMut,
+};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::{Parser, ParserError, ParserOptions};
+
+use super::env::Env;
+use super::lists::Class;
+use crate::error::{Denial, DenialCode};
+use level::{Bond, Level, Outputs, name_of};
+use total::Subqueries;
+
+pub use condition::parse as parse_condition;
+pub use guard::MARKER;
+
+/// A parser that keeps the source's own spelling of literals: with `unescape` on, printing can turn
+/// a literal into SQL (`'\''…`).
+fn parser(text: &str) -> Result<Parser<'static>, ParserError> {
+    static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+    Parser::new(&DIALECT)
+        .with_options(ParserOptions::new().with_unescape(false))
+        .with_recursion_limit(200)
+        .try_with_sql(text)
+}
+
+/// Parses exactly one statement, to the end of the text.
+///
+/// # Errors
+/// HR1001.
+pub fn parse(text: &str) -> Result<Statement, Denial> {
+    let cannot = |_| Denial::new(DenialCode::CannotParse);
+    let mut parser = parser(text).map_err(cannot)?;
+    let statement = parser.parse_statement().map_err(cannot)?;
+    if parser.peek_token().token == sqlparser::tokenizer::Token::EOF {
+        Ok(statement)
+    } else {
+        Err(Denial::new(DenialCode::CannotParse))
+    }
+}
+
+/// A rewritten statement.
+pub struct Rewritten {
+    /// The text, with guards.
+    pub text: String,
+    /// Result columns that hold the tenant, by position.
+    pub tenant_columns: Vec<usize>,
+}
+
+/// Rewrites one query or data change.
+///
+/// # Errors
+/// A denial where the statement cannot be bound to the tenant.
+pub fn rewrite(text: &str, env: Env<'_>) -> Result<Rewritten, Denial> {
+    let mut statement = parse(text)?;
+    let mut rewriter = Rewriter { env, tenant_columns: Vec::new(), depth: 0 };
+    rewriter.statement(&mut statement, None)?;
+    Ok(Rewritten { text: statement.to_string(), tenant_columns: rewriter.tenant_columns })
+}
+
+/// What a query is, seen from the level that reads it.
+struct Shape {
+    /// Its columns.
+    outputs: Outputs,
+    /// Whether the planner may merge it into the reading level with unguarded rows in it.
+    exposed: bool,
+    /// Whether every expression in it is total.
+    clean: bool,
+}
+
+/// A CTE in scope.
+struct CteInScope {
+    name: String,
+    outputs: Outputs,
+    exposed: bool,
+    barrier: Rc<Cell<bool>>,
+}
+
+/// The CTEs in scope, innermost WITH first.
+struct Ctes<'p> {
+    outer: Option<&'p Ctes<'p>>,
+    own: Vec<CteInScope>,
+}
+
+impl Ctes<'_> {
+    fn find(&self, name: &str) -> Option<&CteInScope> {
+        self.own
+            .iter()
+            .rev()
+            .find(|cte| cte.name == name)
+            .or_else(|| self.outer.and_then(|outer| outer.find(name)))
+    }
+}
+
+/// The scope of an expression or sub-query.
+#[derive(Clone, Copy)]
+struct Scope<'p> {
+    level: Option<&'p Level<'p>>,
+    ctes: Option<&'p Ctes<'p>>,
+}
+
+struct Rewriter<'a> {
+    env: Env<'a>,
+    tenant_columns: Vec<usize>,
+    /// How many queries are open: the result columns of the outermost are the client's.
+    depth: usize,
+}
+
+impl Rewriter<'_> {
+    fn statement(&mut self, statement: &mut Statement, ctes: Option<&Ctes<'_>>) -> Result<(), Denial> {
+        match statement {
+            Statement::Query(query) => {
+                self.query(query, Scope { level: None, ctes }).map(|_| ())
+            }
+            Statement::Insert(insert) => self.insert(insert, ctes),
+            Statement::Update(update) => self.update(update, ctes),
+            Statement::Delete(delete) => self.delete(delete, ctes),
+            Statement::Merge(merge) => self.merge(merge, ctes),
+            _ => Err(Denial::new(DenialCode::StatementKind)),
+        }
+    }
+
+    fn query(&mut self, query: &mut Query, scope: Scope<'_>) -> Result<Shape, Denial> {
+        self.depth += 1;
+        let mut own = Ctes { outer: scope.ctes, own: Vec::new() };
+        if let Some(with) = &mut query.with {
+            if with.recursive {
+                // Visible to each other and to themselves; a recursive CTE is never merged.
+                own.own.extend(with.cte_tables.iter().map(|cte| CteInScope {
+                    name: name_of(&cte.alias.name),
+                    outputs: None,
+                    exposed: false,
+                    barrier: Rc::default(),
+                }));
+            }
+            for cte in &mut with.cte_tables {
+                let entry = self.cte(cte, with.recursive, Scope { level: scope.level, ctes: Some(&own) })?;
+                own.own.push(entry);
+            }
+        }
+        let inner = Scope { level: scope.level, ctes: Some(&own) };
+        let mut shape = self.set_expr(&mut query.body, inner)?;
+        if let Some(order_by) = &mut query.order_by {
+            match &mut order_by.kind {
+                OrderByKind::Expressions(keys) => {
+                    for key in keys {
+                        let plain = matches!(key.expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_));
+                        let clean = self.subqueries(&mut key.expr, inner)? == Subqueries::Clean;
+                        shape.clean &= plain && clean;
+                    }
+                }
+                OrderByKind::All(_) => return Err(Denial::new(DenialCode::CannotParse)),
+            }
+        }
+        if let Some(limit) = &mut query.limit_clause {
+            self.limit(limit, inner)?;
+            shape.exposed = false;
+        }
+        if query.fetch.is_some() {
+            shape.exposed = false;
+        }
+        if let Some(with) = &mut query.with {
+            for cte in &mut with.cte_tables {
+                let name = name_of(&cte.alias.name);
+                if own.own.iter().any(|entry| entry.name == name && entry.barrier.get()) {
+                    cte.materialized = Some(CteAsMaterialized::Materialized);
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(shape)
+    }
+
+    fn cte(&mut self, cte: &mut Cte, recursive: bool, scope: Scope<'_>) -> Result<CteInScope, Denial> {
+        let shape = self.query(&mut cte.query, scope)?;
+        let changes_data = matches!(
+            *cte.query.body,
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
+        );
+        let apart = matches!(cte.materialized, Some(CteAsMaterialized::Materialized));
+        Ok(CteInScope {
+            name: name_of(&cte.alias.name),
+            outputs: from::renamed(shape.outputs, &cte.alias),
+            exposed: shape.exposed && !recursive && !changes_data && !apart,
+            barrier: Rc::default(),
+        })
+    }
+
+    fn limit(&mut self, limit: &mut LimitClause, scope: Scope<'_>) -> Result<(), Denial> {
+        let expressions: Vec<&mut Expr> = match limit {
+            LimitClause::LimitOffset { limit, offset, limit_by } => limit
+                .iter_mut()
+                .chain(offset.iter_mut().map(|offset| &mut offset.value))
+                .chain(limit_by.iter_mut())
+                .collect(),
+            LimitClause::OffsetCommaLimit { offset, limit } => vec![offset, limit],
+        };
+        expressions.into_iter().try_for_each(|expression| self.subqueries(expression, scope).map(|_| ()))
+    }
+
+    fn set_expr(&mut self, body: &mut SetExpr, scope: Scope<'_>) -> Result<Shape, Denial> {
+        match body {
+            SetExpr::Select(select) => self.select(select, scope),
+            SetExpr::Query(query) => {
+                self.depth -= 1;
+                let shape = self.query(query, scope);
+                self.depth += 1;
+                shape
+            }
+            SetExpr::SetOperation { left, right, .. } => {
+                // Egress is told of a plain SELECT only: positions of two branches may differ.
+                self.depth += 1;
+                let (left, right) = (self.set_expr(left, scope)?, self.set_expr(right, scope)?);
+                self.depth -= 1;
+                Ok(Shape {
+                    outputs: merged(left.outputs, right.outputs),
+                    exposed: left.exposed || right.exposed,
+                    clean: left.clean && right.clean,
+                })
+            }
+            SetExpr::Values(values) => {
+                let mut clean = true;
+                for value in values.rows.iter_mut().flat_map(|row| row.content.iter_mut()) {
+                    clean &= self.subqueries(value, scope)? == Subqueries::Clean;
+                }
+                Ok(Shape { outputs: from::values_outputs(values), exposed: false, clean })
+            }
+            SetExpr::Insert(statement)
+            | SetExpr::Update(statement)
+            | SetExpr::Delete(statement)
+            | SetExpr::Merge(statement) => {
+                self.statement(statement, scope.ctes)?;
+                Ok(Shape { outputs: None, exposed: false, clean: false })
+            }
+            SetExpr::Table(_) => Err(Denial::new(DenialCode::CannotParse)),
+        }
+    }
+
+    fn select(&mut self, select: &mut Select, scope: Scope<'_>) -> Result<Shape, Denial> {
+        let mut level = Level::new(scope.level);
+        let mut placement = from::Placement::default();
+        for item in &mut select.from {
+            self.from_item(item, &mut level, scope.ctes, &mut placement)?;
+        }
+        let level = level;
+        let here = Scope { level: Some(&level), ctes: scope.ctes };
+        let mut clean = true;
+        self.join_conditions(&mut select.from, &mut placement, here, &mut clean)?;
+        select.selection = self.bound(
+            std::mem::take(&mut placement.conditions),
+            select.selection.take(),
+            here,
+            &mut clean,
+        )?;
+        if let Some(having) = select.having.take() {
+            select.having = Some(self.having(having, here, &mut clean)?);
+        }
+        self.other_clauses(select, here, &mut clean)?;
+        let outputs = self.projection(&mut select.projection, here, &mut clean)?;
+        if self.depth == 1 {
+            self.tenant_columns = from::tenant_columns(select, &level);
+        }
+        placement.raise(&mut select.from);
+        Ok(Shape { outputs, exposed: level.exposed(), clean })
+    }
+
+    /// The guards, then the client's conjuncts, each total or shielded.
+    fn bound(
+        &mut self,
+        guards: Vec<Expr>,
+        client: Option<Expr>,
+        scope: Scope<'_>,
+        clean: &mut bool,
+    ) -> Result<Option<Expr>, Denial> {
+        let mut conditions = guards;
+        let mut conjuncts = Vec::new();
+        if let Some(client) = client {
+            flatten(client, &mut conjuncts);
+        }
+        for mut conjunct in conjuncts {
+            let subqueries = self.subqueries(&mut conjunct, scope)?;
+            let level = scope.level.ok_or(Denial::new(DenialCode::Internal))?;
+            conditions.push(if total::is_total(&conjunct, level, subqueries) {
+                nested(conjunct)
+            } else {
+                *clean = false;
+                level.raise_barriers();
+                match guard::all(relevant_guards(&conjunct, level)) {
+                    Some(condition) => guard::shield(condition, conjunct),
+                    None => nested(conjunct),
+                }
+            });
+        }
+        Ok(guard::all(conditions))
+    }
+
+    /// HAVING: the planner moves a conjunct without aggregates into WHERE. One that is not total is
+    /// therefore given an aggregate that changes nothing.
+    fn having(&mut self, having: Expr, scope: Scope<'_>, clean: &mut bool) -> Result<Expr, Denial> {
+        let level = scope.level.ok_or(Denial::new(DenialCode::Internal))?;
+        let mut conjuncts = Vec::new();
+        flatten(having, &mut conjuncts);
+        let mut conditions = Vec::new();
+        for mut conjunct in conjuncts {
+            let subqueries = self.subqueries(&mut conjunct, scope)?;
+            if total::is_total(&conjunct, level, subqueries) {
+                conditions.push(nested(conjunct));
+                continue;
+            }
+            *clean = false;
+            level.raise_barriers();
+            conditions.push(if level.exposed() || !level.guards().is_empty() {
+                guard::shield(counted(), conjunct)
+            } else {
+                nested(conjunct)
+            });
+        }
+        guard::all(conditions).ok_or(Denial::new(DenialCode::Internal))
+    }
+
+    fn other_clauses(
+        &mut self,
+        select: &mut Select,
+        scope: Scope<'_>,
+        clean: &mut bool,
+    ) -> Result<(), Denial> {
+        let GroupByExpr::Expressions(keys, modifiers) = &mut select.group_by else {
+            return Err(Denial::new(DenialCode::CannotParse));
+        };
+        if !modifiers.is_empty() {
+            return Err(Denial::new(DenialCode::CannotParse));
+        }
+        for key in keys {
+            let subqueries = self.subqueries(key, scope)?;
+            *clean &= scope.level.is_some_and(|level| total::is_total(key, level, subqueries));
+        }
+        if let Some(Distinct::On(keys)) = &mut select.distinct {
+            for key in keys {
+                let subqueries = self.subqueries(key, scope)?;
+                *clean &= scope.level.is_some_and(|level| total::is_total(key, level, subqueries));
+            }
+        }
+        for window in &mut select.named_window {
+            *clean = false;
+            let mut rewriting = SubqueryRewriting { rewriter: self, scope, open: 0, clean: true };
+            if let ControlFlow::Break(denial) = window.visit(&mut rewriting) {
+                return Err(denial);
+            }
+        }
+        Ok(())
+    }
+
+    fn projection(
+        &mut self,
+        items: &mut [SelectItem],
+        scope: Scope<'_>,
+        clean: &mut bool,
+    ) -> Result<Outputs, Denial> {
+        let level = scope.level.ok_or(Denial::new(DenialCode::Internal))?;
+        let mut outputs: Outputs = Some(Vec::new());
+        let mut push = |more: Outputs| match (&mut outputs, more) {
+            (Some(known), Some(more)) => known.extend(more),
+            (known, _) => *known = None,
+        };
+        for item in items {
+            match item {
+                SelectItem::UnnamedExpr(expression) => {
+                    let class = self.item_class(expression, scope, clean)?;
+                    push(output_name(expression).map(|name| vec![(name, class)]));
+                }
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    let class = self.item_class(expr, scope, clean)?;
+                    push(Some(vec![(name_of(alias), class)]));
+                }
+                SelectItem::Wildcard(_) => {
+                    level.rels.iter().for_each(|rel| push(rel.columns.clone()));
+                }
+                SelectItem::QualifiedWildcard(
+                    SelectItemQualifiedWildcardKind::ObjectName(name),
+                    _,
+                ) => {
+                    let rel = name.0.last().and_then(|part| part.as_ident()).map(name_of);
+                    push(rel.and_then(|rel| level.visible(&rel)).and_then(|rel| rel.columns.clone()));
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(expression), _) => {
+                    self.subqueries(expression, scope)?;
+                    *clean = false;
+                    push(None);
+                }
+                SelectItem::ExprWithAliases { .. } => {
+                    return Err(Denial::new(DenialCode::CannotParse));
+                }
+            }
+        }
+        Ok(outputs)
+    }
+
+    fn item_class(
+        &mut self,
+        expression: &mut Expr,
+        scope: Scope<'_>,
+        clean: &mut bool,
+    ) -> Result<Option<Class>, Denial> {
+        let level = scope.level.ok_or(Denial::new(DenialCode::Internal))?;
+        let subqueries = self.subqueries(expression, scope)?;
+        let class = total::class(expression, level, subqueries);
+        *clean &= class.is_some() || is_plain_count(expression);
+        Ok(class)
+    }
+
+    /// Rewrites every sub-query of an expression; says whether all of them are clean.
+    fn subqueries(&mut self, expression: &mut Expr, scope: Scope<'_>) -> Result<Subqueries, Denial> {
+        let mut rewriting = SubqueryRewriting { rewriter: self, scope, open: 0, clean: true };
+        match expression.visit(&mut rewriting) {
+            ControlFlow::Break(denial) => Err(denial),
+            ControlFlow::Continue(()) if rewriting.clean => Ok(Subqueries::Clean),
+            ControlFlow::Continue(()) => Ok(Subqueries::Unclean),
+        }
+    }
+}
+
+/// Finds the outermost sub-queries of an expression and rewrites each once.
+struct SubqueryRewriting<'r, 'a, 'p> {
+    rewriter: &'r mut Rewriter<'a>,
+    scope: Scope<'p>,
+    open: usize,
+    clean: bool,
+}
+
+impl VisitorMut for SubqueryRewriting<'_, '_, '_> {
+    type Break = Denial;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Denial> {
+        if self.open == 0 {
+            self.rewriter.depth += 1;
+            match self.rewriter.query(query, self.scope) {
+                Ok(shape) => self.clean &= shape.clean,
+                Err(denial) => return ControlFlow::Break(denial),
+            }
+            self.rewriter.depth -= 1;
+        }
+        self.open += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Denial> {
+        self.open -= 1;
+        ControlFlow::Continue(())
+    }
+}
+
+/// Takes a chain of ANDs apart.
+fn flatten(expression: Expr, conjuncts: &mut Vec<Expr>) {
+    match expression {
+        Expr::BinaryOp { left, op: sqlparser::ast::BinaryOperator::And, right } => {
+            flatten(*left, conjuncts);
+            flatten(*right, conjuncts);
+        }
+        Expr::Nested(inner) if matches!(*inner, Expr::BinaryOp { op: sqlparser::ast::BinaryOperator::And, .. }) => {
+            flatten(*inner, conjuncts);
+        }
+        other => conjuncts.push(other),
+    }
+}
+
+fn nested(expression: Expr) -> Expr {
+    match expression {
+        plain @ (Expr::Nested(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)) => plain,
+        other => Expr::Nested(Box::new(other)),
+    }
+}
+
+/// `count(*) >= 0`
+fn counted() -> Expr {
+    use sqlparser::ast::{
+        BinaryOperator, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+        FunctionArguments, Ident, ObjectName,
+    };
+    let count = Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new("count")]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: vec![FunctionArg::Unnamed(FunctionArgExpr::Wildcard)],
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    });
+    let zero = Expr::Value(Value::Number("0".to_owned(), false).into());
+    Expr::BinaryOp { left: Box::new(count), op: BinaryOperator::GtEq, right: Box::new(zero) }
+}
+
+/// `count(*)`, which is total whatever the rows.
+fn is_plain_count(expression: &Expr) -> bool {
+    matches!(expression, Expr::Function(_)) && expression.to_string().eq_ignore_ascii_case("count(*)")
+}
+
+/// The guards that must hold before the conjunct may be evaluated: of every relation that it names;
+/// of all when it names none, or one that cannot be told.
+fn relevant_guards(conjunct: &Expr, level: &Level<'_>) -> Vec<Expr> {
+    let mut guards: Vec<Expr> = Vec::new();
+    let (mut named, mut unsure) = (false, false);
+    let mut look = |parts: &[sqlparser::ast::Ident]| {
+        named = true;
+        match level.find(parts).rel {
+            Some(rel) => {
+                if let Bond::Flat { guard } = &rel.bond
+                    && !guards.contains(guard)
+                {
+                    guards.push(guard.clone());
+                }
+            }
+            None => unsure = true,
+        }
+    };
+    let _: ControlFlow<()> = sqlparser::ast::visit_expressions(conjunct, |expression| {
+        match expression {
+            Expr::Identifier(column) => look(std::slice::from_ref(column)),
+            Expr::CompoundIdentifier(parts) => look(parts),
+            Expr::QualifiedWildcard(..) | Expr::Wildcard(_) => look(&[]),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    });
+    if named && !unsure { guards } else { level.guards().into_iter().cloned().collect() }
+}
+
+/// The name that PostgreSQL gives to an unnamed select item, as far as it is told by a column.
+fn output_name(expression: &Expr) -> Option<String> {
+    match expression {
+        Expr::Identifier(column) => Some(name_of(column)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(name_of),
+        Expr::Nested(inner) => output_name(inner),
+        Expr::Function(function) => {
+            function.name.0.last().and_then(|part| part.as_ident()).map(name_of)
+        }
+        _ => Some("?column?".to_owned()),
+    }
+}
+
+/// Columns of a set operation: the left's names; total where both sides are, in the same class.
+fn merged(left: Outputs, right: Outputs) -> Outputs {
+    let (left, right) = (left?, right?);
+    (left.len() == right.len()).then(|| {
+        left.into_iter()
+            .zip(right)
+            .map(|((name, left), (_, right))| (name, left.filter(|class| Some(*class) == right)))
+            .collect()
+    })
+}
+
+/// `OFFSET 0`: keeps a query apart from the level that reads it.
+fn keep_apart(query: &mut Query) {
+    let zero = || Offset {
+        value: Expr::Value(Value::Number("0".to_owned(), false).into()),
+        rows: OffsetRows::None,
+    };
+    match &mut query.limit_clause {
+        None => {
+            query.limit_clause = Some(LimitClause::LimitOffset {
+                limit: None,
+                offset: Some(zero()),
+                limit_by: Vec::new(),
+            });
+        }
+        // A limit keeps apart already.
+        Some(_) => {}
+    }
+}

@@ -1,0 +1,526 @@
+//! INSERT, UPDATE, DELETE, MERGE: every row written belongs to the tenant, and only the tenant's
+//! rows are touched. Layer 2.
+//!
+//! The tenant column is filled where the client leaves it out; where it gives a value that is not
+//! known to be the tenant's, the value is checked as the row is made, and the statement fails.
+
+use sqlparser::ast::{
+    Assignment, AssignmentTarget, Delete, Expr, FromTable, Insert, Merge, MergeAction,
+    MergeClauseKind, MergeInsertKind, MergeUpdateKind, OnConflictAction, OnInsert, Query, SelectItem, SetExpr,
+    TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind, Value, Values,
+};
+
+use super::super::env::{Resolved, Table};
+use super::from::{Placement, columns_of, name_parts, qualified};
+use super::level::{Bond, Level, Rel, name_of};
+use super::{Ctes, Rewriter, Scope, guard};
+use crate::error::{Denial, DenialCode};
+use crate::policy::Protection;
+
+/// What the tenancy of a table demands of the values written to one of its columns.
+struct Demand {
+    column: String,
+    /// The type in which a value is checked.
+    type_name: &'static str,
+    kind: DemandKind,
+}
+
+enum DemandKind {
+    /// The value is the tenant.
+    Tenant(Expr),
+    /// The value is the key of one of the tenant's parents.
+    Parent(Query),
+}
+
+impl Demand {
+    /// A value that passes, or fails as the row is made.
+    fn check(&self, value: Expr, code: DenialCode) -> Expr {
+        match &self.kind {
+            DemandKind::Tenant(tenant) => {
+                let tenant = tenant.clone();
+                guard::checked(value, self.type_name, |seen| guard::equals(seen, tenant), code)
+            }
+            DemandKind::Parent(parents) => {
+                let parents = parents.clone();
+                let among = |seen| Expr::InSubquery {
+                    expr: Box::new(seen),
+                    subquery: Box::new(parents),
+                    negated: false,
+                };
+                guard::checked(value, self.type_name, among, code)
+            }
+        }
+    }
+
+    /// What stands in the column when the client gives nothing.
+    fn filled(&self) -> Result<Expr, Denial> {
+        match &self.kind {
+            DemandKind::Tenant(tenant) => Ok(tenant.clone()),
+            DemandKind::Parent(_) => {
+                Err(Denial::of(DenialCode::WriteOutsideTenant, self.column.clone()))
+            }
+        }
+    }
+
+    /// The value to write for the one that the client wrote.
+    fn written(&self, value: &mut Expr, code: DenialCode) -> Result<(), Denial> {
+        if is_default(value) {
+            *value = self.filled()?;
+            return Ok(());
+        }
+        if let DemandKind::Tenant(tenant) = &self.kind
+            && let Some(text) = literal_text(value)
+        {
+            if literal_text(tenant).is_some_and(|own| same_value(&own, &text, self.type_name)) {
+                *value = tenant.clone();
+                return Ok(());
+            }
+            return Err(Denial::of(code, self.column.clone()));
+        }
+        let client = std::mem::replace(value, Expr::Value(Value::Null.into()));
+        *value = self.check(client, code);
+        Ok(())
+    }
+}
+
+fn is_default(value: &Expr) -> bool {
+    matches!(value, Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
+}
+
+/// The text of a literal, casts and parentheses taken off.
+fn literal_text(value: &Expr) -> Option<String> {
+    match value {
+        Expr::Nested(inner) => literal_text(inner),
+        Expr::Cast { expr, .. } => literal_text(expr),
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Some(text.replace("''", "'")),
+            Value::Number(digits, _) => Some(digits.clone()),
+            Value::Null => Some(String::new()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn same_value(own: &str, given: &str, type_name: &str) -> bool {
+    match type_name {
+        "uuid" => uuid::Uuid::try_parse(given).is_ok_and(|given| given.to_string() == own),
+        _ => own == given,
+    }
+}
+
+impl Rewriter<'_> {
+    fn demand(&self, table: &Table<'_>) -> Result<Option<Demand>, Denial> {
+        let column_type = |column: &str, otherwise: &'static str| match table.relation {
+            None => Some(otherwise),
+            Some(relation) => {
+                guard::checkable_type(&relation.column(column)?.type_name)
+            }
+        };
+        match &table.policy.protection {
+            Protection::Tenant { column, tenant_type } => {
+                let literal = guard::tenant_literal(self.env, table, column, *tenant_type)?;
+                let type_name = column_type(column, "text").ok_or(Denial::new(DenialCode::LeakPossible))?;
+                let type_name = if table.relation.is_some() {
+                    type_name
+                } else {
+                    match tenant_type {
+                        crate::policy::TenantType::Uuid => "uuid",
+                        crate::policy::TenantType::Text => "text",
+                        crate::policy::TenantType::Int => "int8",
+                    }
+                };
+                Ok(Some(Demand { column: column.clone(), type_name, kind: DemandKind::Tenant(literal) }))
+            }
+            Protection::TenantThrough { column, .. } => {
+                let (parents, _) = guard::parent_keys(self.env, table, 0)?;
+                let type_name = column_type(column, "text").ok_or(Denial::new(DenialCode::LeakPossible))?;
+                Ok(Some(Demand { column: column.clone(), type_name, kind: DemandKind::Parent(parents) }))
+            }
+            Protection::Shared => Ok(None),
+            Protection::Deny => Err(Denial::new(DenialCode::RelationDenied)),
+        }
+    }
+
+    /// Resolves a target table, which is never a CTE.
+    fn target(&self, name: &mut sqlparser::ast::ObjectName) -> Result<(Table<'_>, String), Denial> {
+        let parts = name_parts(name)?;
+        let visible = parts.last().cloned().ok_or(Denial::new(DenialCode::Internal))?;
+        match self.resolve(&parts)? {
+            Resolved::Table(table) => {
+                *name = qualified(&table);
+                Ok((table, visible))
+            }
+            Resolved::Catalog { .. } => Err(Denial::of(DenialCode::ReadOnly, visible)),
+        }
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        insert: &mut Insert,
+        ctes: Option<&Ctes<'_>>,
+    ) -> Result<(), Denial> {
+        let TableObject::TableName(name) = &mut insert.table else {
+            return Err(Denial::new(DenialCode::CannotParse));
+        };
+        let (table, visible) = self.target(name)?;
+        let visible =
+            insert.table_alias.as_ref().map_or(visible, |alias| name_of(&alias.alias));
+        let guards = guard::guards(self.env, &table, &visible)?;
+        let demand = self.demand(&table)?;
+        let columns = columns_of(&table);
+        let all_names: Option<Vec<String>> =
+            columns.as_ref().map(|columns| columns.iter().map(|(name, _)| name.clone()).collect());
+        let tenant = match &table.policy.protection {
+            Protection::Tenant { column, .. } => Some(column.clone()),
+            Protection::TenantThrough { .. } | Protection::Shared | Protection::Deny => None,
+        };
+        drop(table);
+
+        // WITH stands on the source query; its CTEs are rewritten with it.
+        let source = insert
+            .source
+            .as_mut()
+            .ok_or_else(|| Denial::of(DenialCode::WriteOutsideTenant, "DEFAULT VALUES"))?;
+        self.depth += 1;
+        self.query(source, Scope { level: None, ctes })?;
+        self.depth -= 1;
+        if let Some(demand) = &demand {
+            let mut named: Vec<String> = insert
+                .columns
+                .iter()
+                .map(|column| name_parts(column).map(|parts| parts.last().cloned().unwrap_or_default()))
+                .collect::<Result<_, _>>()?;
+            if named.is_empty() {
+                let all = all_names.ok_or_else(|| Denial::of(DenialCode::LeakPossible, visible.clone()))?;
+                named = match width(&source.body) {
+                    Some(width) if width <= all.len() => all.into_iter().take(width).collect(),
+                    // Too many values: PostgreSQL refuses the text below as it would the client's.
+                    Some(_) => all,
+                    None => return Err(Denial::of(DenialCode::LeakPossible, visible)),
+                };
+                insert.columns = named
+                    .iter()
+                    .map(|name| sqlparser::ast::ObjectName::from(vec![guard::ident(name)]))
+                    .collect();
+            }
+            let at = named.iter().position(|name| *name == demand.column);
+            if at.is_none() {
+                insert.columns.push(sqlparser::ast::ObjectName::from(vec![guard::ident(&demand.column)]));
+            }
+            fill(&mut source.body, at, named.len(), demand)?;
+        }
+
+        let whole = guard::all(guards.iter().cloned()).ok_or(Denial::new(DenialCode::LeakPossible))?;
+        let mut level = Level::new(None);
+        level.rels.push(Rel { visible: visible.clone(), columns: columns.clone(), bond: Bond::Flat { guard: whole }, tenant });
+        match &mut insert.on {
+            None => {}
+            Some(OnInsert::OnConflict(conflict)) => {
+                if let OnConflictAction::DoUpdate(update) = &mut conflict.action {
+                    // Only here is "excluded" visible: the row that was to be inserted, our own.
+                    let mut level = Level::new(None);
+                    level.rels.push(Rel {
+                        visible: visible.clone(),
+                        columns: columns.clone(),
+                        bond: Bond::Flat { guard: guard::all(guards.iter().cloned()).ok_or(Denial::new(DenialCode::Internal))? },
+                        tenant: None,
+                    });
+                    level.rels.push(Rel { visible: "excluded".to_owned(), columns: Some(Vec::new()), bond: Bond::Free, tenant: None });
+                    let scope = Scope { level: Some(&level), ctes };
+                    self.assignments(&mut update.assignments, demand.as_ref(), scope, true)?;
+                    update.selection =
+                        self.bound(guards, update.selection.take(), scope, &mut true)?;
+                }
+            }
+            Some(OnInsert::DuplicateKeyUpdate(_)) | Some(_) => {
+                return Err(Denial::new(DenialCode::CannotParse));
+            }
+        }
+        self.returning(insert.returning.as_mut(), &level, ctes)
+    }
+
+    pub(super) fn update(
+        &mut self,
+        update: &mut Update,
+        ctes: Option<&Ctes<'_>>,
+    ) -> Result<(), Denial> {
+        if !update.table.joins.is_empty() {
+            return Err(Denial::new(DenialCode::CannotParse));
+        }
+        let demand = self.demand_of(&update.table.relation)?;
+        let mut level = Level::new(None);
+        let mut placement = Placement::default();
+        self.from_item(&mut update.table, &mut level, ctes, &mut placement)?;
+        let from = match &mut update.from {
+            Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) => {
+                from.as_mut_slice()
+            }
+            None => &mut [],
+        };
+        let mut barriers = Placement::default();
+        barriers.conditions = std::mem::take(&mut placement.conditions);
+        for item in from.iter_mut() {
+            self.from_item(item, &mut level, ctes, &mut barriers)?;
+        }
+        let level = level;
+        let scope = Scope { level: Some(&level), ctes };
+        self.join_conditions(from, &mut barriers, scope, &mut true)?;
+        update.selection = self.bound(
+            std::mem::take(&mut barriers.conditions),
+            update.selection.take(),
+            scope,
+            &mut true,
+        )?;
+        self.assignments(&mut update.assignments, demand.as_ref(), scope, false)?;
+        barriers.raise(from);
+        self.returning(update.returning.as_mut(), &level, ctes)
+    }
+
+    pub(super) fn delete(
+        &mut self,
+        delete: &mut Delete,
+        ctes: Option<&Ctes<'_>>,
+    ) -> Result<(), Denial> {
+        let FromTable::WithFromKeyword(targets) = &mut delete.from else {
+            return Err(Denial::new(DenialCode::CannotParse));
+        };
+        let mut level = Level::new(None);
+        let mut placement = Placement::default();
+        for target in targets.iter_mut() {
+            self.from_item(target, &mut level, ctes, &mut placement)?;
+        }
+        let using: &mut [TableWithJoins] = delete.using.as_deref_mut().unwrap_or_default();
+        let mut barriers = Placement::default();
+        barriers.conditions = std::mem::take(&mut placement.conditions);
+        for item in using.iter_mut() {
+            self.from_item(item, &mut level, ctes, &mut barriers)?;
+        }
+        let level = level;
+        let scope = Scope { level: Some(&level), ctes };
+        self.join_conditions(using, &mut barriers, scope, &mut true)?;
+        delete.selection = self.bound(
+            std::mem::take(&mut barriers.conditions),
+            delete.selection.take(),
+            scope,
+            &mut true,
+        )?;
+        barriers.raise(using);
+        self.returning(delete.returning.as_mut(), &level, ctes)
+    }
+
+    pub(super) fn merge(&mut self, merge: &mut Merge, ctes: Option<&Ctes<'_>>) -> Result<(), Denial> {
+        let demand = self.demand_of(&merge.table)?;
+        let mut level = Level::new(None);
+        let mut placement = Placement::default();
+        let mut target = TableWithJoins { relation: merge.table.clone(), joins: Vec::new() };
+        self.from_item(&mut target, &mut level, ctes, &mut placement)?;
+        merge.table = target.relation;
+        let guards = std::mem::take(&mut placement.conditions);
+        // A source row of another tenant would take the NOT MATCHED path: it is filtered before.
+        let mut sources = Placement::default();
+        self.factor_apart(&mut merge.source, &mut level, ctes, &mut sources)?;
+        let level = level;
+        let scope = Scope { level: Some(&level), ctes };
+        let client = std::mem::replace(&mut *merge.on, Expr::Value(Value::Null.into()));
+        *merge.on = self
+            .bound(guards.clone(), Some(client), scope, &mut true)?
+            .ok_or(Denial::new(DenialCode::Internal))?;
+        for clause in &mut merge.clauses {
+            let on_target = match clause.clause_kind {
+                MergeClauseKind::Matched | MergeClauseKind::NotMatchedBySource => guards.clone(),
+                MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => Vec::new(),
+            };
+            clause.predicate = self.bound(on_target, clause.predicate.take(), scope, &mut true)?;
+            match &mut clause.action {
+                MergeAction::Insert(insert) => {
+                    let MergeInsertKind::Values(values) = &mut insert.kind else {
+                        return Err(Denial::new(DenialCode::CannotParse));
+                    };
+                    for value in values.rows.iter_mut().flat_map(|row| row.content.iter_mut()) {
+                        self.subqueries(value, scope)?;
+                    }
+                    let Some(demand) = &demand else { continue };
+                    if insert.columns.is_empty() {
+                        return Err(Denial::of(DenialCode::LeakPossible, "INSERT without a column list"));
+                    }
+                    let named: Vec<String> = insert
+                        .columns
+                        .iter()
+                        .map(|column| name_parts(column).map(|parts| parts.last().cloned().unwrap_or_default()))
+                        .collect::<Result<_, _>>()?;
+                    let at = named.iter().position(|name| *name == demand.column);
+                    if at.is_none() {
+                        insert.columns.push(sqlparser::ast::ObjectName::from(vec![guard::ident(&demand.column)]));
+                    }
+                    fill_values(values, at, named.len(), demand)?;
+                }
+                MergeAction::Update(update) => {
+                    let MergeUpdateKind::Set(assignments) = &mut update.kind else {
+                        return Err(Denial::new(DenialCode::CannotParse));
+                    };
+                    self.assignments(assignments, demand.as_ref(), scope, false)?;
+                }
+                MergeAction::Delete { .. } => {}
+                MergeAction::DoNothing { .. } => {}
+            }
+        }
+        if let TableFactor::Derived { .. } = &merge.source {
+            let mut item = TableWithJoins { relation: merge.source.clone(), joins: Vec::new() };
+            sources.raise(std::slice::from_mut(&mut item));
+            merge.source = item.relation;
+        }
+        if merge.output.is_some() {
+            return Err(Denial::new(DenialCode::CannotParse));
+        }
+        Ok(())
+    }
+
+    fn demand_of(&self, target: &TableFactor) -> Result<Option<Demand>, Denial> {
+        let TableFactor::Table { name, .. } = target else {
+            return Err(Denial::new(DenialCode::CannotParse));
+        };
+        let (table, _) = self.target(&mut name.clone())?;
+        self.demand(&table)
+    }
+
+    fn assignments(
+        &mut self,
+        assignments: &mut [Assignment],
+        demand: Option<&Demand>,
+        scope: Scope<'_>,
+        upsert: bool,
+    ) -> Result<(), Denial> {
+        for assignment in assignments {
+            self.subqueries(&mut assignment.value, scope)?;
+            let Some(demand) = demand else { continue };
+            let names = match &assignment.target {
+                AssignmentTarget::ColumnName(name) => vec![name],
+                AssignmentTarget::Tuple(names) => names.iter().collect(),
+            };
+            let mut touched = false;
+            for name in &names {
+                touched |= name_parts(name)?.first() == Some(&demand.column);
+            }
+            if !touched {
+                continue;
+            }
+            let change = || Denial::of(DenialCode::TenantColumnChange, demand.column.clone());
+            if names.len() > 1 || matches!(assignment.target, AssignmentTarget::Tuple(_)) {
+                return Err(change());
+            }
+            if upsert && is_excluded(&assignment.value, &demand.column) {
+                continue;
+            }
+            if is_default(&assignment.value) {
+                return Err(change());
+            }
+            let code = match demand.kind {
+                DemandKind::Tenant(_) => DenialCode::TenantColumnChange,
+                DemandKind::Parent(_) => DenialCode::WriteOutsideTenant,
+            };
+            demand.written(&mut assignment.value, code)?;
+        }
+        Ok(())
+    }
+
+    fn returning(
+        &mut self,
+        items: Option<&mut Vec<SelectItem>>,
+        level: &Level<'_>,
+        ctes: Option<&Ctes<'_>>,
+    ) -> Result<(), Denial> {
+        let scope = Scope { level: Some(level), ctes };
+        match items {
+            Some(items) => self.projection(items, scope, &mut true).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `excluded.column`: the value of the row that was to be inserted, which was checked.
+fn is_excluded(value: &Expr, column: &str) -> bool {
+    match value {
+        Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+            [row, name] => name_of(row) == "excluded" && name_of(name) == column,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// How many columns a source has, where that can be told.
+fn width(body: &SetExpr) -> Option<usize> {
+    match body {
+        SetExpr::Values(values) => values.rows.first().map(|row| row.content.len()),
+        SetExpr::Select(select) => select_width(&select.projection),
+        SetExpr::SetOperation { left, .. } => width(left),
+        SetExpr::Query(query) => width(&query.body),
+        SetExpr::Insert(_)
+        | SetExpr::Update(_)
+        | SetExpr::Delete(_)
+        | SetExpr::Merge(_)
+        | SetExpr::Table(_) => None,
+    }
+}
+
+/// How many columns a select list has, unless it holds a wildcard.
+fn select_width(items: &[SelectItem]) -> Option<usize> {
+    let plain = |item: &SelectItem| {
+        matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
+    };
+    items.iter().all(plain).then_some(items.len())
+}
+
+/// Fills or checks the demanded column in every row of a source of `count` columns.
+fn fill(body: &mut SetExpr, at: Option<usize>, count: usize, demand: &Demand) -> Result<(), Denial> {
+    match body {
+        SetExpr::Values(values) => fill_values(values, at, count, demand),
+        SetExpr::Select(select) => {
+            let Some(at) = at else {
+                select.projection.push(SelectItem::UnnamedExpr(demand.filled()?));
+                return Ok(());
+            };
+            if select_width(&select.projection).is_none() {
+                return Err(Denial::of(DenialCode::LeakPossible, "INSERT … SELECT *"));
+            }
+            match select.projection.get_mut(at) {
+                Some(SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) => {
+                    demand.written(value, DenialCode::WriteOutsideTenant)
+                }
+                Some(_) | None => Err(Denial::of(DenialCode::WriteOutsideTenant, demand.column.clone())),
+            }
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            fill(left, at, count, demand)?;
+            fill(right, at, count, demand)
+        }
+        SetExpr::Query(query) => fill(&mut query.body, at, count, demand),
+        SetExpr::Insert(_)
+        | SetExpr::Update(_)
+        | SetExpr::Delete(_)
+        | SetExpr::Merge(_)
+        | SetExpr::Table(_) => Err(Denial::new(DenialCode::CannotParse)),
+    }
+}
+
+fn fill_values(
+    values: &mut Values,
+    at: Option<usize>,
+    count: usize,
+    demand: &Demand,
+) -> Result<(), Denial> {
+    for row in &mut values.rows {
+        let row = &mut row.content;
+        match at {
+            Some(at) => match row.get_mut(at) {
+                Some(value) => demand.written(value, DenialCode::WriteOutsideTenant)?,
+                None => return Err(Denial::of(DenialCode::WriteOutsideTenant, demand.column.clone())),
+            },
+            // A row shorter than the list would put the tenant into another column.
+            None if row.len() == count => row.push(demand.filled()?),
+            None => return Err(Denial::new(DenialCode::CannotParse)),
+        }
+    }
+    Ok(())
+}
