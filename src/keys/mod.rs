@@ -239,7 +239,7 @@ impl Authenticator {
             .collect();
         let mut broken = Vec::new();
         for ((index, source), load) in settings.sources.iter().enumerate().zip(loads) {
-            let loaded = load.await.unwrap_or_else(|_| Err(LoadError::Interrupted));
+            let loaded = load.await.unwrap_or(Err(LoadError::Interrupted));
             match (loaded, source) {
                 (Ok(()), _) | (Err(_), KeySource::JwksUrl(_)) => {}
                 (Err(error), KeySource::JwksFile(_) | KeySource::HmacSecretFile(_)) => {

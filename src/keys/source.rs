@@ -58,6 +58,9 @@ pub enum UrlError {
     /// A credential in the URL.
     #[error("must not hold a user name or password")]
     UserInfo,
+    /// The HTTP client cannot be set up.
+    #[error("cannot be fetched: the HTTP client cannot be set up on this system")]
+    Client,
 }
 
 /// Checks a JWKS URL as [`super::Authenticator::start`] will.
@@ -170,34 +173,27 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
 /// no redirects, one time-out over the whole exchange.
 fn client(url: &Url, timeout: Duration) -> Result<reqwest::Client, UrlError> {
     let builder = reqwest::Client::builder()
-        .use_preconfigured_tls(tls())
+        .use_preconfigured_tls(tls().map_err(|_| UrlError::Client)?)
         .redirect(reqwest::redirect::Policy::none())
         .timeout(timeout)
         .connect_timeout(timeout)
         .pool_max_idle_per_host(0)
         .user_agent(concat!("hedgerow/", env!("CARGO_PKG_VERSION")));
     let builder = if is_loopback(url) { builder.no_proxy() } else { builder };
-    builder.build().map_err(|_| UrlError::Malformed)
+    builder.build().map_err(|_| UrlError::Client)
 }
 
-fn tls() -> rustls::ClientConfig {
+fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
     let mut roots = rustls::RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         tracing::warn!("no trusted authorities found on this system; JWKS over https will fail");
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions =
-        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    match versions {
-        Ok(builder) => builder.with_root_certificates(roots).with_no_client_auth(),
-        // Cannot happen with ring, which serves both versions; an empty set of authorities
-        // would refuse every server, so that even then nothing is let in.
-        Err(_) => rustls::ClientConfig::builder()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth(),
-    }
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 async fn fetch(client: &reqwest::Client, url: &Url) -> Result<Vec<u8>, LoadError> {
