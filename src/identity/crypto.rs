@@ -219,3 +219,38 @@ impl JwtVerifier for RingVerifier {
         self.algorithm.into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_key_does_not_verify_what_was_signed_with_its_bytes_as_a_secret() {
+        for bytes in [vec![4; 65], vec![9; 32]] {
+            let forged = sign(Algorithm::Hs256, &EncodingKey::from_secret(&bytes), b"x").unwrap();
+            assert_eq!(
+                verify(Algorithm::Hs256, &DecodingKey::from_secret(&bytes), b"x", &forged),
+                Ok(())
+            );
+            for public in [
+                DecodingKey::from_ec_der(&bytes),
+                DecodingKey::from_ed_der(&bytes),
+                DecodingKey::from_rsa_der(&bytes),
+                DecodingKey::from_rsa_raw_components(&bytes, &[1, 0, 1]),
+            ] {
+                assert_eq!(verify(Algorithm::Hs256, &public, b"x", &forged), Err(Refused));
+            }
+        }
+    }
+
+    #[test]
+    fn the_provider_knows_five_algorithms() {
+        let key = EncodingKey::from_secret(&[7; 32]);
+        assert!((PROVIDER.signer_factory)(&jsonwebtoken::Algorithm::HS256, &key).is_ok());
+        assert!((PROVIDER.signer_factory)(&jsonwebtoken::Algorithm::HS512, &key).is_err());
+        assert!((PROVIDER.signer_factory)(&jsonwebtoken::Algorithm::RS256, &key).is_err());
+        let key = DecodingKey::from_secret(&[7; 32]);
+        assert!((PROVIDER.verifier_factory)(&jsonwebtoken::Algorithm::HS384, &key).is_err());
+        assert!((PROVIDER.verifier_factory)(&jsonwebtoken::Algorithm::EdDSA, &key).is_err());
+    }
+}

@@ -315,6 +315,16 @@ async fn failures_keep_the_last_good_keys() {
 }
 
 #[tokio::test]
+async fn an_answer_is_not_read_beyond_the_limit() {
+    let server = Server::start(Answer::Endless).await;
+    let door = Door::new(&server.source(), Duration::from_secs(60)).unwrap();
+    let error = door.read().await.unwrap_err();
+    assert!(matches!(error, LoadError::TooLarge), "{error}");
+    server.answer(Answer::Body(" ".repeat(MAX_KEY_SET_BYTES)));
+    assert_eq!(door.read().await.unwrap().len(), MAX_KEY_SET_BYTES);
+}
+
+#[tokio::test]
 async fn an_unreachable_url_at_start_is_tried_again() {
     let known = pair("known", 1);
     let server = Server::start(Answer::Status("503 Service Unavailable")).await;
