@@ -160,7 +160,7 @@ impl KeySet {
         if keys.is_empty() { Err(KeySetError::Empty(skipped)) } else { Ok(Self { keys, skipped }) }
     }
 
-    /// A set of one HMAC secret, from the bytes of its file (see [`secret_bytes`]).
+    /// A set of one HMAC secret, from the bytes of its file, one trailing newline left off.
     ///
     /// # Errors
     /// [`KeySetError`] when the secret is too short or a key document.

@@ -2,8 +2,8 @@
 //! and the clock are arguments; `crate::keys` loads the keys.
 //!
 //! The way of a token: [`Verifier::inspect`] bounds and reads it, chooses the issuer by `iss` and
-//! the algorithm by that issuer's list ([`token`]); [`Verifier::verify`] finds the key, checks the
-//! signature ([`crypto`], on ring), then the claims ([`verify`]). Every refusal is a
+//! the algorithm by that issuer's list (`token`); [`Verifier::verify`] finds the key, checks the
+//! signature ([`crypto`], on ring), then the claims (`verify`). Every refusal is a
 //! [`TokenFault`], which knows its denial code.
 //!
 //! The rules are those of RFC 8725 and the contract:

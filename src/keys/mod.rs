@@ -1,6 +1,6 @@
 //! Keys of the issuers, and the answer to "who sent this token?". Layer 4: files, HTTP, the clock.
 //!
-//! [`Authenticator`] loads every source at start, keeps it fresh ([`state`]), and verifies tokens
+//! [`Authenticator`] loads every source at start, keeps it fresh (`state`), and verifies tokens
 //! by the pure rules of [`crate::identity`]. A token that was verified is remembered under its
 //! SHA-256 until it expires or any key set changes, so that a pool of connections pays for one RSA
 //! check and not for each. The token itself is never kept.
@@ -187,8 +187,8 @@ struct Inner {
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// Seconds since 1970.
-type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
+/// Tells the time, in seconds since 1970.
+pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
 
 /// SHA-256 of a token, and the version of the keys that verified it.
 type CacheKey = ([u8; 32], u64);

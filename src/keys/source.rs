@@ -2,7 +2,7 @@
 //!
 //! Refuses: plain HTTP but to this machine, redirects, user names in URLs, answers and files over
 //! the size limit (never read beyond it), what is no regular file, answers slower than the
-//! time-out. It only fetches; what stays in force after a failure is for [`super::state`].
+//! time-out. It only fetches; what stays in force after a failure is for `super::state`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
