@@ -35,4 +35,5 @@ pub mod keys;
 pub mod policy;
 pub mod postgres;
 pub mod sql;
+pub mod units;
 pub mod wire;
