@@ -1,6 +1,6 @@
 //! The one Prometheus recorder of the process, and the list of every metric. Layer 5.
 //!
-//! Other layers name a metric by its string (`metrics::counter!("hedgerow_…")`) and know nothing of
+//! Other layers name a metric by its string, through the macros of `metrics`, and know nothing of
 //! Prometheus. [`METRICS`] is public interface: `tests/docs.rs` holds that no other name is used
 //! anywhere, and renders `docs/metrics.md` from it.
 
