@@ -1,5 +1,6 @@
 //! Documents that follow from the code: rendered here, compared with the files. After a change in
 //! the code, `HEDGEROW_BLESS=1 cargo test --test docs` writes them anew.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
