@@ -47,7 +47,7 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         unit: Unit::Count,
         labels: &["engine", "decision", "code"],
-        help: "Decisions, by verdict (allow, rewrite, deny) and denial code.",
+        help: "Decisions, by verdict (allow, rewrite, deny, would_deny, error) and denial code.",
     },
     Metric {
         name: "hedgerow_cross_tenant_attempts_total",
