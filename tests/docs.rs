@@ -1,0 +1,174 @@
+//! Documents that follow from the code: rendered here, compared with the files. After a change in
+//! the code, `HEDGEROW_BLESS=1 cargo test --test docs` writes them anew.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use hedgerow::admin::{Kind, METRICS};
+use hedgerow::error::{Denial, DenialCode};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Compares a rendered document with its file, or writes it.
+fn hold(path: &str, rendered: &str) {
+    let file = root().join(path);
+    if std::env::var_os("HEDGEROW_BLESS").is_some() {
+        std::fs::write(&file, rendered).unwrap();
+        return;
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        written == rendered,
+        "{path} does not match the code; write it anew with HEDGEROW_BLESS=1 cargo test --test docs"
+    );
+}
+
+/// Families of denial codes, by their first digit.
+const FAMILIES: &[(&str, &str, &str)] = &[
+    ("HR1", "Statement", "What a statement asks for is not allowed. Nothing of it ran."),
+    (
+        "HR2",
+        "Identity",
+        "The token does not say, or does not prove, who is calling. At sign-in the error is `FATAL`, with \
+         `28P01` where the token came as the password.",
+    ),
+    ("HR3", "Quota", "The tenant has used up what it may use."),
+    (
+        "HR4",
+        "Audit and internal",
+        "Hedgerow could not do its own part, and so let nothing through.",
+    ),
+];
+
+fn denial_codes() -> String {
+    let mut page = String::from(
+        "# Denial codes\n\n\
+         <!-- Rendered from src/error.rs by tests/docs.rs; do not edit. -->\n\n\
+         A denial reaches the application as an ordinary PostgreSQL error:\n\n\
+         | field | holds |\n|---|---|\n\
+         | severity | `ERROR` (`FATAL` where the connection ends) |\n\
+         | SQLSTATE | as in the tables below |\n\
+         | message | `hedgerow: ` and the reason |\n\
+         | detail | the code, and the object in the client's own spelling |\n\
+         | hint | what to do about it, and the id of the audit record |\n\n\
+         Codes are public interface: a number is never used again for something else.\n",
+    );
+    for (prefix, title, meaning) in FAMILIES {
+        let _ = write!(page, "\n## {prefix}xxx: {title}\n\n{meaning}\n\n");
+        page.push_str("| code | SQLSTATE | reason | hint |\n|---|---|---|---|\n");
+        for code in DenialCode::ALL.iter().filter(|code| code.code().starts_with(prefix)) {
+            let state = Denial::new(*code).sqlstate().0;
+            let _ = writeln!(page, "| {code} | `{state}` | {} | {} |", code.reason(), code.hint());
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_of_denial_codes_is_the_list_in_the_code() {
+    hold("docs/denial-codes.md", &denial_codes());
+}
+
+#[test]
+fn every_denial_code_is_unique_in_order_and_of_a_known_family() {
+    let codes: Vec<&str> = DenialCode::ALL.iter().map(|code| code.code()).collect();
+    let mut sorted = codes.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(codes, sorted);
+    for code in codes {
+        assert!(code.len() == 6 && FAMILIES.iter().any(|(prefix, ..)| code.starts_with(prefix)));
+    }
+}
+
+fn metrics_page() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         <!-- Rendered from src/admin/recorder.rs by tests/docs.rs; do not edit. -->\n\n\
+         `GET /metrics` on the admin listener, in Prometheus' text format. Counters whose labels are\n\
+         known beforehand start at zero.\n\n\
+         | metric | kind | unit | labels | says |\n|---|---|---|---|---|\n",
+    );
+    for metric in METRICS {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let _ = writeln!(
+            page,
+            "| `{}` | {kind} | {} | {} | {} |",
+            metric.name,
+            metric.unit.as_str(),
+            labels.join(", "),
+            metric.help
+        );
+    }
+    page
+}
+
+#[test]
+fn the_page_of_metrics_is_the_list_in_the_code() {
+    hold("docs/metrics.md", &metrics_page());
+}
+
+#[test]
+fn no_metric_is_counted_that_the_list_does_not_name() {
+    let known: BTreeSet<&str> = METRICS.iter().map(|metric| metric.name).collect();
+    for file in files_under(&root().join("src"), "rs") {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for call in ["counter!(", "gauge!(", "histogram!("] {
+            for (at, _) in text.match_indices(call) {
+                let arguments = text[at + call.len()..].trim_start();
+                let Some(literal) = arguments.strip_prefix('"') else { continue };
+                let name = literal.split('"').next().unwrap();
+                assert!(known.contains(name), "{} counts {name}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut pages: Vec<PathBuf> = files_under(&root().join("docs"), "md");
+    pages.extend(
+        std::fs::read_dir(root())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "md")),
+    );
+    let mut dead = Vec::new();
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split(')').next().unwrap();
+            let path = target.split('#').next().unwrap();
+            if path.is_empty() || target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            if !page.parent().unwrap().join(path).exists() {
+                dead.push(format!("{}: {target}", page.display()));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "{dead:#?}");
+}
+
+/// Every file with that ending below a directory.
+fn files_under(directory: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_under(&path, ending));
+        } else if path.extension().is_some_and(|has| has == ending) {
+            found.push(path);
+        }
+    }
+    found
+}
