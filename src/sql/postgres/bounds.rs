@@ -93,9 +93,26 @@ fn chain(levels: &mut [usize], chains: bool) {
 /// Keywords that nest a tree by standing in a row.
 fn chains(word: &[u8]) -> bool {
     const CHAINING: [&[u8]; 20] = [
-        b"and", b"or", b"not", b"union", b"intersect", b"except", b"join", b"case", b"when",
-        b"select", b"is", b"isnull", b"notnull", b"collate", b"like", b"ilike", b"in", b"between",
-        b"explain", b"at",
+        b"and",
+        b"or",
+        b"not",
+        b"union",
+        b"intersect",
+        b"except",
+        b"join",
+        b"case",
+        b"when",
+        b"select",
+        b"is",
+        b"isnull",
+        b"notnull",
+        b"collate",
+        b"like",
+        b"ilike",
+        b"in",
+        b"between",
+        b"explain",
+        b"at",
     ];
     CHAINING.iter().any(|chaining| word.eq_ignore_ascii_case(chaining))
 }
@@ -175,7 +192,9 @@ mod tests {
 
     #[test]
     fn strings_and_comments_do_not_count() {
-        for quoted in ["'((((++++'", "E'\\'((((+'", "$a$((((+$a$", "\"((((\"", "/* ((( /* ++ */ */ 1"] {
+        for quoted in
+            ["'((((++++'", "E'\\'((((+'", "$a$((((+$a$", "\"((((\"", "/* ((( /* ++ */ */ 1"]
+        {
             assert!(depth(format!("SELECT {quoted}").as_bytes()) < 4, "{quoted}");
         }
     }

@@ -27,20 +27,86 @@ pub struct Class {
 /// Nodes that may stand in a query or data change. A node that is not named here is one that nobody
 /// has thought about.
 const NODES: &[&str] = &[
-    "A_ArrayExpr", "A_Const", "A_Expr", "A_Indices", "A_Indirection", "A_Star", "Alias",
-    "BitString", "BoolExpr", "Boolean", "BooleanTest", "CTECycleClause", "CTESearchClause",
-    "CaseExpr", "CaseWhen", "CoalesceExpr", "CollateClause", "ColumnRef", "CommonTableExpr",
-    "CurrentOfExpr", "DefElem", "DeleteStmt", "Float", "FuncCall", "GroupingFunc", "GroupingSet",
-    "IndexElem", "InferClause", "InsertStmt", "Integer", "JoinExpr", "JsonAggConstructor",
-    "JsonArrayAgg", "JsonArrayConstructor", "JsonArrayQueryConstructor", "JsonFormat",
-    "JsonFuncExpr", "JsonArgument", "JsonBehavior", "JsonIsPredicate", "JsonKeyValue",
-    "JsonObjectAgg", "JsonObjectConstructor", "JsonOutput", "JsonParseExpr", "JsonReturning",
-    "JsonScalarExpr", "JsonSerializeExpr", "JsonValueExpr", "LockingClause", "MergeStmt",
-    "MergeWhenClause", "MinMaxExpr", "MultiAssignRef", "NamedArgExpr", "NullTest",
-    "OnConflictClause", "ParamRef", "RangeFunction", "RangeSubselect", "RangeTableFunc",
-    "RangeTableFuncCol", "RangeTableSample", "RangeVar", "ResTarget", "ReturningClause", "RowExpr",
-    "SQLValueFunction", "SelectStmt", "SetToDefault", "SortBy", "String", "SubLink", "TypeCast",
-    "TypeName", "UpdateStmt", "WindowDef", "WithClause", "XmlExpr", "XmlSerialize",
+    "A_ArrayExpr",
+    "A_Const",
+    "A_Expr",
+    "A_Indices",
+    "A_Indirection",
+    "A_Star",
+    "Alias",
+    "BitString",
+    "BoolExpr",
+    "Boolean",
+    "BooleanTest",
+    "CTECycleClause",
+    "CTESearchClause",
+    "CaseExpr",
+    "CaseWhen",
+    "CoalesceExpr",
+    "CollateClause",
+    "ColumnRef",
+    "CommonTableExpr",
+    "CurrentOfExpr",
+    "DefElem",
+    "DeleteStmt",
+    "Float",
+    "FuncCall",
+    "GroupingFunc",
+    "GroupingSet",
+    "IndexElem",
+    "InferClause",
+    "InsertStmt",
+    "Integer",
+    "JoinExpr",
+    "JsonAggConstructor",
+    "JsonArrayAgg",
+    "JsonArrayConstructor",
+    "JsonArrayQueryConstructor",
+    "JsonFormat",
+    "JsonFuncExpr",
+    "JsonArgument",
+    "JsonBehavior",
+    "JsonIsPredicate",
+    "JsonKeyValue",
+    "JsonObjectAgg",
+    "JsonObjectConstructor",
+    "JsonOutput",
+    "JsonParseExpr",
+    "JsonReturning",
+    "JsonScalarExpr",
+    "JsonSerializeExpr",
+    "JsonValueExpr",
+    "LockingClause",
+    "MergeStmt",
+    "MergeWhenClause",
+    "MinMaxExpr",
+    "MultiAssignRef",
+    "NamedArgExpr",
+    "NullTest",
+    "OnConflictClause",
+    "ParamRef",
+    "RangeFunction",
+    "RangeSubselect",
+    "RangeTableFunc",
+    "RangeTableFuncCol",
+    "RangeTableSample",
+    "RangeVar",
+    "ResTarget",
+    "ReturningClause",
+    "RowExpr",
+    "SQLValueFunction",
+    "SelectStmt",
+    "SetToDefault",
+    "SortBy",
+    "String",
+    "SubLink",
+    "TypeCast",
+    "TypeName",
+    "UpdateStmt",
+    "WindowDef",
+    "WithClause",
+    "XmlExpr",
+    "XmlSerialize",
 ];
 
 /// Judges one statement.
@@ -82,7 +148,9 @@ pub fn classify(statement: &Tree<'_>, env: Env<'_>) -> Result<Class, Denial> {
         let inner = statement.at("query");
         let fits = match kind {
             Kind::Cursor => inner.is("SelectStmt"),
-            Kind::Explain => is_statement(inner.kind()) || inner.is("ExecuteStmt") && !analyzes(statement),
+            Kind::Explain => {
+                is_statement(inner.kind()) || inner.is("ExecuteStmt") && !analyzes(statement)
+            }
             _ => is_statement(inner.kind()),
         };
         if !fits {
@@ -114,9 +182,7 @@ fn name_of(statement: &Tree<'_>) -> Result<String, Denial> {
 
 fn transaction(statement: &Tree<'_>) -> Result<Class, Denial> {
     match statement.at("kind").number() {
-        Some(
-            codes::TWO_PHASE_PREPARE | codes::TWO_PHASE_COMMIT | codes::TWO_PHASE_ROLLBACK,
-        )
+        Some(codes::TWO_PHASE_PREPARE | codes::TWO_PHASE_COMMIT | codes::TWO_PHASE_ROLLBACK)
         | None => Err(Denial::of(DenialCode::StatementKind, "two-phase commit")),
         Some(_) => Ok(plain(Kind::Transaction)),
     }
@@ -128,7 +194,9 @@ fn setting(statement: &Tree<'_>) -> Result<Class, Denial> {
     match statement.at("kind").number() {
         Some(codes::RESET_ALL) => return Ok(plain(Kind::Setting)),
         // `SET TRANSACTION` and `SET SESSION CHARACTERISTICS`; not `SET TRANSACTION SNAPSHOT`.
-        Some(codes::SET_MULTI) if name != "transaction snapshot" => return Ok(plain(Kind::Transaction)),
+        Some(codes::SET_MULTI) if name != "transaction snapshot" => {
+            return Ok(plain(Kind::Transaction));
+        }
         Some(codes::SET_VALUE | codes::SET_DEFAULT | codes::RESET) => {}
         Some(_) | None => return Err(denied()),
     }
@@ -155,8 +223,14 @@ fn setting(statement: &Tree<'_>) -> Result<Class, Denial> {
 /// SHOW of one setting; SHOW ALL tells of the server.
 fn show(statement: &Tree<'_>) -> Result<Class, Denial> {
     const CLOSED: &[&str] = &[
-        "all", "listen_addresses", "port", "unix_socket_directories", "primary_conninfo",
-        "session_preload_libraries", "shared_preload_libraries", "log_line_prefix",
+        "all",
+        "listen_addresses",
+        "port",
+        "unix_socket_directories",
+        "primary_conninfo",
+        "session_preload_libraries",
+        "shared_preload_libraries",
+        "log_line_prefix",
     ];
     let name = statement.at("name").text().unwrap_or_default().to_ascii_lowercase();
     if CLOSED.contains(&name.as_str()) {
@@ -177,15 +251,26 @@ fn copy(statement: &Tree<'_>) -> Result<(), Denial> {
 
 /// Whether an EXPLAIN runs its statement.
 fn analyzes(statement: &Tree<'_>) -> bool {
-    statement.at("options").items().iter().any(|option| option.at("defname").text() == Some("analyze"))
+    statement
+        .at("options")
+        .items()
+        .iter()
+        .any(|option| option.at("defname").text() == Some("analyze"))
 }
 
 /// EXPLAIN of a protected table: the plan's shape may be seen, counts may not.
 fn explain(statement: &Tree<'_>) -> Result<(), Denial> {
     for option in statement.at("options").items() {
         match option.at("defname").text() {
-            Some("costs" | "verbose" | "format" | "settings" | "generic_plan" | "summary" | "timing") => {}
-            Some(other) => return Err(Denial::of(DenialCode::LeakPossible, format!("EXPLAIN {}", other.to_uppercase()))),
+            Some(
+                "costs" | "verbose" | "format" | "settings" | "generic_plan" | "summary" | "timing",
+            ) => {}
+            Some(other) => {
+                return Err(Denial::of(
+                    DenialCode::LeakPossible,
+                    format!("EXPLAIN {}", other.to_uppercase()),
+                ));
+            }
             None => return Err(Denial::of(DenialCode::LeakPossible, "EXPLAIN")),
         }
     }
@@ -207,11 +292,27 @@ fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Denial>
         Met::Node(node) => judge_node(node, env),
         Met::Read(relation) => {
             let needs = |access: &Access| access.select;
-            judge_relation(relation, env, needs, DenialCode::RelationDenied, &mut class, &mut closed, &mut aliases)
+            judge_relation(
+                relation,
+                env,
+                needs,
+                DenialCode::RelationDenied,
+                &mut class,
+                &mut closed,
+                &mut aliases,
+            )
         }
         Met::Target(relation, statement) => {
             let needs = |access: &Access| writes_allowed(statement, access);
-            judge_relation(relation, env, needs, DenialCode::ReadOnly, &mut class, &mut closed, &mut aliases)
+            judge_relation(
+                relation,
+                env,
+                needs,
+                DenialCode::ReadOnly,
+                &mut class,
+                &mut closed,
+                &mut aliases,
+            )
         }
     })?;
     if !closed.is_empty() {
@@ -222,19 +323,22 @@ fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Denial>
 }
 
 fn writes_allowed(statement: &Tree<'_>, access: &Access) -> bool {
-    let conflict_update = statement.at("on_conflict_clause").at("action").number() == Some(codes::CONFLICT_UPDATE);
-    let reads = !statement.at("returning_clause").is_absent() || !statement.at("where_clause").is_absent();
+    let conflict_update =
+        statement.at("on_conflict_clause").at("action").number() == Some(codes::CONFLICT_UPDATE);
+    let reads =
+        !statement.at("returning_clause").is_absent() || !statement.at("where_clause").is_absent();
     let writes = match statement.kind() {
         "InsertStmt" => access.insert && (access.update || !conflict_update),
         "UpdateStmt" => access.update,
         "DeleteStmt" => access.delete,
-        "MergeStmt" => statement.at("merge_when_clauses").items().iter().all(|clause| {
-            match clause.at("command_type").number() {
-                Some(codes::CMD_INSERT) => access.insert,
-                Some(codes::CMD_UPDATE) => access.update,
-                Some(codes::CMD_DELETE) => access.delete,
-                Some(_) | None => access.select,
-            }
+        "MergeStmt" => statement.at("merge_when_clauses").items().iter().all(|clause| match clause
+            .at("command_type")
+            .number()
+        {
+            Some(codes::CMD_INSERT) => access.insert,
+            Some(codes::CMD_UPDATE) => access.update,
+            Some(codes::CMD_DELETE) => access.delete,
+            Some(_) | None => access.select,
         }),
         _ => false,
     };
@@ -279,7 +383,10 @@ fn judge_relation<'t>(
                 relation.columns.iter().map(|column| column.name.as_str()).collect()
             });
             aliases.push((visible, known));
-            RelationUse { relation: table.name.clone(), rule: std::sync::Arc::clone(&table.policy.rule) }
+            RelationUse {
+                relation: table.name.clone(),
+                rule: std::sync::Arc::clone(&table.policy.rule),
+            }
         }
     };
     if !class.relations.contains(&used) {
@@ -292,7 +399,8 @@ fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     match node.kind() {
         "ExplainStmt" | "PrepareStmt" | "ExecuteStmt" | "DeclareCursorStmt" | "CopyStmt" => Ok(()),
         "FuncCall" => {
-            let parts = node.at("funcname").name_parts().ok_or(Denial::new(DenialCode::Function))?;
+            let parts =
+                node.at("funcname").name_parts().ok_or(Denial::new(DenialCode::Function))?;
             env.function(&parts)
         }
         "A_Expr" => judge_operator(node.at("name"), env),
@@ -349,7 +457,9 @@ fn judge_columns(statement: &Tree<'_>, closed: &[Closed<'_>]) -> Result<(), Deni
             [Some(only)] => closed.iter().find(|relation| {
                 relation.visible == *only || relation.columns.iter().any(|column| column == only)
             }),
-            [.., Some(qualifier), None] => closed.iter().find(|relation| relation.visible == *qualifier),
+            [.., Some(qualifier), None] => {
+                closed.iter().find(|relation| relation.visible == *qualifier)
+            }
             [.., Some(qualifier), Some(column)] => closed.iter().find(|relation| {
                 // `schema.relation` as a whole row reads like `relation.column`.
                 relation.visible == *column
@@ -368,9 +478,10 @@ fn judge_columns(statement: &Tree<'_>, closed: &[Closed<'_>]) -> Result<(), Deni
 /// `SELECT *` and `RETURNING *` over a relation with closed columns.
 fn judge_stars(statement: &Tree<'_>, closed: &[Closed<'_>]) -> Result<(), Denial> {
     let lists = [statement.at("target_list"), statement.at("returning_clause").at("exprs")];
-    let star = lists.iter().flat_map(|list| list.items()).any(|item| {
-        matches!(item.at("val").at("fields").items(), [only] if only.is("A_Star"))
-    });
+    let star = lists
+        .iter()
+        .flat_map(|list| list.items())
+        .any(|item| matches!(item.at("val").at("fields").items(), [only] if only.is("A_Star")));
     if !star {
         return Ok(());
     }
@@ -413,7 +524,9 @@ fn judge_attribute_notation(
         }
         let mut owners = aliases.iter().filter(|(visible, _)| visible == qualifier).peekable();
         let is_column = owners.peek().is_some()
-            && owners.all(|(_, columns)| columns.as_ref().is_some_and(|columns| columns.contains(column)));
+            && owners.all(|(_, columns)| {
+                columns.as_ref().is_some_and(|columns| columns.contains(column))
+            });
         if is_column { Ok(()) } else { Err(Denial::of(DenialCode::Function, *column)) }
     })
 }
@@ -442,7 +555,10 @@ mod tests {
     fn ctes_hide_relations_only_where_postgresql_says_so() {
         assert_eq!(reads("WITH a AS (SELECT * FROM b) SELECT * FROM a"), ["b"]);
         assert_eq!(reads("WITH a AS (SELECT * FROM a) SELECT * FROM a"), ["a"]);
-        assert!(reads("WITH RECURSIVE a AS (SELECT 1 UNION SELECT * FROM a) SELECT * FROM a").is_empty());
+        assert!(
+            reads("WITH RECURSIVE a AS (SELECT 1 UNION SELECT * FROM a) SELECT * FROM a")
+                .is_empty()
+        );
         assert_eq!(reads("WITH a AS (SELECT 1), b AS (SELECT * FROM a) SELECT * FROM b, c"), ["c"]);
         assert_eq!(reads("WITH a AS (SELECT 1) SELECT * FROM public.a"), ["qualified"]);
         assert_eq!(reads("SELECT (WITH a AS (SELECT 1) SELECT 1 FROM a), 1 FROM a"), ["a"]);

@@ -71,7 +71,9 @@ impl Table<'_> {
     pub fn closed_columns<'t>(&'t self, env: Env<'t>) -> impl Iterator<Item = &'t str> {
         self.policy.columns.iter().filter_map(move |(column, rule)| match rule {
             ColumnRule::Deny => Some(column.as_str()),
-            ColumnRule::Mask { unless: Some(unless), .. } if unless.holds(&env.principal.claims) => {
+            ColumnRule::Mask { unless: Some(unless), .. }
+                if unless.holds(&env.principal.claims) =>
+            {
                 None
             }
             ColumnRule::Mask { .. } => Some(column.as_str()),

@@ -126,8 +126,7 @@ pub const SAFE_FUNCTIONS: &[(&str, &str)] = &[
 /// Functions of the safe list that are *total*: for every row they return without error, and they
 /// have no effect. Only these may see another tenant's row, for nothing of it can come out.
 /// Arguments must be total as well.
-pub const TOTAL_FUNCTIONS: &str =
-    "lower upper length char_length character_length octet_length btrim ltrim rtrim trim coalesce \
+pub const TOTAL_FUNCTIONS: &str = "lower upper length char_length character_length octet_length btrim ltrim rtrim trim coalesce \
      md5 now current_date current_timestamp statement_timestamp transaction_timestamp \
      clock_timestamp localtimestamp jsonb_typeof json_typeof jsonb_exists isfinite isempty \
      lower_inc upper_inc lower_inf upper_inf cardinality";
@@ -187,7 +186,9 @@ pub enum Class {
 /// The class of a built-in type by its `typname`; `None` for every other type.
 pub fn class_of(type_name: &str) -> Option<Class> {
     Some(match type_name {
-        "int2" | "int4" | "int8" | "oid" | "smallint" | "integer" | "int" | "bigint" => Class::Integer,
+        "int2" | "int4" | "int8" | "oid" | "smallint" | "integer" | "int" | "bigint" => {
+            Class::Integer
+        }
         "numeric" | "decimal" => Class::Numeric,
         "float4" | "float8" | "real" => Class::Float,
         "text" | "varchar" | "bpchar" | "name" | "char" => Class::Text,
@@ -316,7 +317,10 @@ pub const OPEN_CATALOGS: &[(&str, &[&str])] = &[
     ("pg_available_extension_versions", &[]),
     ("pg_available_extensions", &[]),
     ("pg_cast", &[]),
-    ("pg_class", &["reltuples", "relpages", "relallvisible", "relallfrozen", "relfrozenxid", "relminmxid"]),
+    (
+        "pg_class",
+        &["reltuples", "relpages", "relallvisible", "relallfrozen", "relfrozenxid", "relminmxid"],
+    ),
     ("pg_collation", &[]),
     ("pg_constraint", &[]),
     ("pg_conversion", &[]),
@@ -396,12 +400,35 @@ mod tests {
     #[test]
     fn nothing_that_runs_text_reads_files_or_sets_settings_is_safe() {
         for dangerous in [
-            "set_config", "query_to_xml", "table_to_xml", "schema_to_xml", "database_to_xml",
-            "cursor_to_xml", "ts_stat", "ts_rewrite", "pg_read_file", "pg_ls_dir", "lo_get",
-            "lo_import", "dblink", "pg_terminate_backend", "pg_cancel_backend", "pg_notify",
-            "pg_advisory_lock", "pg_stat_get_activity", "setval", "lastval", "pg_relation_size",
-            "pg_get_viewdef", "pg_get_functiondef", "pg_sleep", "pg_export_snapshot",
-            "inet_server_addr", "txid_current", "pg_current_xact_id", "pg_show_all_settings",
+            "set_config",
+            "query_to_xml",
+            "table_to_xml",
+            "schema_to_xml",
+            "database_to_xml",
+            "cursor_to_xml",
+            "ts_stat",
+            "ts_rewrite",
+            "pg_read_file",
+            "pg_ls_dir",
+            "lo_get",
+            "lo_import",
+            "dblink",
+            "pg_terminate_backend",
+            "pg_cancel_backend",
+            "pg_notify",
+            "pg_advisory_lock",
+            "pg_stat_get_activity",
+            "setval",
+            "lastval",
+            "pg_relation_size",
+            "pg_get_viewdef",
+            "pg_get_functiondef",
+            "pg_sleep",
+            "pg_export_snapshot",
+            "inet_server_addr",
+            "txid_current",
+            "pg_current_xact_id",
+            "pg_show_all_settings",
         ] {
             assert!(!is_safe_function(dangerous), "{dangerous}");
         }

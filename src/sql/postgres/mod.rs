@@ -20,6 +20,9 @@ mod rewrite;
 mod scope;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 use sha2::{Digest, Sha256};
 
 use super::{Decided, Fingerprint, Kind, Limits};

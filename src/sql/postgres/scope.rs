@@ -77,7 +77,11 @@ fn descend<'t, 'a>(
             let ctes = with.at("ctes").items();
             let all: Vec<&str> = ctes.iter().filter_map(|cte| cte.at("ctename").text()).collect();
             for (index, cte) in ctes.iter().enumerate() {
-                let seen = if with.at("recursive").truth() { &all[..] } else { all.get(..index).unwrap_or_default() };
+                let seen = if with.at("recursive").truth() {
+                    &all[..]
+                } else {
+                    all.get(..index).unwrap_or_default()
+                };
                 descend(cte, Some(&Names { outer: names, own: seen }), see)?;
             }
             fields(tree, Some(&Names { outer: names, own: &all }), see)

@@ -306,7 +306,8 @@ mod tests {
 
     #[test]
     fn strings_come_back_byte_for_byte() {
-        for text in ["it''s", "a\"b", "a\\b", "tab\tnew\nline", "é\u{200b}漢\u{1f600}", "\u{1}", ""] {
+        for text in ["it''s", "a\"b", "a\\b", "tab\tnew\nline", "é\u{200b}漢\u{1f600}", "\u{1}", ""]
+        {
             with_tree(&format!("SELECT '{text}'"), |tree| {
                 let value = tree.at("target_list").items()[0].at("val").at("val").at("");
                 assert_eq!(value.text(), Some(text.replace("''", "'").as_str()));

@@ -22,7 +22,9 @@ struct Comparison<'e> {
 impl Comparison<'_> {
     fn same(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
         match (client, sent) {
-            (Tree::Node("RangeVar", _), Tree::Node("RangeVar", _)) => self.same_relation(client, sent),
+            (Tree::Node("RangeVar", _), Tree::Node("RangeVar", _)) => {
+                self.same_relation(client, sent)
+            }
             (Tree::Node("RangeVar" | "RangeTableSample", _), Tree::Node("RangeSubselect", _)) => {
                 self.set_apart(client, sent)
             }
@@ -31,8 +33,12 @@ impl Comparison<'_> {
             {
                 self.same_all(&conjuncts(client), &conjuncts(sent))
             }
-            (Tree::Node("InsertStmt", _), Tree::Node("InsertStmt", _)) => self.same_insert(client, sent),
-            (Tree::Node("ExplainStmt", _), Tree::Node("ExplainStmt", _)) => self.same_explain(client, sent),
+            (Tree::Node("InsertStmt", _), Tree::Node("InsertStmt", _)) => {
+                self.same_insert(client, sent)
+            }
+            (Tree::Node("ExplainStmt", _), Tree::Node("ExplainStmt", _)) => {
+                self.same_explain(client, sent)
+            }
             (Tree::Node(kind, fields), Tree::Node(other, others)) => {
                 kind == other
                     && fields.len() == others.len()
@@ -76,11 +82,16 @@ impl Comparison<'_> {
             ("CommonTableExpr", "ctematerialized") => true,
             // A value written to a column: the client's, its check, or the tenant's literal for it.
             ("ResTarget", "val") => self.same_value(client, sent),
-            ("MergeWhenClause", "target_list") if client_node.at("command_type").number() == Some(codes::CMD_INSERT) => {
+            ("MergeWhenClause", "target_list")
+                if client_node.at("command_type").number() == Some(codes::CMD_INSERT) =>
+            {
                 self.same_columns(client, sent).is_some()
             }
-            ("MergeWhenClause", "values") if client_node.at("command_type").number() == Some(codes::CMD_INSERT) => {
-                match self.same_columns(client_node.at("target_list"), sent_node.at("target_list")) {
+            ("MergeWhenClause", "values")
+                if client_node.at("command_type").number() == Some(codes::CMD_INSERT) =>
+            {
+                match self.same_columns(client_node.at("target_list"), sent_node.at("target_list"))
+                {
                     Some(added) => self.same_row(client.items(), sent.items(), added),
                     None => false,
                 }
@@ -156,7 +167,12 @@ impl Comparison<'_> {
     }
 
     fn looks_like_parent_guard(&self, conjunct: &Tree<'_>) -> bool {
-        let policies = self.env.policy.tables.values().chain(self.env.policy.patterns.iter().map(|(_, policy)| policy));
+        let policies = self
+            .env
+            .policy
+            .tables
+            .values()
+            .chain(self.env.policy.patterns.iter().map(|(_, policy)| policy));
         conjunct.is("SubLink")
             && policies
                 .filter(|policy| matches!(policy.protection, Protection::TenantThrough { .. }))
@@ -166,8 +182,12 @@ impl Comparison<'_> {
                         policy: std::sync::Arc::clone(policy),
                         relation: None,
                     };
-                    super::guards::column(conjunct.at("testexpr")).is_some_and(|parts| match parts.as_slice() {
-                        [qualifier, _] => super::guards::is_tenant_guard(conjunct, &table, qualifier, self.env),
+                    super::guards::column(conjunct.at("testexpr")).is_some_and(|parts| match parts
+                        .as_slice()
+                    {
+                        [qualifier, _] => {
+                            super::guards::is_tenant_guard(conjunct, &table, qualifier, self.env)
+                        }
                         _ => false,
                     })
                 })
@@ -189,7 +209,9 @@ impl Comparison<'_> {
 
     fn same_relation(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
         let schema = client.at("schemaname").text();
-        let (Some(name), Some(sent_name)) = (client.at("relname").text(), sent.at("relname").text()) else {
+        let (Some(name), Some(sent_name)) =
+            (client.at("relname").text(), sent.at("relname").text())
+        else {
             return false;
         };
         let named = match sent.at("schemaname").text() {
@@ -212,7 +234,9 @@ impl Comparison<'_> {
     /// `(SELECT * FROM relation AS v WHERE guards OFFSET 0) AS alias` in place of the relation.
     fn set_apart(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
         let select = sent.at("subquery");
-        let ([item], [inner]) = (select.at("target_list").items(), select.at("from_clause").items()) else {
+        let ([item], [inner]) =
+            (select.at("target_list").items(), select.at("from_clause").items())
+        else {
             return false;
         };
         let star = item.at("name").is_absent()
@@ -276,13 +300,15 @@ impl Comparison<'_> {
 
     /// INSERT: the column list may be written out, and the tenant's column added at its end.
     fn same_insert(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
-        let others = client.fields().iter().zip(sent.fields()).all(|((name, value), (other, sent_value))| {
-            name == other
-                && match *name {
-                    "cols" | "select_stmt" => true,
-                    _ => self.same_field(client, sent, name, value, sent_value),
-                }
-        });
+        let others = client.fields().iter().zip(sent.fields()).all(
+            |((name, value), (other, sent_value))| {
+                name == other
+                    && match *name {
+                        "cols" | "select_stmt" => true,
+                        _ => self.same_field(client, sent, name, value, sent_value),
+                    }
+            },
+        );
         let Some(added) = self.same_columns_or_all(client, sent) else { return false };
         others && self.same_source(client.at("select_stmt"), sent.at("select_stmt"), added)
     }
@@ -295,11 +321,14 @@ impl Comparison<'_> {
         // The client named no columns: the table's own, in order, and perhaps the tenant's.
         let relation = sent.at("relation");
         let name = relation.at("relname").text()?;
-        let Ok(Resolved::Table(table)) = self.env.resolve(None, relation.at("schemaname").text(), name) else {
+        let Ok(Resolved::Table(table)) =
+            self.env.resolve(None, relation.at("schemaname").text(), name)
+        else {
             return None;
         };
         let known = table.relation?;
-        let named: Option<Vec<&str>> = sent_columns.items().iter().map(|column| column.at("name").text()).collect();
+        let named: Option<Vec<&str>> =
+            sent_columns.items().iter().map(|column| column.at("name").text()).collect();
         let named = named?;
         let in_order = named
             .iter()
@@ -337,11 +366,16 @@ impl Comparison<'_> {
                     }
                     "values_lists" => {
                         value.items().len() == sent_value.items().len()
-                            && value.items().iter().zip(sent_value.items()).all(|(row, sent_row)| {
-                                self.same_row(row.items(), sent_row.items(), added)
-                            })
+                            && value.items().iter().zip(sent_value.items()).all(
+                                |(row, sent_row)| {
+                                    self.same_row(row.items(), sent_row.items(), added)
+                                },
+                            )
                     }
-                    "target_list" if client.at("values_lists").is_absent() && client.at("op").number() == Some(codes::SETOP_NONE) => {
+                    "target_list"
+                        if client.at("values_lists").is_absent()
+                            && client.at("op").number() == Some(codes::SETOP_NONE) =>
+                    {
                         self.same_targets(value.items(), sent_value.items(), added)
                     }
                     _ => self.same_field(client, sent, name, value, sent_value),

@@ -59,7 +59,9 @@ pub(super) fn is_tenant_literal(tree: &Tree<'_>, tenant_type: TenantType, env: E
         (TenantType::Uuid | TenantType::Text | TenantType::Int, _) => false,
     };
     kind_fits
-        && env.tenant_text(tenant_type).is_ok_and(|own| string(tree.at("arg")) == Some(own.as_str()))
+        && env
+            .tenant_text(tenant_type)
+            .is_ok_and(|own| string(tree.at("arg")) == Some(own.as_str()))
 }
 
 fn is_equality<'t, 'a>(tree: &'t Tree<'a>) -> Option<(&'t Tree<'a>, &'t Tree<'a>)> {
@@ -70,15 +72,28 @@ fn is_equality<'t, 'a>(tree: &'t Tree<'a>) -> Option<(&'t Tree<'a>, &'t Tree<'a>
 }
 
 /// Whether the conjunct says that a row of `table`, visible under `qualifier`, is the tenant's.
-pub(super) fn is_tenant_guard(conjunct: &Tree<'_>, table: &Table<'_>, qualifier: &str, env: Env<'_>) -> bool {
+pub(super) fn is_tenant_guard(
+    conjunct: &Tree<'_>,
+    table: &Table<'_>,
+    qualifier: &str,
+    env: Env<'_>,
+) -> bool {
     is_guard_at(conjunct, table, qualifier, env, 0)
 }
 
-fn is_guard_at(conjunct: &Tree<'_>, table: &Table<'_>, qualifier: &str, env: Env<'_>, depth: u8) -> bool {
+fn is_guard_at(
+    conjunct: &Tree<'_>,
+    table: &Table<'_>,
+    qualifier: &str,
+    env: Env<'_>,
+    depth: u8,
+) -> bool {
     match &table.policy.protection {
-        Protection::Tenant { column, tenant_type } => is_equality(conjunct).is_some_and(|(left, right)| {
-            is_column(left, qualifier, column) && is_tenant_literal(right, *tenant_type, env)
-        }),
+        Protection::Tenant { column, tenant_type } => {
+            is_equality(conjunct).is_some_and(|(left, right)| {
+                is_column(left, qualifier, column) && is_tenant_literal(right, *tenant_type, env)
+            })
+        }
         Protection::TenantThrough { column, .. } => {
             conjunct.is("SubLink")
                 && conjunct.at("sub_link_type").number() == Some(codes::ANY_SUBLINK)
@@ -91,7 +106,12 @@ fn is_guard_at(conjunct: &Tree<'_>, table: &Table<'_>, qualifier: &str, env: Env
 }
 
 /// `SELECT p.key FROM schema.parent AS p WHERE <the guards of parent>` and nothing else.
-pub(super) fn selects_parents(select: &Tree<'_>, table: &Table<'_>, env: Env<'_>, depth: u8) -> bool {
+pub(super) fn selects_parents(
+    select: &Tree<'_>,
+    table: &Table<'_>,
+    env: Env<'_>,
+    depth: u8,
+) -> bool {
     let Protection::TenantThrough { parent, parent_column, .. } = &table.policy.protection else {
         return false;
     };
@@ -119,16 +139,33 @@ pub(super) fn selects_parents(select: &Tree<'_>, table: &Table<'_>, env: Env<'_>
         && relation.at("schemaname").text() == Some(parent.schema.as_str())
         && relation.at("relname").text() == Some(parent.name.as_str())
         && is_column(item.at("val"), qualifier, parent_column)
-        && guarded_by(&conjuncts(select.at("where_clause")), &parent_table, qualifier, env, depth + 1)
+        && guarded_by(
+            &conjuncts(select.at("where_clause")),
+            &parent_table,
+            qualifier,
+            env,
+            depth + 1,
+        )
 }
 
 /// Whether the conjuncts hold every guard of the table: the tenant's, and the policy's own
 /// condition behind it.
-pub(super) fn are_guarded(conjuncts: &[&Tree<'_>], table: &Table<'_>, qualifier: &str, env: Env<'_>) -> bool {
+pub(super) fn are_guarded(
+    conjuncts: &[&Tree<'_>],
+    table: &Table<'_>,
+    qualifier: &str,
+    env: Env<'_>,
+) -> bool {
     guarded_by(conjuncts, table, qualifier, env, 0)
 }
 
-fn guarded_by(conjuncts: &[&Tree<'_>], table: &Table<'_>, qualifier: &str, env: Env<'_>, depth: u8) -> bool {
+fn guarded_by(
+    conjuncts: &[&Tree<'_>],
+    table: &Table<'_>,
+    qualifier: &str,
+    env: Env<'_>,
+    depth: u8,
+) -> bool {
     let tenant = match table.policy.protection {
         Protection::Tenant { .. } | Protection::TenantThrough { .. } => {
             conjuncts.iter().any(|conjunct| is_guard_at(conjunct, table, qualifier, env, depth))
@@ -147,10 +184,17 @@ fn guarded_by(conjuncts: &[&Tree<'_>], table: &Table<'_>, qualifier: &str, env: 
 
 /// Whether the conjunct is the policy's condition, shielded by the tenant's guard where there is
 /// one.
-pub(super) fn is_policy_condition(conjunct: &Tree<'_>, table: &Table<'_>, qualifier: &str, env: Env<'_>) -> bool {
-    table.policy.condition.as_ref().is_some_and(|condition| {
-        is_condition(conjunct, condition, table, qualifier, env, 0)
-    })
+pub(super) fn is_policy_condition(
+    conjunct: &Tree<'_>,
+    table: &Table<'_>,
+    qualifier: &str,
+    env: Env<'_>,
+) -> bool {
+    table
+        .policy
+        .condition
+        .as_ref()
+        .is_some_and(|condition| is_condition(conjunct, condition, table, qualifier, env, 0))
 }
 
 fn is_condition(
@@ -205,7 +249,8 @@ fn says(written: &Tree<'_>, sent: &Tree<'_>, qualifier: &str, env: Env<'_>) -> b
 }
 
 fn claim_path<'t>(call: &'t Tree<'_>) -> Option<&'t str> {
-    let claim = call.is("FuncCall") && call.at("funcname").name_parts().is_some_and(|name| name == ["claim"]);
+    let claim = call.is("FuncCall")
+        && call.at("funcname").name_parts().is_some_and(|name| name == ["claim"]);
     match call.at("args").items() {
         [path] if claim => string(path),
         _ => None,
@@ -220,7 +265,8 @@ fn is_claim(sent: &Tree<'_>, path: &str, env: Env<'_>) -> bool {
             cast_type(sent) == Some("text") && string(argument) == Some(text)
         }
         Some(serde_json::Value::Number(number)) => {
-            cast_type(sent) == Some("numeric") && string(argument) == Some(number.to_string().as_str())
+            cast_type(sent) == Some("numeric")
+                && string(argument) == Some(number.to_string().as_str())
         }
         Some(serde_json::Value::Bool(flag)) => *sent.at("val").at("") == Tree::Bool(*flag),
         None | Some(serde_json::Value::Null) => {
@@ -245,7 +291,9 @@ pub(super) fn shielded<'t, 'a>(tree: &'t Tree<'a>) -> Option<(&'t Tree<'a>, &'t 
 pub(super) fn null_extended<'t, 'a>(tree: &'t Tree<'a>) -> Option<(&'t Tree<'a>, &'t Tree<'a>)> {
     let either = tree.is("BoolExpr") && tree.at("boolop").number() == Some(codes::OR);
     match tree.at("args").items() {
-        [guard, absent] if either && absent.is("NullTest") && absent.at("nulltesttype").number() == Some(0) => {
+        [guard, absent]
+            if either && absent.is("NullTest") && absent.at("nulltesttype").number() == Some(0) =>
+        {
             Some((guard, absent.at("arg")))
         }
         _ => None,

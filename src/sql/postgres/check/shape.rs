@@ -16,8 +16,8 @@ pub(super) fn is_total(tree: &Tree<'_>) -> bool {
             Tree::List(items) => items.iter().all(is_total),
             Tree::None | Tree::Bool(_) | Tree::Number(_) | Tree::Text(_) | Tree::Node(..) => true,
         },
-        "A_Const" | "ParamRef" | "ColumnRef" | "A_Star" | "String" | "SQLValueFunction" | "Alias"
-        | "RangeVar" | "LockingClause" | "SetToDefault" => true,
+        "A_Const" | "ParamRef" | "ColumnRef" | "A_Star" | "String" | "SQLValueFunction"
+        | "Alias" | "RangeVar" | "LockingClause" | "SetToDefault" => true,
         "A_Expr" => is_total_operator(tree) && parts_total(),
         "FuncCall" => is_total_call(tree) && parts_total(),
         "TypeCast" => is_total_cast(tree),
@@ -41,24 +41,36 @@ fn is_constant(tree: &Tree<'_>) -> bool {
 
 fn is_total_cast(tree: &Tree<'_>) -> bool {
     is_constant(tree.at("arg"))
-        || matches!(cast_type(tree), Some("text" | "varchar" | "bpchar")) && is_total(tree.at("arg"))
+        || matches!(cast_type(tree), Some("text" | "varchar" | "bpchar"))
+            && is_total(tree.at("arg"))
 }
 
 fn is_total_operator(tree: &Tree<'_>) -> bool {
-    let Some([symbol]) = tree.at("name").name_parts().as_deref().map(<[&str]>::to_vec).as_deref().and_then(|parts| <[&str; 1]>::try_from(parts).ok()) else {
+    let Some([symbol]) = tree
+        .at("name")
+        .name_parts()
+        .as_deref()
+        .map(<[&str]>::to_vec)
+        .as_deref()
+        .and_then(|parts| <[&str; 1]>::try_from(parts).ok())
+    else {
         return false;
     };
     let (left, right) = (tree.at("lexpr"), tree.at("rexpr"));
     match tree.at("kind").number() {
         Some(codes::OP) => match symbol {
             // Dates by constant intervals; a sign before a constant.
-            "+" | "-" => is_clock(left) && is_constant(right) || left.is_absent() && is_constant(right),
+            "+" | "-" => {
+                is_clock(left) && is_constant(right) || left.is_absent() && is_constant(right)
+            }
             _ => is_listed(symbol),
         },
         Some(codes::OP_ANY | codes::OP_ALL) => {
             lists::COMPARISONS.contains(&symbol) && is_constant(right)
         }
-        Some(codes::DISTINCT | codes::NOT_DISTINCT | codes::IN | codes::BETWEEN | codes::NOT_BETWEEN) => true,
+        Some(
+            codes::DISTINCT | codes::NOT_DISTINCT | codes::IN | codes::BETWEEN | codes::NOT_BETWEEN,
+        ) => true,
         Some(codes::LIKE | codes::ILIKE) => is_plain_pattern(right),
         Some(_) | None => false,
     }

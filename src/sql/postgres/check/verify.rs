@@ -109,7 +109,8 @@ impl<'e> Verifier<'e> {
         statement.walk(&mut |node| {
             if node.is("RangeVar")
                 && let Some(name) = node.at("relname").text()
-                && let Ok(Resolved::Table(table)) = self.env.resolve(None, node.at("schemaname").text(), name)
+                && let Ok(Resolved::Table(table)) =
+                    self.env.resolve(None, node.at("schemaname").text(), name)
             {
                 protected |= table.is_protected();
             }
@@ -117,10 +118,12 @@ impl<'e> Verifier<'e> {
         })?;
         let off = |option: &Tree<'_>| {
             option.at("defname").text() == Some("costs")
-                && (option.at("arg").text() == Some("off") || *option.at("arg").at("boolval") == Tree::Bool(false))
+                && (option.at("arg").text() == Some("off")
+                    || *option.at("arg").at("boolval") == Tree::Bool(false))
         };
         let options = statement.at("options").items();
-        let last_costs = options.iter().rev().find(|option| option.at("defname").text() == Some("costs"));
+        let last_costs =
+            options.iter().rev().find(|option| option.at("defname").text() == Some("costs"));
         let runs = options.iter().any(|option| option.at("defname").text() == Some("analyze"));
         if protected && (runs || !last_costs.is_some_and(off)) {
             return Err(leak());
@@ -135,7 +138,9 @@ impl<'e> Verifier<'e> {
         let ctes = with.at("ctes").items();
         let mut own: Vec<(&str, bool)> = Vec::new();
         if recursive {
-            own.extend(ctes.iter().filter_map(|cte| cte.at("ctename").text()).map(|name| (name, false)));
+            own.extend(
+                ctes.iter().filter_map(|cte| cte.at("ctename").text()).map(|name| (name, false)),
+            );
         }
         for cte in ctes {
             let inner = Scope { outer: Some(&scope), own: &own, level: scope.level };
@@ -156,7 +161,8 @@ impl<'e> Verifier<'e> {
     }
 
     fn select(&self, select: &Tree<'_>, scope: Scope<'_>) -> Result<bool, Denial> {
-        let limited = !select.at("limit_count").is_absent() || !select.at("limit_offset").is_absent();
+        let limited =
+            !select.at("limit_count").is_absent() || !select.at("limit_offset").is_absent();
         if select.at("op").number() != Some(codes::SETOP_NONE) {
             let left = self.statement(select.at("larg"), scope)?;
             let right = self.statement(select.at("rarg"), scope)?;
@@ -166,7 +172,13 @@ impl<'e> Verifier<'e> {
         let mut level = Level { outer: scope.level, flat: Vec::new(), merged: false };
         let mut conditions = vec![select.at("where_clause")];
         for item in select.at("from_clause").items() {
-            self.from(item, Place::In(select.at("where_clause")), scope, &mut level, &mut conditions)?;
+            self.from(
+                item,
+                Place::In(select.at("where_clause")),
+                scope,
+                &mut level,
+                &mut conditions,
+            )?;
         }
         let here = Scope { level: Some(&level), ..scope };
         for condition in conditions {
@@ -251,7 +263,10 @@ impl<'e> Verifier<'e> {
         }
         let renamed = !relation.at("alias").at("colnames").is_absent();
         let Place::In(condition) = place else { return Err(unguarded(name)) };
-        if renamed || schema.is_none() || !are_guarded(&conjuncts(condition), &table, visible, self.env) {
+        if renamed
+            || schema.is_none()
+            || !are_guarded(&conjuncts(condition), &table, visible, self.env)
+        {
             return Err(unguarded(name));
         }
         level.flat.push(Flat { table, visible });
@@ -349,9 +364,16 @@ impl<'e> Verifier<'e> {
         let source = statement.at("select_stmt");
         if let Some(table) = self.protected_target(statement)? {
             if let Some(column) = demanded(&table) {
-                let columns: Vec<&str> =
-                    statement.at("cols").items().iter().filter_map(|column| column.at("name").text()).collect();
-                let at = columns.iter().position(|name| *name == column).ok_or_else(|| unguarded(column))?;
+                let columns: Vec<&str> = statement
+                    .at("cols")
+                    .items()
+                    .iter()
+                    .filter_map(|column| column.at("name").text())
+                    .collect();
+                let at = columns
+                    .iter()
+                    .position(|name| *name == column)
+                    .ok_or_else(|| unguarded(column))?;
                 let twice = columns.iter().skip(at + 1).any(|name| *name == column);
                 if twice || source.is_absent() {
                     return Err(unguarded(column));
@@ -373,7 +395,13 @@ impl<'e> Verifier<'e> {
     }
 
     /// Every row of an INSERT's source has the tenant, or a checked value, in the column.
-    fn source(&self, source: &Tree<'_>, at: usize, width: usize, table: &Table<'_>) -> Result<(), Denial> {
+    fn source(
+        &self,
+        source: &Tree<'_>,
+        at: usize,
+        width: usize,
+        table: &Table<'_>,
+    ) -> Result<(), Denial> {
         let outside = || unguarded("INSERT");
         if source.at("op").number() != Some(codes::SETOP_NONE) {
             self.source(source.at("larg"), at, width, table)?;
@@ -454,7 +482,12 @@ impl<'e> Verifier<'e> {
     }
 
     /// DO UPDATE: its WHERE is evaluated in the order of the text, so the guards stand first.
-    fn conflict(&self, statement: &Tree<'_>, table: &Table<'_>, scope: Scope<'_>) -> Result<(), Denial> {
+    fn conflict(
+        &self,
+        statement: &Tree<'_>,
+        table: &Table<'_>,
+        scope: Scope<'_>,
+    ) -> Result<(), Denial> {
         let conflict = statement.at("on_conflict_clause");
         if conflict.at("action").number() != Some(codes::CONFLICT_UPDATE) {
             return Ok(());
@@ -487,7 +520,13 @@ impl<'e> Verifier<'e> {
         let mut conditions = vec![condition];
         let no_ctes = Scope { outer: None, own: &[], level: None };
         self.relation(statement.at("relation"), Place::In(condition), no_ctes, &mut level)?;
-        self.from(statement.at("source_relation"), Place::Nowhere, scope, &mut level, &mut conditions)?;
+        self.from(
+            statement.at("source_relation"),
+            Place::Nowhere,
+            scope,
+            &mut level,
+            &mut conditions,
+        )?;
         for condition in conditions {
             self.conditions(condition, &level)?;
         }
@@ -497,7 +536,9 @@ impl<'e> Verifier<'e> {
             self.conditions(clause.at("condition"), &level)?;
             let Some(table) = &target else { continue };
             let of_source = clause.at("match_kind").number() == Some(codes::NOT_MATCHED_BY_TARGET);
-            if !of_source && !are_guarded(&conjuncts(clause.at("condition")), table, visible, self.env) {
+            if !of_source
+                && !are_guarded(&conjuncts(clause.at("condition")), table, visible, self.env)
+            {
                 return Err(unguarded(visible));
             }
             match clause.at("command_type").number() {
@@ -514,7 +555,9 @@ impl<'e> Verifier<'e> {
                         return Err(unguarded(column));
                     }
                 }
-                Some(codes::CMD_UPDATE) => self.assignments(clause.at("target_list"), table, false)?,
+                Some(codes::CMD_UPDATE) => {
+                    self.assignments(clause.at("target_list"), table, false)?
+                }
                 Some(_) | None => {}
             }
         }
@@ -559,7 +602,9 @@ impl<'e> Verifier<'e> {
 /// The column whose value decides to whom a row belongs.
 fn demanded<'t>(table: &'t Table<'_>) -> Option<&'t str> {
     match &table.policy.protection {
-        Protection::Tenant { column, .. } | Protection::TenantThrough { column, .. } => Some(column),
+        Protection::Tenant { column, .. } | Protection::TenantThrough { column, .. } => {
+            Some(column)
+        }
         Protection::Shared | Protection::Deny => None,
     }
 }
@@ -568,8 +613,10 @@ fn demanded<'t>(table: &'t Table<'_>) -> Option<&'t str> {
 /// only FROM item evaluates.
 pub(super) fn checked_parts<'t, 'a>(value: &'t Tree<'a>) -> Option<(&'t Tree<'a>, &'t Tree<'a>)> {
     let select = value.at("subselect");
-    let scalar = value.is("SubLink") && value.at("sub_link_type").number() == Some(codes::EXPR_SUBLINK);
-    let ([item], [derived]) = (select.at("target_list").items(), select.at("from_clause").items()) else {
+    let scalar =
+        value.is("SubLink") && value.at("sub_link_type").number() == Some(codes::EXPR_SUBLINK);
+    let ([item], [derived]) = (select.at("target_list").items(), select.at("from_clause").items())
+    else {
         return None;
     };
     let alias = derived.at("alias").at("aliasname").text()?;
@@ -577,8 +624,10 @@ pub(super) fn checked_parts<'t, 'a>(value: &'t Tree<'a>) -> Option<(&'t Tree<'a>
     let case = item.at("val");
     let [when] = case.at("args").items() else { return None };
     let seen = when.at("result");
-    let named = super::guards::column(seen)
-        .is_some_and(|parts| Some(parts.as_slice()) == inner.at("name").text().map(|name| [alias, name]).as_ref().map(<[&str; 2]>::as_slice));
+    let named = super::guards::column(seen).is_some_and(|parts| {
+        Some(parts.as_slice())
+            == inner.at("name").text().map(|name| [alias, name]).as_ref().map(<[&str; 2]>::as_slice)
+    });
     let bare = select.at("where_clause").is_absent()
         && derived.is("RangeSubselect")
         && derived.at("subquery").at("from_clause").is_absent()
@@ -606,5 +655,6 @@ fn raises(tree: &Tree<'_>) -> bool {
         && super::guards::cast_type(to_text) == Some("text")
         && super::guards::cast_type(to_int) == Some("int4")
         && text.at("name").name_parts().is_some_and(|name| name == ["||"])
-        && super::guards::string(text.at("lexpr")).is_some_and(|text| text.starts_with("hedgerow:HR"))
+        && super::guards::string(text.at("lexpr"))
+            .is_some_and(|text| text.starts_with("hedgerow:HR"))
 }

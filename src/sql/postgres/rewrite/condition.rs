@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Value, VisitMut, VisitorMut};
+use sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Value, VisitMut, VisitorMut,
+};
 
 use super::super::env::Env;
 use super::guard;
@@ -54,7 +56,9 @@ impl Binder<'_> {
                 guard::cast(guard::string(&number.to_string()), "numeric")
             }
             Some(serde_json::Value::Bool(flag)) => Expr::Value(Value::Boolean(*flag).into()),
-            None | Some(serde_json::Value::Null) => guard::cast(Expr::Value(Value::Null.into()), "text"),
+            None | Some(serde_json::Value::Null) => {
+                guard::cast(Expr::Value(Value::Null.into()), "text")
+            }
             Some(
                 serde_json::Value::String(_)
                 | serde_json::Value::Array(_)

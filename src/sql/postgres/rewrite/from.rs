@@ -53,9 +53,12 @@ impl Placement {
     }
 }
 
-fn raise_in<'b>(item: &mut TableWithJoins, barriers: &mut impl Iterator<Item = &'b Rc<Cell<bool>>>) {
-    let factors =
-        std::iter::once(&mut item.relation).chain(item.joins.iter_mut().map(|join| &mut join.relation));
+fn raise_in<'b>(
+    item: &mut TableWithJoins,
+    barriers: &mut impl Iterator<Item = &'b Rc<Cell<bool>>>,
+) {
+    let factors = std::iter::once(&mut item.relation)
+        .chain(item.joins.iter_mut().map(|join| &mut join.relation));
     for factor in factors {
         match factor {
             TableFactor::Derived { subquery, .. } => {
@@ -63,7 +66,9 @@ fn raise_in<'b>(item: &mut TableWithJoins, barriers: &mut impl Iterator<Item = &
                     keep_apart(subquery);
                 }
             }
-            TableFactor::NestedJoin { table_with_joins, .. } => raise_in(table_with_joins, barriers),
+            TableFactor::NestedJoin { table_with_joins, .. } => {
+                raise_in(table_with_joins, barriers)
+            }
             _ => {}
         }
     }
@@ -78,9 +83,9 @@ struct Side<'j> {
 
 fn side(join: &Join) -> Result<Side<'_>, Denial> {
     let (left, right, constraint) = match &join.join_operator {
-        JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) | JoinOperator::CrossJoin(constraint) => {
-            (false, false, Some(constraint))
-        }
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::CrossJoin(constraint) => (false, false, Some(constraint)),
         JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => {
             (false, true, Some(constraint))
         }
@@ -189,21 +194,27 @@ impl Rewriter<'_> {
                 for argument in &mut call.args {
                     self.argument(argument, level, ctes)?;
                 }
-                level.rels.push(free(function_name(name, alias.as_ref()), alias_columns(alias.as_ref())));
+                level
+                    .rels
+                    .push(free(function_name(name, alias.as_ref()), alias_columns(alias.as_ref())));
                 Ok(())
             }
             TableFactor::Function { name, args, alias, .. } => {
                 for argument in args {
                     self.argument(argument, level, ctes)?;
                 }
-                level.rels.push(free(function_name(name, alias.as_ref()), alias_columns(alias.as_ref())));
+                level
+                    .rels
+                    .push(free(function_name(name, alias.as_ref()), alias_columns(alias.as_ref())));
                 Ok(())
             }
             TableFactor::UNNEST { alias, array_exprs, .. } => {
                 for array in array_exprs {
                     self.subqueries(array, Scope { level: Some(level), ctes })?;
                 }
-                let visible = alias.as_ref().map_or_else(|| "unnest".to_owned(), |alias| name_of(&alias.name));
+                let visible = alias
+                    .as_ref()
+                    .map_or_else(|| "unnest".to_owned(), |alias| name_of(&alias.name));
                 level.rels.push(free(visible, alias_columns(alias.as_ref())));
                 Ok(())
             }
@@ -245,6 +256,9 @@ impl Rewriter<'_> {
         let TableFactor::Table { name, alias, .. } = factor else {
             return Err(Denial::new(DenialCode::Internal));
         };
+        if is_misread_only(name) {
+            return Err(Denial::of(DenialCode::CannotParse, "ONLY"));
+        }
         let parts = name_parts(name)?;
         if let [single] = parts.as_slice()
             && let Some(cte) = ctes.and_then(|ctes| ctes.find(single))
@@ -254,7 +268,8 @@ impl Rewriter<'_> {
             } else {
                 Bond::Free
             };
-            let visible = alias.as_ref().map_or_else(|| single.clone(), |alias| name_of(&alias.name));
+            let visible =
+                alias.as_ref().map_or_else(|| single.clone(), |alias| name_of(&alias.name));
             let columns = match alias {
                 Some(alias) => renamed(cte.outputs.clone(), alias),
                 None => cte.outputs.clone(),
@@ -290,7 +305,8 @@ impl Rewriter<'_> {
         };
         let renames = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
         let guards = guard::guards(self.env, &table, &visible)?;
-        let whole = guard::all(guards.iter().cloned()).ok_or(Denial::new(DenialCode::LeakPossible))?;
+        let whole =
+            guard::all(guards.iter().cloned()).ok_or(Denial::new(DenialCode::LeakPossible))?;
         let bond = match position {
             Position::Apart => None,
             Position::Where | Position::On(_) if renames => None,
@@ -299,7 +315,8 @@ impl Rewriter<'_> {
                 Some(Bond::Flat { guard: whole.clone() })
             }
             Position::On(join) => {
-                let slot = placement.joins.get_mut(join).ok_or(Denial::new(DenialCode::Internal))?;
+                let slot =
+                    placement.joins.get_mut(join).ok_or(Denial::new(DenialCode::Internal))?;
                 slot.extend(guards);
                 Some(Bond::Flat { guard: or_null_extended(whole.clone(), &table, &visible)? })
             }
@@ -431,7 +448,12 @@ fn joined_columns_total(constraint: &JoinConstraint, level: &Level<'_>) -> bool 
 
 /// Where the guard of the `index`-th relation of a join chain goes. Chains lean left: relation 0
 /// and the relations before a join are its left side.
-fn position(joins: &[Join], index: usize, first: usize, around: Position) -> Result<Position, Denial> {
+fn position(
+    joins: &[Join],
+    index: usize,
+    first: usize,
+    around: Position,
+) -> Result<Position, Denial> {
     if around == Position::Apart {
         return Ok(Position::Apart);
     }
@@ -440,7 +462,11 @@ fn position(joins: &[Join], index: usize, first: usize, around: Position) -> Res
         let side = side(join)?;
         let null_supplied = if own == Some(number) { side.right } else { side.left };
         if null_supplied {
-            return Ok(if takes_guard(&side) { Position::On(first + number) } else { Position::Apart });
+            return Ok(if takes_guard(&side) {
+                Position::On(first + number)
+            } else {
+                Position::Apart
+            });
         }
     }
     Ok(around)
@@ -482,7 +508,9 @@ pub(super) fn renamed(outputs: Outputs, alias: &TableAlias) -> Outputs {
 pub(super) fn values_outputs(values: &Values) -> Outputs {
     let class = |expression: &Expr| match expression {
         Expr::Value(value) => match &value.value {
-            Value::Number(digits, _) if digits.bytes().all(|digit| digit.is_ascii_digit()) => Some(Class::Integer),
+            Value::Number(digits, _) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
+                Some(Class::Integer)
+            }
             Value::Boolean(_) => Some(Class::Bool),
             Value::SingleQuotedString(_) => Some(Class::Text),
             _ => None,
@@ -500,6 +528,13 @@ pub(super) fn values_outputs(values: &Values) -> Outputs {
         (format!("column{}", index + 1), shared)
     });
     Some(columns.collect())
+}
+
+/// sqlparser reads `ONLY t` as a table named `only` under the alias t.
+fn is_misread_only(name: &ObjectName) -> bool {
+    matches!(name.0.as_slice(), [part] if part.as_ident().is_some_and(|ident| {
+        ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("only")
+    }))
 }
 
 /// The parts of a relation's name.
@@ -520,7 +555,9 @@ pub(super) fn qualified(table: &Table<'_>) -> ObjectName {
 pub(super) fn columns_of(table: &Table<'_>) -> Outputs {
     let relation = table.relation?;
     let stored = match relation.kind {
-        RelationKind::Table | RelationKind::PartitionedTable | RelationKind::MaterializedView => true,
+        RelationKind::Table | RelationKind::PartitionedTable | RelationKind::MaterializedView => {
+            true
+        }
         RelationKind::View | RelationKind::ForeignTable | RelationKind::Sequence => false,
     };
     let columns = relation.columns.iter().map(|column| {
@@ -579,7 +616,8 @@ pub(super) fn tenant_columns(select: &Select, level: &Level<'_>) -> Vec<usize> {
     let mut at = 0;
     for item in &select.projection {
         let rels: Vec<&Rel> = match item {
-            SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } => {
+            SelectItem::UnnamedExpr(expression)
+            | SelectItem::ExprWithAlias { expr: expression, .. } => {
                 let parts = match expression {
                     Expr::Identifier(column) => std::slice::from_ref(column),
                     Expr::CompoundIdentifier(parts) => parts.as_slice(),

@@ -7,7 +7,8 @@
 
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, DataType, Expr, Ident, ObjectName, Query, Select,
-    SelectItem, SetExpr, TableFactor, TableWithJoins, Value, helpers::attached_token::AttachedToken,
+    SelectItem, SetExpr, TableFactor, TableWithJoins, Value,
+    helpers::attached_token::AttachedToken,
 };
 
 use super::super::env::{Env, Resolved, Table};
@@ -167,11 +168,7 @@ fn guards_at(
 ///
 /// # Errors
 /// As [`guards`].
-pub fn parent_keys(
-    env: Env<'_>,
-    table: &Table<'_>,
-    depth: u8,
-) -> Result<(Query, String), Denial> {
+pub fn parent_keys(env: Env<'_>, table: &Table<'_>, depth: u8) -> Result<(Query, String), Denial> {
     let Protection::TenantThrough { parent, parent_column, .. } = &table.policy.protection else {
         return Err(Denial::new(DenialCode::Internal));
     };
@@ -309,7 +306,12 @@ pub const CHECK: &str = "hedgerow_check";
 
 /// A written value, checked when it is known: `(SELECT CASE WHEN test(v) THEN v ELSE <raise> END
 /// FROM (SELECT value::type AS v) …)`. The value is evaluated once.
-pub fn checked(value: Expr, type_name: &str, test: impl FnOnce(Expr) -> Expr, code: DenialCode) -> Expr {
+pub fn checked(
+    value: Expr,
+    type_name: &str,
+    test: impl FnOnce(Expr) -> Expr,
+    code: DenialCode,
+) -> Expr {
     let seen = || column(CHECK, CHECKED);
     let inner = {
         let mut select = empty_select();

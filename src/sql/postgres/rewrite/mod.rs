@@ -131,11 +131,13 @@ struct Rewriter<'a> {
 }
 
 impl Rewriter<'_> {
-    fn statement(&mut self, statement: &mut Statement, ctes: Option<&Ctes<'_>>) -> Result<(), Denial> {
+    fn statement(
+        &mut self,
+        statement: &mut Statement,
+        ctes: Option<&Ctes<'_>>,
+    ) -> Result<(), Denial> {
         match statement {
-            Statement::Query(query) => {
-                self.query(query, Scope { level: None, ctes }).map(|_| ())
-            }
+            Statement::Query(query) => self.query(query, Scope { level: None, ctes }).map(|_| ()),
             Statement::Insert(insert) => self.insert(insert, ctes),
             Statement::Update(update) => self.update(update, ctes),
             Statement::Delete(delete) => self.delete(delete, ctes),
@@ -158,7 +160,8 @@ impl Rewriter<'_> {
                 }));
             }
             for cte in &mut with.cte_tables {
-                let entry = self.cte(cte, with.recursive, Scope { level: scope.level, ctes: Some(&own) })?;
+                let entry =
+                    self.cte(cte, with.recursive, Scope { level: scope.level, ctes: Some(&own) })?;
                 own.own.push(entry);
             }
         }
@@ -168,7 +171,10 @@ impl Rewriter<'_> {
             match &mut order_by.kind {
                 OrderByKind::Expressions(keys) => {
                     for key in keys {
-                        let plain = matches!(key.expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_));
+                        let plain = matches!(
+                            key.expr,
+                            Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)
+                        );
                         let clean = self.subqueries(&mut key.expr, inner)? == Subqueries::Clean;
                         shape.clean &= plain && clean;
                     }
@@ -195,7 +201,12 @@ impl Rewriter<'_> {
         Ok(shape)
     }
 
-    fn cte(&mut self, cte: &mut Cte, recursive: bool, scope: Scope<'_>) -> Result<CteInScope, Denial> {
+    fn cte(
+        &mut self,
+        cte: &mut Cte,
+        recursive: bool,
+        scope: Scope<'_>,
+    ) -> Result<CteInScope, Denial> {
         let shape = self.query(&mut cte.query, scope)?;
         let changes_data = matches!(
             *cte.query.body,
@@ -219,7 +230,9 @@ impl Rewriter<'_> {
                 .collect(),
             LimitClause::OffsetCommaLimit { offset, limit } => vec![offset, limit],
         };
-        expressions.into_iter().try_for_each(|expression| self.subqueries(expression, scope).map(|_| ()))
+        expressions
+            .into_iter()
+            .try_for_each(|expression| self.subqueries(expression, scope).map(|_| ()))
     }
 
     fn set_expr(&mut self, body: &mut SetExpr, scope: Scope<'_>) -> Result<Shape, Denial> {
@@ -404,9 +417,14 @@ impl Rewriter<'_> {
                     _,
                 ) => {
                     let rel = name.0.last().and_then(|part| part.as_ident()).map(name_of);
-                    push(rel.and_then(|rel| level.visible(&rel)).and_then(|rel| rel.columns.clone()));
+                    push(
+                        rel.and_then(|rel| level.visible(&rel)).and_then(|rel| rel.columns.clone()),
+                    );
                 }
-                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(expression), _) => {
+                SelectItem::QualifiedWildcard(
+                    SelectItemQualifiedWildcardKind::Expr(expression),
+                    _,
+                ) => {
                     self.subqueries(expression, scope)?;
                     *clean = false;
                     push(None);
@@ -433,7 +451,11 @@ impl Rewriter<'_> {
     }
 
     /// Rewrites every sub-query of an expression; says whether all of them are clean.
-    fn subqueries(&mut self, expression: &mut Expr, scope: Scope<'_>) -> Result<Subqueries, Denial> {
+    fn subqueries(
+        &mut self,
+        expression: &mut Expr,
+        scope: Scope<'_>,
+    ) -> Result<Subqueries, Denial> {
         let mut rewriting = SubqueryRewriting { rewriter: self, scope, open: 0, clean: true };
         match expression.visit(&mut rewriting) {
             ControlFlow::Break(denial) => Err(denial),
@@ -480,7 +502,9 @@ fn flatten(expression: Expr, conjuncts: &mut Vec<Expr>) {
             flatten(*left, conjuncts);
             flatten(*right, conjuncts);
         }
-        Expr::Nested(inner) if matches!(*inner, Expr::BinaryOp { op: sqlparser::ast::BinaryOperator::And, .. }) => {
+        Expr::Nested(inner)
+            if matches!(*inner, Expr::BinaryOp { op: sqlparser::ast::BinaryOperator::And, .. }) =>
+        {
             flatten(*inner, conjuncts);
         }
         other => conjuncts.push(other),
@@ -489,7 +513,10 @@ fn flatten(expression: Expr, conjuncts: &mut Vec<Expr>) {
 
 fn nested(expression: Expr) -> Expr {
     match expression {
-        plain @ (Expr::Nested(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)) => plain,
+        plain @ (Expr::Nested(_)
+        | Expr::Identifier(_)
+        | Expr::CompoundIdentifier(_)
+        | Expr::Value(_)) => plain,
         other => Expr::Nested(Box::new(other)),
     }
 }
@@ -520,7 +547,8 @@ fn counted() -> Expr {
 
 /// `count(*)`, which is total whatever the rows.
 fn is_plain_count(expression: &Expr) -> bool {
-    matches!(expression, Expr::Function(_)) && expression.to_string().eq_ignore_ascii_case("count(*)")
+    matches!(expression, Expr::Function(_))
+        && expression.to_string().eq_ignore_ascii_case("count(*)")
 }
 
 /// The guards that must hold before the conjunct may be evaluated: of every relation that it names;

@@ -48,9 +48,12 @@ pub fn class(expression: &Expr, level: &Level<'_>, subqueries: Subqueries) -> Op
         },
         Expr::TypedString(typed) => type_class(&typed.data_type),
         Expr::Interval(_) => constant(expression).then_some(Class::Time),
-        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type, format: None } => {
-            cast_class(expr, data_type, level, subqueries)
-        }
+        Expr::Cast {
+            kind: CastKind::Cast | CastKind::DoubleColon,
+            expr,
+            data_type,
+            format: None,
+        } => cast_class(expr, data_type, level, subqueries),
         Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, right } => {
             condition(left).and(condition(right))
         }
@@ -129,12 +132,15 @@ pub fn type_class(data_type: &DataType) -> Option<Class> {
             let element = text.strip_suffix("[]")?;
             lists::class_of(element).map(|_| Class::Array)
         }
-        DataType::Timestamp(None, sqlparser::ast::TimezoneInfo::None | sqlparser::ast::TimezoneInfo::WithTimeZone) => {
-            Some(Class::Moment)
-        }
+        DataType::Timestamp(
+            None,
+            sqlparser::ast::TimezoneInfo::None | sqlparser::ast::TimezoneInfo::WithTimeZone,
+        ) => Some(Class::Moment),
         DataType::Time(None, _) | DataType::Interval { precision: None, .. } => Some(Class::Time),
         DataType::DoublePrecision => Some(Class::Float),
-        DataType::Varchar(None) | DataType::CharacterVarying(None) | DataType::Text => Some(Class::Text),
+        DataType::Varchar(None) | DataType::CharacterVarying(None) | DataType::Text => {
+            Some(Class::Text)
+        }
         other => lists::class_of(&other.to_string().to_ascii_lowercase()),
     }
 }
@@ -206,7 +212,8 @@ fn operator_class(
     let left_class = class(left, level, subqueries)?;
     if matches!(op, BinaryOperator::Plus | BinaryOperator::Minus) {
         // `now() - '1 day'::interval`: no row takes part.
-        let moment = left_class == Class::Moment && matches!(left, Expr::Function(_) | Expr::Cast { .. });
+        let moment =
+            left_class == Class::Moment && matches!(left, Expr::Function(_) | Expr::Cast { .. });
         let rowless = constant(right) && !matches!(right, Expr::Value(_)) && rowless(left);
         return (moment && rowless).then_some(Class::Moment);
     }
@@ -252,7 +259,9 @@ fn cast_class(
         (_, Class::Text) => Some(Class::Text),
         (Class::Integer, Class::Numeric | Class::Float) => Some(to),
         (Class::Integer, Class::Integer) if data_type_is_widest(data_type) => Some(to),
-        (from, _) if from == to && matches!(to, Class::Uuid | Class::Bool | Class::Jsonb) => Some(to),
+        (from, _) if from == to && matches!(to, Class::Uuid | Class::Bool | Class::Jsonb) => {
+            Some(to)
+        }
         (_, _) => None,
     }
 }
@@ -280,7 +289,9 @@ fn plain_pattern(pattern: &Expr) -> bool {
 fn constant_array(expression: &Expr) -> bool {
     match expression {
         Expr::Nested(inner) => constant_array(inner),
-        Expr::Array(Array { elem, .. }) => elem.iter().all(|item| constant(item) || is_parameter(item)),
+        Expr::Array(Array { elem, .. }) => {
+            elem.iter().all(|item| constant(item) || is_parameter(item))
+        }
         Expr::Cast { expr, data_type, .. } => {
             type_class(data_type) == Some(Class::Array) && constant_array(expr)
         }
@@ -325,7 +336,9 @@ fn function_class(function: &Function, level: &Level<'_>, subqueries: Subqueries
     let classes: Option<Vec<Class>> =
         arguments(function)?.into_iter().map(|inner| class(inner, level, subqueries)).collect();
     match (name.as_str(), classes?.as_slice()) {
-        ("lower" | "upper" | "btrim" | "ltrim" | "rtrim" | "md5", [Class::Text]) => Some(Class::Text),
+        ("lower" | "upper" | "btrim" | "ltrim" | "rtrim" | "md5", [Class::Text]) => {
+            Some(Class::Text)
+        }
         (
             "length" | "char_length" | "character_length" | "octet_length",
             [Class::Text | Class::Bytes],
@@ -336,8 +349,13 @@ fn function_class(function: &Function, level: &Level<'_>, subqueries: Subqueries
             (alike && *first != Class::Unknown).then_some(*first)
         }
         (
-            "now" | "current_timestamp" | "statement_timestamp" | "transaction_timestamp"
-            | "clock_timestamp" | "localtimestamp" | "current_date",
+            "now"
+            | "current_timestamp"
+            | "statement_timestamp"
+            | "transaction_timestamp"
+            | "clock_timestamp"
+            | "localtimestamp"
+            | "current_date",
             [],
         ) => Some(Class::Moment),
         ("jsonb_typeof", [Class::Jsonb]) => Some(Class::Text),

@@ -6,8 +6,9 @@
 
 use sqlparser::ast::{
     Assignment, AssignmentTarget, Delete, Expr, FromTable, Insert, Merge, MergeAction,
-    MergeClauseKind, MergeInsertKind, MergeUpdateKind, OnConflictAction, OnInsert, Query, SelectItem, SetExpr,
-    TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind, Value, Values,
+    MergeClauseKind, MergeInsertKind, MergeUpdateKind, OnConflictAction, OnInsert, Query,
+    SelectItem, SetExpr, TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind,
+    Value, Values,
 };
 
 use super::super::env::{Resolved, Table};
@@ -113,14 +114,13 @@ impl Rewriter<'_> {
     fn demand(&self, table: &Table<'_>) -> Result<Option<Demand>, Denial> {
         let column_type = |column: &str, otherwise: &'static str| match table.relation {
             None => Some(otherwise),
-            Some(relation) => {
-                guard::checkable_type(&relation.column(column)?.type_name)
-            }
+            Some(relation) => guard::checkable_type(&relation.column(column)?.type_name),
         };
         match &table.policy.protection {
             Protection::Tenant { column, tenant_type } => {
                 let literal = guard::tenant_literal(self.env, table, column, *tenant_type)?;
-                let type_name = column_type(column, "text").ok_or(Denial::new(DenialCode::LeakPossible))?;
+                let type_name =
+                    column_type(column, "text").ok_or(Denial::new(DenialCode::LeakPossible))?;
                 let type_name = if table.relation.is_some() {
                     type_name
                 } else {
@@ -130,12 +130,21 @@ impl Rewriter<'_> {
                         crate::policy::TenantType::Int => "int8",
                     }
                 };
-                Ok(Some(Demand { column: column.clone(), type_name, kind: DemandKind::Tenant(literal) }))
+                Ok(Some(Demand {
+                    column: column.clone(),
+                    type_name,
+                    kind: DemandKind::Tenant(literal),
+                }))
             }
             Protection::TenantThrough { column, .. } => {
                 let (parents, _) = guard::parent_keys(self.env, table, 0)?;
-                let type_name = column_type(column, "text").ok_or(Denial::new(DenialCode::LeakPossible))?;
-                Ok(Some(Demand { column: column.clone(), type_name, kind: DemandKind::Parent(parents) }))
+                let type_name =
+                    column_type(column, "text").ok_or(Denial::new(DenialCode::LeakPossible))?;
+                Ok(Some(Demand {
+                    column: column.clone(),
+                    type_name,
+                    kind: DemandKind::Parent(parents),
+                }))
             }
             Protection::Shared => Ok(None),
             Protection::Deny => Err(Denial::new(DenialCode::RelationDenied)),
@@ -164,8 +173,7 @@ impl Rewriter<'_> {
             return Err(Denial::new(DenialCode::CannotParse));
         };
         let (table, visible) = self.target(name)?;
-        let visible =
-            insert.table_alias.as_ref().map_or(visible, |alias| name_of(&alias.alias));
+        let visible = insert.table_alias.as_ref().map_or(visible, |alias| name_of(&alias.alias));
         let guards = guard::guards(self.env, &table, &visible)?;
         let demand = self.demand(&table)?;
         let columns = columns_of(&table);
@@ -189,10 +197,13 @@ impl Rewriter<'_> {
             let mut named: Vec<String> = insert
                 .columns
                 .iter()
-                .map(|column| name_parts(column).map(|parts| parts.last().cloned().unwrap_or_default()))
+                .map(|column| {
+                    name_parts(column).map(|parts| parts.last().cloned().unwrap_or_default())
+                })
                 .collect::<Result<_, _>>()?;
             if named.is_empty() {
-                let all = all_names.ok_or_else(|| Denial::of(DenialCode::LeakPossible, visible.clone()))?;
+                let all = all_names
+                    .ok_or_else(|| Denial::of(DenialCode::LeakPossible, visible.clone()))?;
                 named = match width(&source.body) {
                     Some(width) if width <= all.len() => all.into_iter().take(width).collect(),
                     // Too many values: PostgreSQL refuses the text below as it would the client's.
@@ -206,14 +217,22 @@ impl Rewriter<'_> {
             }
             let at = named.iter().position(|name| *name == demand.column);
             if at.is_none() {
-                insert.columns.push(sqlparser::ast::ObjectName::from(vec![guard::ident(&demand.column)]));
+                insert
+                    .columns
+                    .push(sqlparser::ast::ObjectName::from(vec![guard::ident(&demand.column)]));
             }
             fill(&mut source.body, at, named.len(), demand)?;
         }
 
-        let whole = guard::all(guards.iter().cloned()).ok_or(Denial::new(DenialCode::LeakPossible))?;
+        let whole =
+            guard::all(guards.iter().cloned()).ok_or(Denial::new(DenialCode::LeakPossible))?;
         let mut level = Level::new(None);
-        level.rels.push(Rel { visible: visible.clone(), columns: columns.clone(), bond: Bond::Flat { guard: whole }, tenant });
+        level.rels.push(Rel {
+            visible: visible.clone(),
+            columns: columns.clone(),
+            bond: Bond::Flat { guard: whole },
+            tenant,
+        });
         match &mut insert.on {
             None => {}
             Some(OnInsert::OnConflict(conflict)) => {
@@ -223,10 +242,18 @@ impl Rewriter<'_> {
                     level.rels.push(Rel {
                         visible: visible.clone(),
                         columns: columns.clone(),
-                        bond: Bond::Flat { guard: guard::all(guards.iter().cloned()).ok_or(Denial::new(DenialCode::Internal))? },
+                        bond: Bond::Flat {
+                            guard: guard::all(guards.iter().cloned())
+                                .ok_or(Denial::new(DenialCode::Internal))?,
+                        },
                         tenant: None,
                     });
-                    level.rels.push(Rel { visible: "excluded".to_owned(), columns: Some(Vec::new()), bond: Bond::Free, tenant: None });
+                    level.rels.push(Rel {
+                        visible: "excluded".to_owned(),
+                        columns: Some(Vec::new()),
+                        bond: Bond::Free,
+                        tenant: None,
+                    });
                     let scope = Scope { level: Some(&level), ctes };
                     self.assignments(&mut update.assignments, demand.as_ref(), scope, true)?;
                     update.selection =
@@ -309,7 +336,11 @@ impl Rewriter<'_> {
         self.returning(delete.returning.as_mut(), &level, ctes)
     }
 
-    pub(super) fn merge(&mut self, merge: &mut Merge, ctes: Option<&Ctes<'_>>) -> Result<(), Denial> {
+    pub(super) fn merge(
+        &mut self,
+        merge: &mut Merge,
+        ctes: Option<&Ctes<'_>>,
+    ) -> Result<(), Denial> {
         let demand = self.demand_of(&merge.table)?;
         let mut level = Level::new(None);
         let mut placement = Placement::default();
@@ -342,16 +373,24 @@ impl Rewriter<'_> {
                     }
                     let Some(demand) = &demand else { continue };
                     if insert.columns.is_empty() {
-                        return Err(Denial::of(DenialCode::LeakPossible, "INSERT without a column list"));
+                        return Err(Denial::of(
+                            DenialCode::LeakPossible,
+                            "INSERT without a column list",
+                        ));
                     }
                     let named: Vec<String> = insert
                         .columns
                         .iter()
-                        .map(|column| name_parts(column).map(|parts| parts.last().cloned().unwrap_or_default()))
+                        .map(|column| {
+                            name_parts(column)
+                                .map(|parts| parts.last().cloned().unwrap_or_default())
+                        })
                         .collect::<Result<_, _>>()?;
                     let at = named.iter().position(|name| *name == demand.column);
                     if at.is_none() {
-                        insert.columns.push(sqlparser::ast::ObjectName::from(vec![guard::ident(&demand.column)]));
+                        insert.columns.push(sqlparser::ast::ObjectName::from(vec![guard::ident(
+                            &demand.column,
+                        )]));
                     }
                     fill_values(values, at, named.len(), demand)?;
                 }
@@ -473,7 +512,12 @@ fn select_width(items: &[SelectItem]) -> Option<usize> {
 }
 
 /// Fills or checks the demanded column in every row of a source of `count` columns.
-fn fill(body: &mut SetExpr, at: Option<usize>, count: usize, demand: &Demand) -> Result<(), Denial> {
+fn fill(
+    body: &mut SetExpr,
+    at: Option<usize>,
+    count: usize,
+    demand: &Demand,
+) -> Result<(), Denial> {
     match body {
         SetExpr::Values(values) => fill_values(values, at, count, demand),
         SetExpr::Select(select) => {
@@ -485,10 +529,12 @@ fn fill(body: &mut SetExpr, at: Option<usize>, count: usize, demand: &Demand) ->
                 return Err(Denial::of(DenialCode::LeakPossible, "INSERT … SELECT *"));
             }
             match select.projection.get_mut(at) {
-                Some(SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) => {
-                    demand.written(value, DenialCode::WriteOutsideTenant)
+                Some(
+                    SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. },
+                ) => demand.written(value, DenialCode::WriteOutsideTenant),
+                Some(_) | None => {
+                    Err(Denial::of(DenialCode::WriteOutsideTenant, demand.column.clone()))
                 }
-                Some(_) | None => Err(Denial::of(DenialCode::WriteOutsideTenant, demand.column.clone())),
             }
         }
         SetExpr::SetOperation { left, right, .. } => {
@@ -515,7 +561,9 @@ fn fill_values(
         match at {
             Some(at) => match row.get_mut(at) {
                 Some(value) => demand.written(value, DenialCode::WriteOutsideTenant)?,
-                None => return Err(Denial::of(DenialCode::WriteOutsideTenant, demand.column.clone())),
+                None => {
+                    return Err(Denial::of(DenialCode::WriteOutsideTenant, demand.column.clone()));
+                }
             },
             // A row shorter than the list would put the tenant into another column.
             None if row.len() == count => row.push(demand.filled()?),

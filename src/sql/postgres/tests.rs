@@ -1,0 +1,401 @@
+//! What is sent for what: the decision on a small catalog.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, Column, Relation, RelationKind};
+use crate::claims::{Claims, Principal, TenantClaim};
+use crate::error::DenialCode;
+use crate::ids::RelationName;
+use crate::policy::{
+    Access, Policy, PolicyExpression, Protection, SourcePosition, TablePolicy, TenantType,
+};
+use crate::sql::{Decided, Limits};
+
+const A: &str = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa";
+const GUARD: &str = "'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa'::uuid";
+
+fn position() -> SourcePosition {
+    SourcePosition { file: "test.yaml".into(), line: 1, column: 1 }
+}
+
+fn entry(protection: Protection, rule: &str) -> TablePolicy {
+    let access = if protection == Protection::Shared { Access::READ } else { Access::ALL };
+    TablePolicy {
+        protection,
+        access,
+        condition: None,
+        columns: BTreeMap::new(),
+        mode: crate::policy::Mode::Enforce,
+        rule: rule.into(),
+        at: position(),
+    }
+}
+
+fn tenant(column: &str) -> Protection {
+    Protection::Tenant { column: column.to_owned(), tenant_type: TenantType::Uuid }
+}
+
+fn policy() -> Policy {
+    let mut policy = Policy::default();
+    let mut add = |name: &str, protection: Protection| {
+        policy.tables.insert(RelationName::new("public", name), Arc::new(entry(protection, name)));
+    };
+    add("customers", tenant("tenant_id"));
+    add("orders", tenant("tenant_id"));
+    add("currencies", Protection::Shared);
+    add("secrets", Protection::Deny);
+    add(
+        "items",
+        Protection::TenantThrough {
+            column: "order_id".to_owned(),
+            parent: RelationName::new("public", "orders"),
+            parent_column: "id".to_owned(),
+        },
+    );
+    let mut regional = entry(tenant("tenant_id"), "regional");
+    regional.condition = Some(PolicyExpression {
+        text: "region = claim('region') OR region IS NULL".to_owned(),
+        at: position(),
+    });
+    policy.tables.insert(RelationName::new("public", "regional"), Arc::new(regional));
+    policy
+}
+
+fn relation(name: &str, columns: &[(&str, &str)]) -> Relation {
+    Relation {
+        schema: "public".to_owned(),
+        name: name.to_owned(),
+        oid: 1,
+        kind: RelationKind::Table,
+        columns: columns
+            .iter()
+            .map(|(name, type_name)| Column {
+                name: (*name).to_owned(),
+                type_schema: "pg_catalog".to_owned(),
+                type_name: (*type_name).to_owned(),
+                not_null: false,
+                has_default: false,
+                generated: false,
+            })
+            .collect(),
+        primary_key: vec!["id".to_owned()],
+        unique_keys: Vec::new(),
+        foreign_keys: Vec::new(),
+        parents: Vec::new(),
+        rls_enabled: false,
+        rls_forced: false,
+        security_invoker: false,
+        security_barrier: false,
+        owner: "owner".to_owned(),
+    }
+}
+
+fn catalog() -> Catalog {
+    let mut catalog =
+        Catalog { live: true, search_path: vec!["public".to_owned()], ..Catalog::default() };
+    for relation in [
+        relation(
+            "customers",
+            &[
+                ("id", "int4"),
+                ("tenant_id", "uuid"),
+                ("email", "text"),
+                ("name", "text"),
+                ("secret", "text"),
+                ("credit", "int4"),
+                ("data", "jsonb"),
+            ],
+        ),
+        relation(
+            "orders",
+            &[
+                ("id", "int4"),
+                ("tenant_id", "uuid"),
+                ("customer_id", "int4"),
+                ("total", "numeric"),
+                ("note", "text"),
+            ],
+        ),
+        relation("items", &[("id", "int4"), ("order_id", "int4"), ("sku", "text")]),
+        relation("currencies", &[("code", "text"), ("rate", "numeric")]),
+        relation("secrets", &[("id", "int4")]),
+        relation("unlisted", &[("id", "int4")]),
+        relation("regional", &[("id", "int4"), ("tenant_id", "uuid"), ("region", "text")]),
+    ] {
+        catalog.relations.insert(relation.relation_name(), relation);
+    }
+    catalog
+}
+
+fn principal() -> Principal {
+    let claims = serde_json::json!({"tenant_id": A, "region": "eu"});
+    let serde_json::Value::Object(claims) = claims else { panic!("an object") };
+    Principal::assumed(Some(TenantClaim::Text(A.to_owned())), Claims(claims))
+}
+
+fn decide(sql: &str) -> Result<Vec<Decided>, DenialCode> {
+    super::decide(sql, &policy(), &catalog(), &principal(), Limits::default())
+        .map_err(|denial| denial.code)
+}
+
+fn sent(sql: &str) -> String {
+    match decide(sql) {
+        Ok(decided) => decided
+            .iter()
+            .map(|one| one.guarded.text().replace(GUARD, "$A"))
+            .collect::<Vec<_>>()
+            .join(";"),
+        Err(code) => code.to_string(),
+    }
+}
+
+#[test]
+fn a_look_up_gets_a_plain_guard() {
+    assert_eq!(
+        sent("SELECT name FROM customers WHERE id = 1"),
+        "SELECT name FROM public.customers WHERE customers.tenant_id = $A AND (id = 1)"
+            .replace("public.customers", "\"public\".\"customers\"")
+            .replace("customers.tenant_id", "\"customers\".\"tenant_id\"")
+    );
+}
+
+#[test]
+fn everything_that_is_allowed_passes_the_checker() {
+    for sql in [
+        "SELECT 1",
+        "SELECT * FROM customers",
+        "SELECT c.* FROM customers c WHERE c.secret::int = 1 OR true",
+        "SELECT c.id, o.id FROM customers c LEFT JOIN orders o ON o.customer_id = c.id AND o.total > 1000000 ORDER BY 1",
+        "SELECT c.id FROM customers c RIGHT JOIN currencies k ON c.secret = k.code WHERE c.credit + 1 > 2",
+        "SELECT * FROM customers c FULL JOIN orders o ON o.customer_id = c.id",
+        "SELECT * FROM customers c LEFT JOIN orders o USING (tenant_id)",
+        "SELECT * FROM customers NATURAL JOIN orders",
+        "SELECT x.e5 FROM customers AS x(e1, e2, e3, e4, e5, e6, tenant_id)",
+        "SELECT * FROM (customers c JOIN orders o ON o.customer_id = c.id) j",
+        "SELECT * FROM (customers c JOIN orders o ON o.customer_id = c.id)",
+        "SELECT * FROM currencies k LEFT JOIN (customers c JOIN orders o ON o.customer_id = c.id) ON c.name = k.code",
+        "WITH a AS (SELECT * FROM customers) SELECT * FROM a WHERE secret::int = 1",
+        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 5) SELECT * FROM r, customers",
+        "WITH u AS (UPDATE customers SET name = 'x' WHERE id = 1 RETURNING *) SELECT * FROM u",
+        "SELECT * FROM (SELECT id, secret::int AS s FROM customers) x WHERE x.s = 1",
+        "SELECT * FROM (SELECT id, secret FROM customers) x WHERE x.secret = 'a'",
+        "SELECT (SELECT max(secret) FROM customers), EXISTS (SELECT 1 FROM orders WHERE orders.customer_id = c.id) FROM customers c",
+        "SELECT name FROM customers WHERE id IN (SELECT customer_id FROM orders WHERE total > 5)",
+        "SELECT name FROM customers WHERE id = (SELECT max(customer_id) FROM orders)",
+        "SELECT name FROM customers c WHERE EXISTS (SELECT 1 FROM orders o WHERE o.customer_id = c.id AND c.secret::int = 1)",
+        "SELECT count(*), name FROM customers GROUP BY name HAVING count(*) > 1 AND upper(name) = 'X' AND length(name)::text::int > 1",
+        "SELECT id FROM customers UNION ALL SELECT id FROM orders ORDER BY 1 LIMIT 5",
+        "SELECT id FROM customers FOR UPDATE",
+        "SELECT c.id FROM customers c JOIN orders o ON true FOR UPDATE OF c",
+        "SELECT row_number() OVER (PARTITION BY name ORDER BY id) FROM customers",
+        "SELECT count(*) FILTER (WHERE credit > 1) FROM customers",
+        "TABLE customers",
+        "VALUES (1, 2), (3, 4)",
+        "SELECT * FROM customers c, LATERAL (SELECT * FROM orders o WHERE o.customer_id = c.id LIMIT 1) x",
+        "SELECT g FROM generate_series(1,9) g FETCH FIRST (SELECT count(*) FROM customers) ROWS ONLY",
+        "SELECT * FROM items",
+        "SELECT i.* FROM items i JOIN orders o ON o.id = i.order_id WHERE i.sku = 'x'",
+        "SELECT o.id FROM orders o LEFT JOIN items i ON i.order_id = o.id WHERE i.sku || 'x' = 'y'",
+        "SELECT * FROM regional WHERE id = 1",
+        "INSERT INTO customers (email, name) VALUES ('a', 'b'), ('c', DEFAULT) RETURNING id",
+        "INSERT INTO customers (tenant_id, email) VALUES ('aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', 'b')",
+        "INSERT INTO customers (tenant_id, email) VALUES ($1, $2)",
+        "INSERT INTO customers VALUES (1, 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', 'e')",
+        "INSERT INTO customers VALUES (1)",
+        "INSERT INTO customers (tenant_id, email) SELECT tenant_id, email FROM customers",
+        "INSERT INTO customers (email) SELECT note FROM orders UNION SELECT 'x'",
+        "INSERT INTO items (order_id, sku) VALUES (1, 'x')",
+        "INSERT INTO customers (id, email) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET email = excluded.email, tenant_id = excluded.tenant_id WHERE customers.secret::int = 1",
+        "INSERT INTO customers (id, email) VALUES (1, 'x') ON CONFLICT DO NOTHING",
+        "WITH x AS (SELECT 1 AS a) INSERT INTO customers (credit) SELECT a FROM x",
+        "UPDATE customers SET name = 'x' WHERE id > 0 OR false",
+        "UPDATE customers SET tenant_id = 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', name = $1 WHERE id = $2",
+        "UPDATE customers c SET name = o.note FROM orders o WHERE o.customer_id = c.id RETURNING c.*",
+        "UPDATE customers SET (name, email) = (SELECT 'a', 'b')",
+        "DELETE FROM customers",
+        "DELETE FROM customers c USING orders o WHERE o.customer_id = c.id AND o.note = c.name",
+        "MERGE INTO customers c USING orders o ON c.id = o.customer_id WHEN MATCHED AND c.name = 'x' THEN UPDATE SET name = o.note WHEN NOT MATCHED THEN INSERT (email) VALUES (o.note)",
+        "MERGE INTO customers c USING (VALUES (1)) v(id) ON c.id = v.id AND c.secret::int = 1 WHEN MATCHED THEN DELETE",
+        "EXPLAIN SELECT * FROM customers",
+        "EXPLAIN (VERBOSE, FORMAT json) SELECT * FROM customers",
+        "PREPARE p(int) AS SELECT * FROM customers WHERE id = $1",
+        "EXECUTE p(1)",
+        "DEALLOCATE ALL",
+        "DECLARE c CURSOR FOR SELECT * FROM customers",
+        "FETCH 10 FROM c",
+        "CLOSE c",
+        "COPY (SELECT * FROM customers) TO STDOUT WITH (FORMAT csv, HEADER)",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        "SAVEPOINT a",
+        "ROLLBACK TO SAVEPOINT a",
+        "COMMIT",
+        "SET statement_timeout = '5s'",
+        "SET TIME ZONE 'UTC'",
+        "SET client_encoding TO 'UTF8'",
+        "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "RESET ALL",
+        "DISCARD ALL",
+        "SHOW server_version",
+        "SELECT relname FROM pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace",
+        "SELECT table_name FROM information_schema.tables",
+        "SELECT 'a\\' || 'b', E'a\\'b', $$x'y$$, U&'\\0061'",
+        "SELECT '\\'' || (SELECT string_agg(secret, $$,$$) FROM customers) --'",
+        "SELECT name FROM customers WHERE name = '\\'' OR true --'",
+        "SELECT '''''' AS v, \"customers\".\"name\" FROM customers",
+        "SELECT id end FROM customers",
+        "SELECT 1; SELECT 2",
+    ] {
+        assert!(decide(sql).is_ok(), "{sql}\n{:?}", decide(sql));
+    }
+}
+
+#[test]
+fn what_may_not_run_is_denied_by_its_code() {
+    for (sql, code) in [
+        ("SELEC 1", DenialCode::CannotParse),
+        ("SELECT * FROM ONLY customers", DenialCode::CannotParse),
+        ("CREATE TABLE t (a int)", DenialCode::StatementKind),
+        ("DO $$ BEGIN END $$", DenialCode::StatementKind),
+        ("SELECT 1 INTO t", DenialCode::StatementKind),
+        ("TRUNCATE customers", DenialCode::StatementKind),
+        ("PREPARE TRANSACTION 'x'", DenialCode::StatementKind),
+        ("SELECT * FROM nowhere", DenialCode::UnknownRelation),
+        ("SELECT * FROM unlisted", DenialCode::UnknownRelation),
+        ("SELECT * FROM other.customers", DenialCode::UnknownRelation),
+        ("SELECT * FROM secrets", DenialCode::RelationDenied),
+        ("SELECT set_config('a.b', 'c', false)", DenialCode::Function),
+        ("SELECT pg_read_file('x')", DenialCode::Function),
+        ("SELECT my_function(1)", DenialCode::Function),
+        ("SET app.current_tenant = 'x'", DenialCode::ProtectedSetting),
+        ("SET search_path = x", DenialCode::ProtectedSetting),
+        ("SET ROLE x", DenialCode::ProtectedSetting),
+        ("SET standard_conforming_strings = off", DenialCode::ProtectedSetting),
+        ("SET client_encoding = 'SJIS'", DenialCode::ProtectedSetting),
+        ("SHOW ALL", DenialCode::ProtectedSetting),
+        ("SELECT * FROM pg_stats", DenialCode::Catalog),
+        ("SELECT reltuples FROM pg_class", DenialCode::Catalog),
+        ("SELECT * FROM pg_class", DenialCode::Catalog),
+        ("EXPLAIN ANALYZE SELECT * FROM customers", DenialCode::LeakPossible),
+        ("INSERT INTO customers (tenant_id, email) SELECT * FROM orders", DenialCode::LeakPossible),
+        (
+            "INSERT INTO customers (tenant_id) VALUES ('bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb')",
+            DenialCode::WriteOutsideTenant,
+        ),
+        ("INSERT INTO customers DEFAULT VALUES", DenialCode::WriteOutsideTenant),
+        (
+            "UPDATE customers SET tenant_id = 'bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb'",
+            DenialCode::TenantColumnChange,
+        ),
+        (
+            "UPDATE customers SET (name, tenant_id) = (SELECT 'n', NULL)",
+            DenialCode::TenantColumnChange,
+        ),
+        ("UPDATE customers SET tenant_id = DEFAULT", DenialCode::TenantColumnChange),
+        ("UPDATE currencies SET rate = 0", DenialCode::ReadOnly),
+        ("UPDATE pg_settings SET setting = 'x'", DenialCode::ReadOnly),
+        ("COPY customers FROM STDIN", DenialCode::Copy),
+        ("COPY customers TO '/tmp/x'", DenialCode::Copy),
+        ("COPY (SELECT 1) TO PROGRAM 'x'", DenialCode::Copy),
+        ("SELECT 1; DROP TABLE customers", DenialCode::StatementKind),
+    ] {
+        assert_eq!(decide(sql).map(|_| ()).unwrap_err(), code, "{sql}");
+    }
+}
+
+#[test]
+fn unsafe_conjuncts_are_shielded_and_total_ones_are_not() {
+    let shielded = |sql: &str| sent(sql).contains("CASE WHEN");
+    for total in [
+        "id = 1",
+        "id = $1",
+        "id IN (1, 2)",
+        "id = ANY($1)",
+        "lower(email) = 'x'",
+        "email LIKE 'a%'",
+        "credit BETWEEN 1 AND 5",
+        "data @> '{\"a\": 1}'",
+        "data ->> 'a' = 'b'",
+        "name IS NULL",
+        "NOT (id = 1 OR name <> 'x')",
+        "credit > 1.5",
+        "tenant_id = $1::uuid",
+        "name = ANY(ARRAY['a', 'b'])",
+    ] {
+        assert!(!shielded(&format!("SELECT 1 FROM customers WHERE {total}")), "{total}");
+    }
+    for partial in [
+        "secret::int = 1",
+        "1 / credit = 1",
+        "has_table_privilege(secret, 'select')",
+        "email LIKE 'a\\'",
+        "email LIKE name",
+        "email ~ 'x'",
+        "credit + 1 = 2",
+        "nextval('s') > 0",
+        "email || 'x' = 'y'",
+        "substring(email, 1, 2) = 'a'",
+        "data -> 'a' = secret::jsonb",
+        "id::text::int = 1",
+    ] {
+        assert!(shielded(&format!("SELECT 1 FROM customers WHERE {partial}")), "{partial}");
+    }
+}
+
+#[test]
+fn a_lower_level_is_kept_apart_when_an_expression_could_be_carried_into_it() {
+    assert!(
+        sent("SELECT * FROM (SELECT secret FROM customers) x WHERE x.secret::int = 1")
+            .contains("OFFSET 0")
+    );
+    assert!(
+        sent("SELECT * FROM (SELECT secret::int AS s FROM customers) x WHERE x.s = 1")
+            .contains("OFFSET 0")
+    );
+    assert!(
+        !sent("SELECT * FROM (SELECT secret FROM customers) x WHERE x.secret = 'a'")
+            .contains("OFFSET 0")
+    );
+    assert!(
+        sent("WITH x AS (SELECT secret FROM customers) SELECT * FROM x WHERE secret::int = 1")
+            .contains("MATERIALIZED")
+    );
+}
+
+#[test]
+fn egress_knows_where_the_tenant_stands() {
+    let columns = |sql: &str| decide(sql).unwrap()[0].tenant_columns.clone();
+    assert_eq!(columns("SELECT * FROM customers"), [1]);
+    assert_eq!(columns("SELECT name, tenant_id AS t, c.* FROM customers c"), [1, 3]);
+    assert_eq!(columns("SELECT name FROM customers"), [] as [usize; 0]);
+}
+
+#[test]
+fn literals_never_reach_the_record() {
+    let decided = decide("SELECT 1 FROM customers WHERE email = 'geheim' AND id = 4711").unwrap();
+    assert!(!decided[0].fingerprint.normalized.contains("geheim"));
+    assert!(!decided[0].fingerprint.normalized.contains("4711"));
+    assert_eq!(super::fingerprint("CREATE ROLE x PASSWORD 'geheim'").normalized, "CreateRole");
+}
+
+#[test]
+fn deep_and_long_texts_are_refused_and_break_nothing() {
+    for text in [
+        format!("SELECT {}1", "1+".repeat(200_000)),
+        format!("SELECT {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
+        format!("SELECT {}1", "NOT ".repeat(50_000)),
+        vec!["SELECT 1"; 20_000].join(" UNION ALL "),
+        format!("SELECT 1 WHERE {}", vec!["a = 1"; 20_000].join(" OR ")),
+        format!("SELECT {}", "'".repeat(99_999)),
+        format!("SELECT {}", "CASE WHEN ".repeat(20_000)),
+        format!("SELECT 1 FROM {}", vec!["customers"; 20_000].join(" JOIN ")),
+    ] {
+        let limits = Limits { max_statement: 4 << 20 };
+        let result = super::decide(&text, &policy(), &catalog(), &principal(), limits);
+        assert!(result.is_err(), "{}", &text[..40]);
+    }
+    let chain = vec!["id = 1"; 400].join(" OR ");
+    assert!(decide(&format!("SELECT 1 FROM customers WHERE {chain}")).is_ok());
+    let rows = vec!["(1, 'x', -1)"; 5_000].join(", ");
+    assert!(decide(&format!("INSERT INTO customers (id, email, credit) VALUES {rows}")).is_ok());
+}
