@@ -7,6 +7,7 @@
 use super::chain::{RecordHash, Tip};
 use super::key::{SigningKey, TrustedKeys};
 use super::segment::sync_parent;
+use super::walk::Fault;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -77,10 +78,13 @@ impl Head {
         Ok(chains)
     }
 
-    /// Whether it is signed by a trusted key and about this chain.
-    pub(super) fn is_genuine(&self, chain: &str, keys: &TrustedKeys) -> bool {
-        self.chain == chain
-            && keys.verify(&self.key_id, &self.signed_bytes(), &self.signature) == Some(true)
+    /// Checks that it is signed by a trusted key and about this chain.
+    pub(super) fn check(&self, chain: &str, keys: &TrustedKeys) -> Result<(), Fault> {
+        match keys.verify(&self.key_id, &self.signed_bytes(), &self.signature) {
+            Some(true) if self.chain == chain => Ok(()),
+            Some(_) => Err(Fault::Head),
+            None => Err(Fault::UnknownKey(self.key_id.clone())),
+        }
     }
 
     /// The end of the chain that the head names.
@@ -106,4 +110,9 @@ impl Head {
         format!("hedgerow audit head v1\n{chain}\n{segment}\n{sequence}\n{hash}\n{uid}\n{key_id}")
             .into_bytes()
     }
+}
+
+/// Whether [`Head::read`] failed for what is in the file, not for the disk.
+pub(super) fn head_is_garbled(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }

@@ -7,7 +7,7 @@
 //!   and a new chain begins with a gap record that names the old one.
 
 use super::chain::{Checkpoint, Tip};
-use super::head::Head;
+use super::head::{Head, head_is_garbled};
 use super::key::{SigningKey, TrustedKeys};
 use super::record::{Decision, Engine, Event, Gap, Kind};
 use super::segment::{Line, MAX_LINE, SegmentFile, read_line, sync_parent};
@@ -96,12 +96,11 @@ fn resume(
 ) -> Result<Resume, Obstacle> {
     let head = match Head::read(directory, chain) {
         Ok(head) => head,
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(Fault::Head.into()),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Fault::Head.into()),
+        Err(error) if head_is_garbled(&error) => return Err(Fault::Head.into()),
         Err(error) => return Err(error.into()),
     };
-    if head.as_ref().is_some_and(|head| !head.is_genuine(chain, trusted)) {
-        return Err(Fault::Head.into());
+    if let Some(head) = &head {
+        head.check(chain, trusted)?;
     }
     let head_segment = head.as_ref().map_or(0, |head| head.segment);
     let mut gap: Option<Gap> = None;

@@ -172,13 +172,15 @@ async fn every_changed_byte_is_found() {
     let good = fs::read(&segments[1]).unwrap();
     let lines_before = |at: usize| good[..at].iter().filter(|&&byte| byte == b'\n').count() as u64;
     let mut changed = good.clone();
+    let keys = TrustedKeys::read(&directory.join(PUBLIC_KEY_FILE)).unwrap();
+    let what = Verification { paths: &segments[1..2], keys: &keys, open: false };
+    verify(&what, |_| {}).unwrap();
     for at in 0..good.len() {
-        for flip in [0x01, 0x20] {
-            changed[at] = good[at] ^ flip;
-            fs::write(&segments[1], &changed).unwrap();
-            let (line, fault) = fault(check(&directory, false));
-            assert_eq!(line, lines_before(at) + 1, "byte {at} ^ {flip}: {fault}");
-        }
+        let flip = if at % 2 == 0 { 0x01 } else { 0x20 };
+        changed[at] = good[at] ^ flip;
+        fs::write(&segments[1], &changed).unwrap();
+        let (line, fault) = fault(verify(&what, |_| {}));
+        assert_eq!(line, lines_before(at) + 1, "byte {at} ^ {flip}: {fault}");
         changed[at] = good[at];
     }
 }

@@ -1,7 +1,7 @@
 //! `audit verify`: walks every chain of the given files and directories and names the first
 //! record that does not fit. Layer 3; constant memory.
 
-use super::head::Head;
+use super::head::{Head, head_is_garbled};
 use super::key::TrustedKeys;
 use super::segment::{Line, SegmentFile, read_line};
 use super::walk::{Fault, Walk};
@@ -147,18 +147,14 @@ fn find_head(
 ) -> Result<Option<(PathBuf, Head)>, VerifyError> {
     for directory in directories {
         let path = Head::path(directory, chain);
-        let broken = || VerifyError::Broken {
-            path: path.clone(),
-            line: 0,
-            sequence: None,
-            fault: Fault::Head,
-        };
+        let not_sound = |fault| broken(&path, 0, None, fault);
         match Head::read(directory, chain) {
-            Ok(Some(head)) if head.is_genuine(chain, keys) => return Ok(Some((path, head))),
-            Ok(Some(_)) => return Err(broken()),
+            Ok(Some(head)) => {
+                head.check(chain, keys).map_err(not_sound)?;
+                return Ok(Some((path, head)));
+            }
             Ok(None) => {}
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(broken()),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(broken()),
+            Err(error) if head_is_garbled(&error) => return Err(not_sound(Fault::Head)),
             Err(source) => return Err(VerifyError::Unreadable { path, source }),
         }
     }
