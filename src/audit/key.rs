@@ -60,7 +60,8 @@ impl SigningKey {
     /// Reads a PKCS#8 PEM file.
     pub(super) fn read(path: &Path) -> Result<Self, KeyError> {
         let pem = read_file(path)?;
-        let format = || KeyError::Format { path: path.to_owned(), what: "private key (PKCS#8 PEM)" };
+        let format =
+            || KeyError::Format { path: path.to_owned(), what: "private key (PKCS#8 PEM)" };
         let der = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| format())?;
         Self::from_pkcs8(der.secret_pkcs8_der()).ok_or_else(format)
     }
@@ -72,12 +73,8 @@ impl SigningKey {
         prefix.copy_from_slice(&PKCS8_PREFIX);
         getrandom::fill(seed).map_err(|_| KeyError::Random)?;
         let file = |source| KeyError::File { path: path.to_owned(), source };
-        let mut output = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(file)?;
+        let mut output =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(file)?;
         output.write_all(pem("PRIVATE KEY", &der).as_bytes()).map_err(file)?;
         output.sync_all().map_err(file)?;
         Self::from_pkcs8(&der).ok_or(KeyError::Random)
@@ -158,6 +155,11 @@ impl TrustedKeys {
         if !self.0.contains(&key) {
             self.0.push(key);
         }
+    }
+
+    /// Adds the keys of another set.
+    pub fn extend(&mut self, other: Self) {
+        other.0.into_iter().for_each(|key| self.add(key));
     }
 
     /// The ids, for people.

@@ -75,7 +75,9 @@ impl Shared {
     }
 
     pub(super) fn healthy(&self) -> bool {
-        !self.failed.load(Ordering::Acquire) && !self.closed.load(Ordering::Acquire) && !self.stuck()
+        !self.failed.load(Ordering::Acquire)
+            && !self.closed.load(Ordering::Acquire)
+            && !self.stuck()
     }
 
     fn stuck(&self) -> bool {
@@ -271,7 +273,8 @@ impl Drop for AuditPermit {
             None => shared.release(1),
             Some(mut event) => {
                 event.result_code = None;
-                event.message = Some(Arc::from("outcome unknown: the session ended before the reply"));
+                event.message =
+                    Some(Arc::from("outcome unknown: the session ended before the reply"));
                 shared.push(Queued { event: *event, waiter: None });
             }
         }

@@ -237,7 +237,13 @@ pub struct Event {
 
 impl Event {
     /// An event with nothing but what is required.
-    pub fn at(id: RecordId, time: Timestamp, kind: Kind, decision: Decision, engine: Engine) -> Self {
+    pub fn at(
+        id: RecordId,
+        time: Timestamp,
+        kind: Kind,
+        decision: Decision,
+        engine: Engine,
+    ) -> Self {
         Self {
             id,
             time,

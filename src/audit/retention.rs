@@ -20,12 +20,7 @@ pub(super) struct Aged {
 }
 
 /// Finds the segments last written more than `age` ago; `current` is being written and stays.
-pub(super) fn aged(
-    directory: &Path,
-    chain: &str,
-    current: u64,
-    age: Duration,
-) -> io::Result<Aged> {
+pub(super) fn aged(directory: &Path, chain: &str, current: u64, age: Duration) -> io::Result<Aged> {
     let Some(limit) = SystemTime::now().checked_sub(age) else {
         return Ok(Aged { own: Vec::new(), ended: BTreeMap::new() });
     };

@@ -133,8 +133,7 @@ async fn one_process_at_a_time() {
 #[test]
 fn eight_threads_keep_the_sequence_dense() {
     let root = tempfile::tempdir().unwrap();
-    let audit =
-        Audit::open(Settings { max_size: 300_000, ..settings(root.path()) }).unwrap();
+    let audit = Audit::open(Settings { max_size: 300_000, ..settings(root.path()) }).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -287,7 +286,8 @@ async fn a_crash_at_any_byte_of_the_last_record_is_mended_and_recorded() {
         fs::write(directory.join(PUBLIC_KEY_FILE), &key).unwrap();
         fs::write(&path, &good[..end]).unwrap();
         Audit::open(settings(root.path())).unwrap().close().await;
-        let intact = check(&directory, false).unwrap_or_else(|error| panic!("cut at {end}: {error}"));
+        let intact =
+            check(&directory, false).unwrap_or_else(|error| panic!("cut at {end}: {error}"));
         assert_eq!(intact.chains.len(), 1);
         let text = fs::read_to_string(&only_segments(&directory)[1]).unwrap();
         assert!(text.contains("\"kind\":\"gap\""), "cut at {end}");

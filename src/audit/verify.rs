@@ -117,8 +117,7 @@ pub fn verify(
     }
     let directories: Vec<&PathBuf> = what.paths.iter().filter(|path| path.is_dir()).collect();
     for directory in &directories {
-        let unreadable =
-            |source| VerifyError::Unreadable { path: (*directory).clone(), source };
+        let unreadable = |source| VerifyError::Unreadable { path: (*directory).clone(), source };
         for chain in Head::chains(directory).map_err(unreadable)? {
             chains.entry(chain).or_default();
         }
@@ -213,9 +212,10 @@ fn check_beginning(
 ) -> Result<(), VerifyError> {
     let Some(first) = segments.first() else { return Ok(()) };
     let missing = first.number.saturating_sub(1);
-    let whole_directory = first.path.parent().filter(|parent| {
-        what.paths.iter().any(|path| path.is_dir() && path.as_path() == *parent)
-    });
+    let whole_directory = first
+        .path
+        .parent()
+        .filter(|parent| what.paths.iter().any(|path| path.is_dir() && path.as_path() == *parent));
     match whole_directory {
         Some(directory) if missing > walk.retained_through() => {
             Err(broken(directory, 0, None, Fault::MissingBeginning { last: missing }))

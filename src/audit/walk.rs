@@ -35,7 +35,9 @@ pub enum Fault {
         found: String,
     },
     /// The sequence does not go on by one.
-    #[error("sequence {found} stands where {expected} should: records are missing, repeated or reordered")]
+    #[error(
+        "sequence {found} stands where {expected} should: records are missing, repeated or reordered"
+    )]
     Sequence {
         /// What should be there.
         expected: u64,
@@ -61,7 +63,9 @@ pub enum Fault {
     #[error("a record follows the segment's checkpoint")]
     AfterCheckpoint,
     /// The segment has no checkpoint.
-    #[error("the segment has no checkpoint: it was cut, or is still being written (then use --open)")]
+    #[error(
+        "the segment has no checkpoint: it was cut, or is still being written (then use --open)"
+    )]
     Unclosed,
     /// The segment has no record at all.
     #[error("the segment is empty")]
@@ -291,7 +295,10 @@ impl<'a> Walk<'a> {
                 if link.tip.sequence != expected {
                     return Err(Fault::Sequence { expected, found: link.tip.sequence });
                 }
-                if link.previous.as_ref().is_none_or(|(hash, uid)| *hash != tip.hash || *uid != tip.uid)
+                if link
+                    .previous
+                    .as_ref()
+                    .is_none_or(|(hash, uid)| *hash != tip.hash || *uid != tip.uid)
                 {
                     return Err(Fault::Previous);
                 }

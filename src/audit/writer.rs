@@ -407,7 +407,10 @@ impl Writer {
     /// Somebody removed or replaced the file under us: its records are gone, and we say so.
     fn begin_anew_after_removal(&mut self) {
         let Some(current) = self.current.take() else { return };
-        tracing::error!(segment = current.segment.number, "audit segment removed while it was written");
+        tracing::error!(
+            segment = current.segment.number,
+            "audit segment removed while it was written"
+        );
         lost(current.count);
         self.next_segment = current.segment.number.saturating_add(1);
         self.pending.clear();
@@ -430,7 +433,8 @@ impl Writer {
         self.last_retention = Some(Instant::now());
         let Some(age) = self.settings.retention else { return };
         let current = self.current.as_ref().map_or(self.next_segment, |c| c.segment.number);
-        let aged = match super::retention::aged(&self.settings.directory, &self.chain, current, age) {
+        let aged = match super::retention::aged(&self.settings.directory, &self.chain, current, age)
+        {
             Ok(aged) => aged,
             Err(error) => {
                 tracing::warn!(%error, "audit retention: the directory cannot be read");
@@ -441,7 +445,8 @@ impl Writer {
             let through_segment = last.number;
             let mut event = Event::now(Kind::Lifecycle, Decision::Allow, Engine::Hedgerow);
             event.message = Some(
-                format!("retention: segments up to {through_segment} are deleted for their age").into(),
+                format!("retention: segments up to {through_segment} are deleted for their age")
+                    .into(),
             );
             self.append(&event, &Extra::Retention { through_segment });
             if !self.flush(true) {
