@@ -384,3 +384,198 @@ fn short(text: &Option<Arc<str>>) -> Option<&str> {
 fn saturate(value: u128) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::record::{ClientAddress, Gap, RelationRule, Severity};
+    use crate::error::Denial;
+    use crate::ids::{CatalogEpoch, PolicyEpoch, RecordId};
+    use proptest::option::of;
+    use proptest::prelude::*;
+    use serde_json::Value;
+    use std::time::Duration;
+
+    const CHAIN: &str = "01934f5e-0000-7000-8000-000000000000";
+
+    fn validator() -> jsonschema::Validator {
+        let schema: Value =
+            serde_json::from_str(include_str!("../../schemas/audit.schema.json")).unwrap();
+        jsonschema::validator_for(&schema).unwrap()
+    }
+
+    fn assert_valid(validator: &jsonschema::Validator, line: &[u8]) {
+        let record: Value = serde_json::from_slice(line).unwrap();
+        let errors: Vec<String> = validator
+            .iter_errors(&record)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{errors:#?}\n{record:#}");
+        assert_eq!(serde_json_canonicalizer::to_vec(&record).unwrap(), line, "canonical form");
+    }
+
+    fn tip() -> Tip {
+        Tip { sequence: 6, hash: RecordHash::of(&[b"x"]), uid: RecordId::fresh().to_string() }
+    }
+
+    fn text() -> impl Strategy<Value = Option<Arc<str>>> {
+        of("\\PC{0,20}|[\\x00-\\x7f]{0,20}").prop_map(|text| text.map(Arc::from))
+    }
+
+    fn kind() -> impl Strategy<Value = Kind> {
+        proptest::sample::select(vec![
+            Kind::Statement,
+            Kind::Authentication,
+            Kind::PolicyChange,
+            Kind::Lifecycle,
+            Kind::Egress,
+        ])
+    }
+
+    fn decision() -> impl Strategy<Value = Decision> {
+        proptest::sample::select(vec![
+            Decision::Allow,
+            Decision::Rewrite,
+            Decision::WouldDeny,
+            Decision::Error,
+        ])
+    }
+
+    fn address() -> impl Strategy<Value = ClientAddress> {
+        prop_oneof![
+            Just(ClientAddress::Unix),
+            any::<std::net::SocketAddr>().prop_map(ClientAddress::Tcp)
+        ]
+    }
+
+    prop_compose! {
+        fn event()(
+            kind in kind(), decision in decision(), code in of(proptest::sample::select(DenialCode::ALL)),
+            texts in proptest::collection::vec(text(), 13), upstream in of("[a-z.:\\[\\]0-9]{1,20}"),
+            statement_kind in of(proptest::sample::select(vec!["select", "delete", "set", "copy"])),
+            address in of(address()), numbers in proptest::collection::vec(of(any::<u64>()), 4),
+            relations in proptest::collection::vec(("\\PC{0,9}", "\\PC{0,9}"), 0..4),
+        ) -> Event {
+            let mut event = Event::at(
+                RecordId::fresh(), jiff::Timestamp::from_second(1_800_000_000).unwrap(),
+                kind, decision, Engine::Postgres,
+            );
+            if let Some(code) = code {
+                event = event.denied(&Denial::of(code, "thing"));
+            }
+            let mut texts = texts.into_iter();
+            for slot in [
+                &mut event.object, &mut event.tenant, &mut event.subject, &mut event.issuer,
+                &mut event.token_id, &mut event.application_name, &mut event.client_user,
+                &mut event.database, &mut event.fingerprint, &mut event.statement,
+                &mut event.result_code, &mut event.session, &mut event.message,
+            ] {
+                *slot = texts.next().flatten();
+            }
+            event.upstream = upstream.map(Arc::from);
+            event.client_address = address;
+            event.statement_kind = statement_kind;
+            event.policy_epoch = numbers[0].map(PolicyEpoch);
+            event.catalog_epoch = numbers[1].map(CatalogEpoch);
+            event.rows = numbers[2];
+            event.duration = numbers[3].map(Duration::from_micros);
+            event.relations = relations
+                .into_iter()
+                .map(|(relation, rule)| RelationRule { relation: relation.into(), rule: rule.into() })
+                .collect();
+            event
+        }
+    }
+
+    #[test]
+    fn records_of_any_content_fit_the_schema_and_are_canonical() {
+        let validator = validator();
+        proptest!(|(event in event())| {
+            let previous = tip();
+            assert_valid(&validator, &render(&event, &Extra::None, CHAIN, Some(&previous), |_| String::new()).line);
+        });
+    }
+
+    #[test]
+    fn the_writers_own_records_fit_the_schema() {
+        let validator = validator();
+        let sign = |_: &RecordHash| format!("{}==", "A".repeat(86));
+        let event = Event::now(Kind::Lifecycle, Decision::Allow, Engine::Hedgerow);
+        let first = render(&event, &Extra::None, CHAIN, None, sign);
+        assert_valid(&validator, &first.line);
+        let checkpoint = Checkpoint {
+            segment: 1,
+            first_sequence: 1,
+            last_sequence: 6,
+            count: 6,
+            last_hash: tip().hash,
+            previous_checkpoint: None,
+            key_id: "0123456789abcdef".to_owned(),
+            recovered: false,
+        };
+        let extra = Extra::Checkpoint(&checkpoint);
+        assert_valid(&validator, &render(&event, &extra, CHAIN, Some(&tip()), sign).line);
+        let extra = Extra::Retention { through_segment: 4 };
+        assert_valid(&validator, &render(&event, &extra, CHAIN, Some(&tip()), sign).line);
+        let mut gap = Event::now(Kind::Gap, Decision::Error, Engine::Hedgerow);
+        gap.gap = Some(Gap { side_file: Some("side".to_owned()), ..Gap::default() });
+        assert_valid(&validator, &render(&gap, &Extra::None, CHAIN, Some(&tip()), sign).line);
+    }
+
+    #[test]
+    fn the_schema_is_strict() {
+        let validator = validator();
+        let event = crate::audit::tests::denial();
+        let line = render(&event, &Extra::None, CHAIN, Some(&tip()), |_| String::new()).line;
+        let good: Value = serde_json::from_slice(&line).unwrap();
+        assert!(validator.is_valid(&good));
+        for (pointer, wrong) in [
+            ("/class_uid", Value::from(6003)),
+            ("/action_id", Value::from(1)),
+            ("/type_uid", Value::from(600_501)),
+            ("/time", Value::from("now")),
+            ("/unmapped/hedgerow/decision", Value::from("maybe")),
+            ("/unmapped/hedgerow/code", Value::from("1003")),
+            ("/unmapped/attestation_list/0/fingerprint/value", Value::from("00")),
+            ("/metadata/version", Value::from("1.7.0")),
+        ] {
+            let mut record = good.clone();
+            *record.pointer_mut(pointer).unwrap() = wrong;
+            assert!(!validator.is_valid(&record), "{pointer}");
+        }
+        for parent in ["", "/actor", "/metadata", "/unmapped", "/unmapped/hedgerow"] {
+            let mut record = good.clone();
+            let object = record.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            object.insert("surprise".to_owned(), Value::Null);
+            assert!(!validator.is_valid(&record), "unknown field in {parent:?}");
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut_and_the_record_says_so() {
+        let mut event = crate::audit::tests::statement();
+        event.statement = Some("é".repeat(MAX_STATEMENT).into());
+        event.application_name = Some("x".repeat(1 << 20).into());
+        let used = event.relations[0].clone();
+        event.relations = std::iter::repeat_n(used, 1_000).collect();
+        let rendered = render(&event, &Extra::None, CHAIN, Some(&tip()), |_| String::new());
+        assert_valid(&validator(), &rendered.line);
+        let record: Value = serde_json::from_slice(&rendered.line).unwrap();
+        assert_eq!(record["unmapped"]["hedgerow"]["statement_truncated"], true);
+        assert_eq!(record["unmapped"]["hedgerow"]["relations_total"], 1_000);
+        assert!(rendered.line.len() < 100_000);
+    }
+
+    #[test]
+    fn severity_and_disposition_follow_from_the_decision() {
+        let mut event = crate::audit::tests::denial();
+        assert_eq!(event.effective_severity(), Severity::Medium);
+        event.code = Some(DenialCode::WriteOutsideTenant);
+        assert_eq!(event.effective_severity(), Severity::High);
+        assert_eq!(disposition(&event), (2, "Blocked"));
+        event.kind = Kind::Authentication;
+        assert_eq!(disposition(&event), (26, "Unauthorized"));
+        event.kind = Kind::Egress;
+        assert_eq!(event.effective_severity(), Severity::Critical);
+    }
+}

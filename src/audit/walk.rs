@@ -303,17 +303,15 @@ impl<'a> Walk<'a> {
                     return Err(Fault::Previous);
                 }
             }
-            None if segment.number == 1 => {
-                if link.tip.sequence != 1 || link.previous.is_some() {
+            // Where the walk begins in the middle, what the record says of the one before is vouched
+            // for by this segment's own checkpoint.
+            None => {
+                let of_chain = link.tip.sequence == 1 && link.previous.is_none();
+                let of_later_segment = link.tip.sequence > 1 && link.previous.is_some();
+                if if segment.number == 1 { !of_chain } else { !of_later_segment } {
                     return Err(Fault::Beginning);
                 }
             }
-            // The walk begins in the middle: what the record says of the one before is vouched for
-            // by this segment's own checkpoint.
-            None if link.previous.is_none() || link.tip.sequence == 1 => {
-                return Err(Fault::Beginning);
-            }
-            None => {}
         }
         if segment.first_sequence.is_none() {
             segment.first_sequence = Some(link.tip.sequence);
