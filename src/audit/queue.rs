@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 /// How long the writer gathers records before it writes them, when nobody waits for the disk.
 const GATHER: Duration = Duration::from_millis(4);
 /// A disk that takes longer than this counts as stuck: unhealthy, and waiters are let go.
-pub(super) const STUCK: Duration = Duration::from_secs(5);
+pub(super) const STUCK: Duration =
+    if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(5) };
 
 /// Told whether the record is on disk.
 pub(super) type Waiter = oneshot::Sender<Result<(), AuditUnavailable>>;

@@ -4,7 +4,6 @@ use super::segment::DiskFile;
 use super::*;
 use crate::error::{Denial, DenialCode};
 use crate::ids::{CatalogEpoch, PolicyEpoch};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 fn settings(root: &Path) -> Settings {
@@ -270,7 +269,8 @@ async fn a_changed_signing_key_keeps_older_segments_verifiable() {
 
 #[tokio::test]
 async fn a_crash_at_any_byte_of_the_last_record_is_mended_and_recorded() {
-    let root = tempfile::tempdir().unwrap();
+    // In memory where that can be had: this is a thousand starts, each with several fsyncs.
+    let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let directory = root.path().join("audit");
     let audit = Audit::open(settings(root.path())).unwrap();
     audit.permit().unwrap().record(statement());
@@ -278,7 +278,17 @@ async fn a_crash_at_any_byte_of_the_last_record_is_mended_and_recorded() {
     let [path] = only_segments(&directory).try_into().unwrap();
     let good = fs::read(&path).unwrap();
     audit.close().await;
+    let closed = fs::read(&path).unwrap();
     let key = fs::read(directory.join(PUBLIC_KEY_FILE)).unwrap();
+    // A crash while the checkpoint was being written is mended in the same way.
+    for end in (good.len()..closed.len() - 1).step_by(101) {
+        fs::remove_dir_all(&directory).unwrap();
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join(PUBLIC_KEY_FILE), &key).unwrap();
+        fs::write(&path, &closed[..end]).unwrap();
+        Audit::open(settings(root.path())).unwrap().close().await;
+        check(&directory, false).unwrap_or_else(|error| panic!("cut at {end}: {error}"));
+    }
     let second_last = good[..good.len() - 1].iter().rposition(|&b| b == b'\n').unwrap() + 1;
     for end in second_last..=good.len() {
         fs::remove_dir_all(&directory).unwrap();
@@ -343,7 +353,7 @@ struct FlakyDisk {
     broken: Arc<AtomicBool>,
     sync_broken: Arc<AtomicBool>,
     failures: Arc<AtomicUsize>,
-    contents: Arc<Mutex<Vec<PathBuf>>>,
+    hanging: Arc<AtomicBool>,
 }
 
 struct FlakyFile {
@@ -363,7 +373,6 @@ impl Disk for FlakyDisk {
         if self.broken.load(Ordering::SeqCst) {
             return self.fail();
         }
-        self.contents.lock().unwrap().push(path.to_owned());
         let file = FileSystem.create(path)?;
         Ok(Box::new(FlakyFile { disk: self.clone(), file }))
     }
@@ -379,6 +388,9 @@ impl DiskFile for FlakyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        while self.disk.hanging.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         if self.disk.broken.load(Ordering::SeqCst) || self.disk.sync_broken.load(Ordering::SeqCst) {
             return self.disk.fail();
         }
@@ -446,4 +458,86 @@ async fn a_segment_removed_while_it_is_written_is_noticed() {
     until("a new segment", || !only_segments(&directory).is_empty()).await;
     audit.close().await;
     assert_eq!(fault(check(&directory, false)).1, Fault::MissingBeginning { last: 1 });
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_makes_the_trail_unhealthy_and_blocks_nobody() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = FlakyDisk::default();
+    let audit = Audit::open_on(settings(root.path()), Box::new(disk.clone())).unwrap();
+    disk.hanging.store(true, Ordering::SeqCst);
+    assert!(audit.permit().unwrap().record_durable(denial()).await.is_err());
+    until("the disk counts as stuck", || !audit.healthy()).await;
+    assert!(audit.permit().is_err());
+    disk.hanging.store(false, Ordering::SeqCst);
+    until("the disk answers again", || audit.healthy()).await;
+    audit.permit().unwrap().record_durable(denial()).await.unwrap();
+    audit.close().await;
+    check(&root.path().join("audit"), false).unwrap();
+}
+
+#[tokio::test]
+async fn a_full_queue_is_refused_and_recorded() {
+    let root = tempfile::tempdir().unwrap();
+    let audit = Audit::open(Settings { queue: 1, ..settings(root.path()) }).unwrap();
+    let permit = audit.permit().unwrap();
+    assert!(audit.permit().is_err());
+    drop(permit);
+    let directory = root.path().join("audit");
+    let [path] = only_segments(&directory).try_into().unwrap();
+    until("the refusal is recorded", || {
+        fs::read_to_string(&path).unwrap().contains("\"refused\":1")
+    })
+    .await;
+    audit.close().await;
+    check(&directory, false).unwrap();
+}
+
+#[tokio::test]
+async fn segments_are_closed_by_age() {
+    let root = tempfile::tempdir().unwrap();
+    let age = Duration::from_millis(10);
+    let audit = Audit::open(Settings { max_age: age, ..settings(root.path()) }).unwrap();
+    let directory = root.path().join("audit");
+    until("the segment is closed", || check(&directory, false).is_ok()).await;
+    audit.permit().unwrap().record_durable(denial()).await.unwrap();
+    audit.close().await;
+    assert_eq!(check(&directory, false).unwrap().chains[0].segments, 2);
+}
+
+#[test]
+fn keys_of_openssl_are_read_and_ours_are_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    // RFC 8410, section 10.3 (PKCS#8 version 1) and 10.1 (its public key).
+    let root = tempfile::tempdir().unwrap();
+    let private = root.path().join("key.pem");
+    let text = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+    fs::write(&private, text).unwrap();
+    let key = SigningKey::read(&private).unwrap();
+    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+    assert_eq!(key.public().pem(), pem);
+    let made = root.path().join("made.pem");
+    let created = SigningKey::create(&made).unwrap();
+    assert_eq!(SigningKey::read(&made).unwrap().public(), created.public());
+    assert_eq!(fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o600);
+    for garbage in ["", "no key", pem] {
+        fs::write(&private, garbage).unwrap();
+        assert!(SigningKey::read(&private).is_err());
+    }
+    assert!(!format!("{key:?}").contains("MC4C"));
+}
+
+#[tokio::test]
+async fn garbage_in_the_place_of_a_segment_is_named_and_never_panics() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("audit");
+    let segments = three_segments(root.path()).await;
+    let deep = "[".repeat(100_000);
+    let long = "x".repeat(segment::MAX_LINE + 10);
+    for garbage in
+        ["", "\n", "{}\n", "null\n", "\0\0\0", &deep, &long, "{\"a\":1e999}\n", "\u{feff}{}\n"]
+    {
+        fs::write(&segments[1], garbage).unwrap();
+        fault(check(&directory, true));
+    }
 }

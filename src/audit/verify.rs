@@ -111,24 +111,25 @@ pub fn verify(
     what: &Verification<'_>,
     mut progress: impl FnMut(u64),
 ) -> Result<Intact, VerifyError> {
-    let mut chains: BTreeMap<String, Vec<SegmentFile>> = BTreeMap::new();
-    for segment in segments_of(what.paths)? {
-        chains.entry(segment.chain.clone()).or_default().push(segment);
-    }
     let directories: Vec<&PathBuf> = what.paths.iter().filter(|path| path.is_dir()).collect();
+    let mut chains: BTreeMap<String, Chain> = BTreeMap::new();
+    // Heads first: the trail may be growing, and a head must not be ahead of the list of files.
     for directory in &directories {
         let unreadable = |source| VerifyError::Unreadable { path: (*directory).clone(), source };
         for chain in Head::chains(directory).map_err(unreadable)? {
-            chains.entry(chain).or_default();
+            let head = read_head(directory, &chain, what.keys)?;
+            chains.entry(chain).or_default().head = head;
         }
+    }
+    for segment in segments_of(what.paths)? {
+        chains.entry(segment.chain.clone()).or_default().segments.push(segment);
     }
     if chains.is_empty() {
         return Err(VerifyError::Nothing);
     }
     let mut intact = Intact::default();
     let mut records = 0;
-    for (chain, segments) in chains {
-        let head = find_head(&directories, &chain, what.keys)?;
+    for (chain, Chain { segments, head }) in chains {
         let summary = verify_chain(what, &chain, &segments, head, &mut |read| {
             records += read;
             progress(records);
@@ -138,26 +139,30 @@ pub fn verify(
     Ok(intact)
 }
 
-/// The chain's head and where it lies, when one of the directories has it.
-fn find_head(
-    directories: &[&PathBuf],
+/// The files of a chain.
+#[derive(Default)]
+struct Chain {
+    segments: Vec<SegmentFile>,
+    /// The head and where it lies, when a whole directory is verified.
+    head: Option<(PathBuf, Head)>,
+}
+
+/// Reads and checks the head of a chain.
+fn read_head(
+    directory: &Path,
     chain: &str,
     keys: &TrustedKeys,
 ) -> Result<Option<(PathBuf, Head)>, VerifyError> {
-    for directory in directories {
-        let path = Head::path(directory, chain);
-        let not_sound = |fault| broken(&path, 0, None, fault);
-        match Head::read(directory, chain) {
-            Ok(Some(head)) => {
-                head.check(chain, keys).map_err(not_sound)?;
-                return Ok(Some((path, head)));
-            }
-            Ok(None) => {}
-            Err(error) if head_is_garbled(&error) => return Err(not_sound(Fault::Head)),
-            Err(source) => return Err(VerifyError::Unreadable { path, source }),
-        }
+    let path = Head::path(directory, chain);
+    match Head::read(directory, chain) {
+        Ok(None) => Ok(None),
+        Ok(Some(head)) => match head.check(chain, keys) {
+            Ok(()) => Ok(Some((path, head))),
+            Err(fault) => Err(broken(&path, 0, None, fault)),
+        },
+        Err(error) if head_is_garbled(&error) => Err(broken(&path, 0, None, Fault::Head)),
+        Err(source) => Err(VerifyError::Unreadable { path, source }),
     }
-    Ok(None)
 }
 
 fn verify_chain(
@@ -178,7 +183,6 @@ fn verify_chain(
         if let Some((path, head)) = &head
             && head.segment == segment.number
         {
-            // An open end may lag behind nothing: the head is written after the checkpoint.
             if walk.tip() != head.tip().as_ref() {
                 return Err(broken(path, 0, None, Fault::Head));
             }

@@ -383,12 +383,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Rotation by age, the file's place, retention.
+    /// Refusals, the file's place, rotation by age, retention.
     fn look_after(&mut self) {
         if self.last_look.elapsed() < LOOK_EVERY {
             return;
         }
         self.last_look = Instant::now();
+        let refused = self.shared.take_refused();
+        if refused > 0 {
+            tracing::warn!(refused, "statements were refused: the audit queue was full");
+            let message = format!("{refused} statements were refused: the queue was full");
+            self.append(&gap_event(&message, Gap { refused, ..Gap::default() }), &Extra::None);
+        }
         if let Some(current) = &self.current
             && let Some(file) = &current.file
             && !file.in_place(&current.segment.path)

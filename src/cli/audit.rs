@@ -308,3 +308,49 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{Audit, Engine, Event, Kind, Settings};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        audit: AuditCommand,
+    }
+
+    fn exit(arguments: &[&str]) -> String {
+        let arguments = std::iter::once("audit").chain(arguments.iter().copied());
+        format!("{:?}", run(&Line::try_parse_from(arguments).unwrap().audit))
+    }
+
+    fn code(code: u8) -> String {
+        format!("{:?}", ExitCode::from(code))
+    }
+
+    #[tokio::test]
+    async fn exit_codes_say_intact_broken_or_unusable() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("audit");
+        let path = directory.to_str().unwrap();
+        let audit = Audit::open(Settings::new(&directory)).unwrap();
+        let event = Event::now(Kind::Statement, Decision::Deny, Engine::Postgres);
+        audit.permit().unwrap().record_durable(event).await.unwrap();
+        assert_eq!(exit(&["verify", path]), code(BROKEN), "still open");
+        assert_eq!(exit(&["verify", path, "--open"]), code(0));
+        audit.close().await;
+        assert_eq!(exit(&["verify", path]), code(0));
+        let key = directory.join(PUBLIC_KEY_FILE);
+        assert_eq!(exit(&["verify", path, "--public-key", key.to_str().unwrap()]), code(0));
+        assert_eq!(exit(&["verify", "/nonexistent"]), code(UNUSABLE));
+        assert_eq!(exit(&["search", path, "--decision", "deny", "--since", "1h"]), code(0));
+        assert_eq!(exit(&["search", path, "--tenant", "nobody", "--format", "csv"]), code(0));
+        assert_eq!(exit(&["search", path, "--since", "yesterday"]), code(UNUSABLE));
+        let [segment] = segments_of(&[directory.clone()]).unwrap().try_into().unwrap();
+        let text = std::fs::read_to_string(&segment.path).unwrap();
+        std::fs::write(&segment.path, text.replacen("Denied", "Allowed", 1)).unwrap();
+        assert_eq!(exit(&["verify", path]), code(BROKEN));
+    }
+}
