@@ -1,4 +1,4 @@
-//! Ed25519 keys of checkpoints: reading, making, PEM. Layer 3.
+//! Ed25519 keys of checkpoints: signing and checking (layer 2), reading and making files (layer 3).
 //!
 //! Private keys are PKCS#8 (RFC 8410), public keys SubjectPublicKeyInfo, both PEM: what
 //! `openssl genpkey -algorithm ed25519` and `openssl pkey -pubout` write.

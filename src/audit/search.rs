@@ -381,7 +381,17 @@ fn is_unsafe_to_print(character: char) -> bool {
 }
 
 /// RFC 4180, and no cell that a spreadsheet takes for a formula (OWASP, "CSV Injection").
+/// Control characters other than line ends and tabs are escaped: CSV is looked at in terminals too.
 fn csv_cell(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\t' | '\r' | '\n' => safe.push(character),
+            other if other.is_control() => safe.extend(other.escape_default()),
+            other => safe.push(other),
+        }
+    }
+    let text = safe.as_str();
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
     let text = if formula { format!("'{text}") } else { text.to_owned() };
     if formula || text.contains([',', '"', '\r', '\n']) {
@@ -423,6 +433,7 @@ mod tests {
     fn csv_cells_are_quoted_and_never_formulas() {
         assert_eq!(csv_cell("plain"), "plain");
         assert_eq!(csv_cell("a,\"b\""), "\"a,\"\"b\"\"\"");
+        assert_eq!(csv_cell("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(csv_cell("=1+1"), "\"'=1+1\"");
         for start in ['+', '-', '@', '\t', '\r'] {
             assert!(csv_cell(&format!("{start}x")).starts_with("\"'"), "{start:?}");

@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(exit(&["search", path, "--decision", "deny", "--since", "1h"]), code(0));
         assert_eq!(exit(&["search", path, "--tenant", "nobody", "--format", "csv"]), code(0));
         assert_eq!(exit(&["search", path, "--since", "yesterday"]), code(UNUSABLE));
-        let [segment] = segments_of(&[directory.clone()]).unwrap().try_into().unwrap();
+        let [segment] = segments_of(std::slice::from_ref(&directory)).unwrap().try_into().unwrap();
         let text = std::fs::read_to_string(&segment.path).unwrap();
         std::fs::write(&segment.path, text.replacen("Denied", "Allowed", 1)).unwrap();
         assert_eq!(exit(&["verify", path]), code(BROKEN));
