@@ -127,6 +127,13 @@ impl Catalogs {
         self.look(&slot, Wanted::Now).await
     }
 
+    /// The databases that have a catalog or are loading one, in order of name.
+    pub fn databases(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.0.databases.iter().map(|slot| slot.key().clone()).collect();
+        names.sort();
+        names
+    }
+
     async fn look(&self, slot: &Arc<Slot>, wanted: Wanted) -> Result<Arc<Catalog>, LoadError> {
         // The look goes on when the asking session goes away: others may be waiting for it.
         let (upstream, looking) = (Arc::clone(&self.0.upstream), Arc::clone(slot));

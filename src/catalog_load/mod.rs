@@ -11,6 +11,8 @@ mod posture;
 mod queries;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use std::time::Duration;
 
 pub use cache::{Catalogs, WATCH_INTERVAL};
 pub use connect::{Session, connect};
-pub use posture::{Finding, FindingKind, posture};
+pub use posture::{Finding, FindingKind, effective_policy, is_protected, posture};
 pub use tls::client_config;
 
 use crate::catalog::Catalog;

@@ -358,9 +358,9 @@ impl Report<'_> {
             let hides = effective_policy(self.catalog, self.policy, read)
                 .is_none_or(|rule| !matches!(rule.protection, Protection::Shared));
             let guarded = self.policy.table(&view).is_some_and(|rule| match rule.protection {
-                Protection::Tenant { .. }
-                | Protection::TenantThrough { .. }
-                | Protection::Deny => true,
+                Protection::Tenant { .. } | Protection::TenantThrough { .. } | Protection::Deny => {
+                    true
+                }
                 Protection::Shared => false,
             });
             if hides && !invoker && !guarded {
@@ -381,10 +381,8 @@ impl Report<'_> {
         let functions = self.catalog.functions.iter();
         for function in functions.filter(|function| function.security_definer) {
             let name = RelationName::new(&function.schema, &function.name);
-            let allowed = self
-                .policy
-                .functions
-                .contains(&(function.schema.clone(), function.name.clone()));
+            let allowed =
+                self.policy.functions.contains(&(function.schema.clone(), function.name.clone()));
             let advice = if allowed {
                 "runs with its owner's rights, and the policy allows it: read it with care"
             } else {
@@ -401,9 +399,7 @@ impl Report<'_> {
 
 /// A column whose values the database makes up (identity, sequence, random UUID).
 fn is_surrogate(relation: &Relation, column: &str) -> bool {
-    relation
-        .column(column)
-        .is_some_and(|column| column.has_default || column.type_name == "uuid")
+    relation.column(column).is_some_and(|column| column.has_default || column.type_name == "uuid")
 }
 
 fn column_of(relation: &Relation, column: &str) -> String {

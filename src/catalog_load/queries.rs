@@ -276,10 +276,8 @@ async fn read_in_snapshot(client: &mut Client) -> Result<Loaded, LoadError> {
         catalog.user_types.insert((row.at(0)?, row.at(1)?));
     }
     transaction.commit().await.map_err(query_fault)?;
-    catalog.relations = names
-        .into_iter()
-        .filter_map(|(oid, name)| Some((name, relations.remove(&oid)?)))
-        .collect();
+    catalog.relations =
+        names.into_iter().filter_map(|(oid, name)| Some((name, relations.remove(&oid)?))).collect();
     Ok(Loaded { catalog, fingerprint, search_path: fresh.at(1)? })
 }
 

@@ -28,12 +28,9 @@ pub fn client_config(endpoint: &Endpoint) -> Result<Option<ClientConfig>, LoadEr
         .map_err(fault)?;
     let builder = match endpoint.tls {
         TlsMode::Disable => return Ok(None),
-        TlsMode::Require => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(ChainVerifier {
-                roots: None,
-                provider,
-            }))
-        }
+        TlsMode::Require => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(ChainVerifier { roots: None, provider })),
         TlsMode::VerifyCa => {
             let roots = Some(authorities(endpoint.ca_file.as_deref())?);
             builder
