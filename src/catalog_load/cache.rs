@@ -259,16 +259,20 @@ impl Slot {
         Ok(catalog)
     }
 
+    async fn cost_of_last_look(&self) -> Duration {
+        let watch = self.watch.lock().await;
+        watch.last.as_ref().map_or(Duration::ZERO, |look| look.ended - look.begun)
+    }
+
     async fn keep_watching(&self, upstream: &Upstream) {
         let mut pause = WATCH_INTERVAL;
         let mut failing = false;
         loop {
             sleep(pause).await;
-            let begun = Instant::now();
             match self.look(upstream, Wanted::Now).await {
                 Ok(_catalog) => {
-                    pause = WATCH_INTERVAL.max(begun.elapsed().saturating_mul(WATCH_SHARE));
-                    pause = pause.min(MAX_BACK_OFF);
+                    let cost = self.cost_of_last_look().await.saturating_mul(WATCH_SHARE);
+                    pause = WATCH_INTERVAL.max(cost).min(MAX_BACK_OFF);
                     if std::mem::take(&mut failing) {
                         tracing::info!(database = self.database, "catalog watched again");
                     }
