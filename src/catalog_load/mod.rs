@@ -10,7 +10,7 @@ mod connect;
 mod posture;
 mod queries;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tls;

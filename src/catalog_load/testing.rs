@@ -1,4 +1,4 @@
-//! A throw-away PostgreSQL for the tests of this module: Unix socket only, gone when dropped.
+//! A throw-away PostgreSQL for the tests beside the code: Unix socket only, gone when dropped.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::endpoint::{Endpoint, Secret, TlsMode};
 
 /// A running server.
-pub(super) struct Server {
+pub(crate) struct Server {
     home: tempfile::TempDir,
     bin: PathBuf,
     as_user: Option<&'static str>,
@@ -16,7 +16,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Makes a cluster and starts it; `None`, said aloud, where PostgreSQL is not installed.
-    pub(super) fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let Some(bin) = binaries() else {
             eprintln!("skipped: no PostgreSQL server binaries found");
             return None;
@@ -40,7 +40,7 @@ impl Server {
         Some(server)
     }
 
-    pub(super) fn start_again(&self) {
+    pub(crate) fn start_again(&self) {
         let options = format!(
             "-c listen_addresses='' -c unix_socket_directories='{}' -c fsync=off \
              -c shared_buffers=16MB -c max_connections=40",
@@ -50,12 +50,12 @@ impl Server {
         self.run("pg_ctl", &["-D", &self.data(), "-w", "-l", &log, "-o", &options, "start"]);
     }
 
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.run("pg_ctl", &["-D", &self.data(), "-w", "-m", "immediate", "stop"]);
     }
 
     /// The server, for `user`.
-    pub(super) fn endpoint(&self, user: &str) -> Endpoint {
+    pub(crate) fn endpoint(&self, user: &str) -> Endpoint {
         Endpoint {
             host: self.home.path().display().to_string(),
             port: 5432,

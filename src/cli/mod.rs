@@ -1,5 +1,7 @@
 //! cli (being written)
 
+pub mod rls;
+
 /// Runs the command line.
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::from(2)
