@@ -316,7 +316,9 @@ impl Plan {
             statement(&self.grant_sequence(sequence));
         }
         for table in &self.tables {
-            let _ = writeln!(script, "\n-- {}: {}", comment(&table.relation), table.remark);
+            let heading = format!("{}: {}", table.relation, table.remark);
+            // A line break in a name would end the comment.
+            let _ = writeln!(script, "\n-- {}", heading.replace(['\n', '\r'], " "));
             let mut statement = |text: &str| {
                 script.push_str(text);
                 script.push_str(";\n");
@@ -334,9 +336,4 @@ impl Plan {
         script.push_str("\nCOMMIT;\n");
         script
     }
-}
-
-/// A name within a line comment: a line break in it would end the comment.
-fn comment(relation: &RelationName) -> String {
-    relation.to_string().replace(['\n', '\r'], " ")
 }
