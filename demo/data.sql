@@ -74,7 +74,7 @@ WHERE r.id % 4 = 0
 ORDER BY r.id;
 
 INSERT INTO policies (tenant_id, name, rule, enabled)
-SELECT t.id, name, jsonb_build_object('max_monthly_cost', 500 * number), number % 4 <> 0
+SELECT t.id, list.name, jsonb_build_object('max_monthly_cost', 500 * number), number % 4 <> 0
 FROM tenants t
 CROSS JOIN unnest(ARRAY[
   'Tag every resource', 'No public buckets', 'Budget alert', 'Stop VMs at night', 'EU regions only',

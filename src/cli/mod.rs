@@ -1,5 +1,6 @@
 //! cli (being written)
 
+pub mod demo;
 pub mod rls;
 
 /// Runs the command line.
