@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod rls;
+pub mod scan;
 
 /// Runs the command line.
 pub fn main() -> std::process::ExitCode {

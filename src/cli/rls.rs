@@ -8,12 +8,15 @@ mod apply;
 mod render;
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use tokio_postgres::config::Host;
 
 use crate::catalog_load::{connect, load};
+use crate::claims::ClaimPath;
 use crate::endpoint::{Endpoint, Secret, TlsMode};
 use crate::policy::Policy;
 
@@ -28,6 +31,70 @@ pub struct Target {
     pub policy: Arc<Policy>,
     /// The session variable that carries the tenant claim, for example `app.current_tenant`.
     pub setting: String,
+}
+
+/// What the command line says.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RlsArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "HEDGEROW_CONFIG")]
+    pub config: PathBuf,
+    /// Apply instead of print
+    #[arg(long, env = "HEDGEROW_APPLY")]
+    pub apply: bool,
+    /// The database [default: that of the configuration]
+    #[arg(long, value_name = "NAME", env = "HEDGEROW_DATABASE")]
+    pub database: Option<String>,
+    /// Sign in here instead of as the upstream's role: postgres://user:password@host:port/database
+    /// (better in the environment, where other users do not see it)
+    #[arg(long, value_name = "URL", env = "HEDGEROW_ADMIN_URL", hide_env_values = true)]
+    pub admin_url: Option<String>,
+    /// Sign in to the upstream as this role; its password is in HEDGEROW_ADMIN_PASSWORD
+    #[arg(long, value_name = "ROLE", env = "HEDGEROW_ADMIN_USER", conflicts_with = "admin_url")]
+    pub admin_user: Option<String>,
+}
+
+impl RlsArgs {
+    /// Prints or applies what follows from `policy`. `session_variables` and `tenant_claim` are the
+    /// configuration's; `admin_password` is the environment's `HEDGEROW_ADMIN_PASSWORD`.
+    ///
+    /// # Errors
+    /// No session variable that carries the tenant claim, and all that [`run`] refuses.
+    pub async fn run(
+        &self,
+        upstream: &Endpoint,
+        policy: &Arc<Policy>,
+        session_variables: &[(String, ClaimPath)],
+        tenant_claim: &ClaimPath,
+        admin_password: Option<Secret>,
+    ) -> anyhow::Result<()> {
+        let (setting, _) =
+            session_variables.iter().find(|(_, path)| path == tenant_claim).context(
+                "no session variable carries the tenant claim: row-level security would not know \
+                 the tenant; add one to postgres.session_variables, for example \
+                 app.current_tenant: tenant_id",
+            )?;
+        let (admin, admin_database) = match (&self.admin_url, &self.admin_user) {
+            (Some(url), _) => {
+                let (endpoint, database) = admin_endpoint(url)?;
+                (Some(endpoint), database)
+            }
+            (None, Some(user)) => {
+                let user = user.clone();
+                (Some(Endpoint { user, password: admin_password, ..upstream.clone() }), None)
+            }
+            (None, None) => (None, None),
+        };
+        let database = self.database.clone().or(admin_database).or(upstream.database.clone());
+        let target = Target {
+            upstream: upstream.clone(),
+            database: database.context("the configuration names no database: --database")?,
+            policy: Arc::clone(policy),
+            setting: setting.clone(),
+        };
+        let text = run(&target, admin.as_ref(), self.apply).await?;
+        std::io::stdout().write_all(text.as_bytes()).context("standard output")
+    }
 }
 
 /// Prints the script for `target`, or applies it, signed in as `admin` (or as the upstream's own
