@@ -36,14 +36,15 @@ impl Server {
         let server = Self { home, bin, as_user: root.then_some("postgres") };
         let data = server.data();
         server.run("initdb", &["-D", &data, "-U", "owner", "-A", "trust", "-N", "-E", "UTF8"]);
-        server.start_again();
+        server.start_again("");
         Some(server)
     }
 
-    pub(crate) fn start_again(&self) {
+    /// Starts it, with more `postgres` options.
+    pub(crate) fn start_again(&self, more: &str) {
         let options = format!(
             "-c listen_addresses='' -c unix_socket_directories='{}' -c fsync=off \
-             -c shared_buffers=16MB -c max_connections=40",
+             -c shared_buffers=16MB -c max_connections=40 {more}",
             self.home.path().display()
         );
         let log = self.home.path().join("log").display().to_string();
@@ -52,6 +53,19 @@ impl Server {
 
     pub(crate) fn stop(&self) {
         self.run("pg_ctl", &["-D", &self.data(), "-w", "-m", "immediate", "stop"]);
+    }
+
+    /// A directory that the server may read.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Hands a file over to the server's account, as private as it insists on.
+    pub(crate) fn give(&self, file: &Path) {
+        use std::os::unix::fs::MetadataExt;
+        let owner = fs::metadata(self.home.path()).unwrap();
+        chown(file, Some(owner.uid()), Some(owner.gid())).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// The server, for `user`.

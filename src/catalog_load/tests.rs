@@ -193,7 +193,7 @@ async fn the_last_good_catalog_outlives_the_upstream() {
     server.stop();
     assert!(matches!(catalogs.refresh("postgres").await, Err(LoadError::Connect(_))));
     assert_eq!(catalogs.current("postgres").await.unwrap().epoch, good.epoch);
-    server.start_again();
+    server.start_again("");
     assert_eq!(catalogs.refresh("postgres").await.unwrap().epoch, good.epoch);
     run(&server, "CREATE TABLE later (id int)").await;
     assert!(noticed(&catalogs, &good).await);
@@ -235,4 +235,71 @@ async fn many_askers_cause_one_load_and_refreshes_keep_their_distance() {
     assert!(matches!(catalogs.current(&"x".repeat(64)).await, Err(LoadError::DatabaseName)));
     assert_eq!(catalogs.databases(), ["postgres"]);
     assert!(catalogs.current("template1").await.unwrap().epoch.0 == 2, "epochs are unique");
+}
+
+#[tokio::test]
+async fn each_tls_mode_accepts_what_it_says_and_nothing_else() {
+    use crate::endpoint::{Endpoint, TlsMode};
+    let Some(server) = Server::start() else { return };
+    let openssl = |arguments: &str| {
+        std::process::Command::new("openssl")
+            .args(arguments.split_whitespace())
+            .current_dir(server.home())
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    let authority = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+                     -addext basicConstraints=critical,CA:TRUE";
+    assert!(openssl(&format!("{authority} -subj /CN=ours -keyout ca.key -out ca.pem")));
+    assert!(openssl(&format!("{authority} -subj /CN=other -keyout other.key -out other.pem")));
+    assert!(openssl(
+        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost \
+         -addext subjectAltName=DNS:localhost -keyout server.key -out server.csr"
+    ));
+    assert!(openssl(
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+         -copy_extensions copy -out server.pem"
+    ));
+    let path = |name: &str| server.home().join(name);
+    server.give(&path("server.key"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    server.stop();
+    server.start_again(&format!(
+        "-c listen_addresses=127.0.0.1 -c port={port} -c ssl=on -c ssl_cert_file={} \
+         -c ssl_key_file={}",
+        path("server.pem").display(),
+        path("server.key").display()
+    ));
+    let attempt = async |host: &str, tls: TlsMode, ca: Option<&str>| {
+        let endpoint = Endpoint {
+            host: host.to_owned(),
+            port,
+            tls,
+            ca_file: ca.map(path),
+            ..server.endpoint("owner")
+        };
+        let session = connect(&endpoint, "postgres").await.ok()?;
+        let text = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        let row = session.client.query_typed(text, &[]).await.unwrap();
+        Some(row[0].get::<_, bool>(0))
+    };
+    use TlsMode::{Disable, Require, VerifyCa, VerifyFull};
+    for (host, mode, ca, expected) in [
+        ("127.0.0.1", Disable, None, Some(false)),
+        ("127.0.0.1", Require, None, Some(true)),
+        ("127.0.0.1", VerifyCa, Some("ca.pem"), Some(true)),
+        ("localhost", VerifyFull, Some("ca.pem"), Some(true)),
+        ("127.0.0.1", VerifyFull, Some("ca.pem"), None),
+        ("127.0.0.1", VerifyCa, Some("other.pem"), None),
+        ("localhost", VerifyFull, Some("other.pem"), None),
+        ("localhost", VerifyFull, Some("missing.pem"), None),
+        ("localhost", VerifyFull, Some("server.key"), None),
+    ] {
+        assert_eq!(attempt(host, mode, ca).await, expected, "{host} {mode:?} {ca:?}");
+    }
+    // A server without TLS is refused by every mode that asks for it.
+    server.stop();
+    server.start_again(&format!("-c listen_addresses=127.0.0.1 -c port={port}"));
+    assert_eq!(attempt("127.0.0.1", Disable, None).await, Some(false));
+    assert_eq!(attempt("127.0.0.1", Require, None).await, None);
 }
