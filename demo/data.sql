@@ -95,4 +95,4 @@ INSERT INTO vendor_margins VALUES ('aws', 11.5), ('gcp', 14), ('azure', 9.25);
 INSERT INTO support_tickets (tenant_id, subject)
 SELECT id, 'Cannot export the invoice of ' || name FROM tenants;
 
-ANALYZE;
+ANALYZE tenants, users, cloud_accounts, resources, recommendations, policies, cost_metrics_daily;

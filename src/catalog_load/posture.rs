@@ -223,6 +223,9 @@ impl Report<'_> {
         }
         match &rule.protection {
             Protection::Shared | Protection::Deny => return,
+            // A partition has its columns and keys from its table: said there, once.
+            Protection::Tenant { .. } | Protection::TenantThrough { .. }
+                if self.policy.table(&name).is_none() => {}
             Protection::Tenant { column, tenant_type } => {
                 self.tenant_column(relation, column, *tenant_type);
                 self.keys(relation, column);

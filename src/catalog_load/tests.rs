@@ -114,6 +114,77 @@ async fn a_live_schema_is_read_as_it_is() {
     );
 }
 
+#[tokio::test]
+async fn the_posture_report_names_each_weakness_once() {
+    use crate::policy::{
+        Access, Mode, Policy, Protection, SourcePosition, TablePolicy, TenantType,
+    };
+    use std::sync::Arc;
+    let Some(server) = Server::start() else { return };
+    let schema = "
+        CREATE ROLE app LOGIN;
+        CREATE TABLE orgs (id uuid PRIMARY KEY, name text);
+        CREATE TABLE users (id int PRIMARY KEY, org text NOT NULL, mail text UNIQUE,
+                            UNIQUE (org, mail));
+        CREATE UNIQUE INDEX mails ON users (lower(mail));
+        CREATE TABLE facts (org uuid, user_id int REFERENCES users, day date)
+          PARTITION BY RANGE (day);
+        CREATE TABLE facts_1 PARTITION OF facts FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+        ALTER TABLE facts ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE facts OWNER TO app;";
+    run(&server, schema).await;
+    let rule = |column: &str| {
+        Arc::new(TablePolicy {
+            protection: Protection::Tenant {
+                column: column.to_owned(),
+                tenant_type: TenantType::Uuid,
+            },
+            access: Access::ALL,
+            condition: None,
+            columns: Default::default(),
+            mode: Mode::Enforce,
+            rule: Arc::from("rule"),
+            at: SourcePosition { file: Arc::from("test.yaml"), line: 1, column: 1 },
+        })
+    };
+    let entries = [("orgs", "id"), ("users", "org"), ("facts", "org"), ("gone", "org")];
+    let policy = Policy {
+        tables: entries
+            .into_iter()
+            .map(|(table, column)| (RelationName::new("public", table), rule(column)))
+            .collect(),
+        ..Policy::default()
+    };
+    let catalog = load(&server.endpoint("app"), "postgres").await.unwrap();
+    let findings: Vec<_> = super::posture(&catalog, &policy)
+        .into_iter()
+        .map(|finding| (finding.kind.name(), finding.object))
+        .collect();
+    let expected = [
+        ("role-owner", "public.facts"),
+        ("rls-missing", "public.facts_1"),
+        ("rls-missing", "public.orgs"),
+        ("rls-missing", "public.users"),
+        ("rls-not-forced", "public.facts"),
+        ("table-missing", "public.gone"),
+        ("tenant-nullable", "public.facts.org"),
+        ("tenant-type", "public.users.org"),
+        // The primary key, the key on mail alone, the index on an expression.
+        ("unique-across-tenants", "public.users"),
+        ("unique-across-tenants", "public.users"),
+        ("unique-across-tenants", "public.users"),
+        ("foreign-key-across-tenants", "public.facts"),
+    ];
+    let expected: Vec<_> =
+        expected.into_iter().map(|(kind, object)| (kind, object.to_owned())).collect();
+    assert_eq!(findings, expected);
+    let owner = load(&server.endpoint("owner"), "postgres").await.unwrap();
+    let findings = super::posture(&owner, &policy);
+    let first: Vec<_> = findings.iter().take(2).map(|finding| finding.kind).collect();
+    assert_eq!(first, [FindingKind::RoleSuperuser, FindingKind::RoleBypassRls]);
+    assert!(!findings.iter().any(|finding| finding.kind == FindingKind::RoleOwner));
+}
+
 /// Waits for the watch to notice, within a few of its intervals.
 async fn noticed(catalogs: &Catalogs, before: &Catalog) -> bool {
     let deadline = Instant::now() + 4 * super::WATCH_INTERVAL;
