@@ -113,6 +113,24 @@ pub struct Function {
     pub language: String,
 }
 
+/// What only the posture report and `hedgerow rls` ask for: no decision looks at it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Posture {
+    /// The upstream role is a superuser: row-level security does not bind it.
+    pub superuser: bool,
+    /// The upstream role has BYPASSRLS.
+    pub bypass_rls: bool,
+    /// Roles that the upstream role is, or is a member of: what they own, it owns.
+    pub member_of: Vec<String>,
+    /// Unique indexes over expressions or with a WHERE clause: (schema, table, index).
+    pub special_unique_indexes: Vec<(String, String, String)>,
+    /// What each view reads: (view's schema, view, relation's schema, relation).
+    pub view_sources: Vec<(String, String, String, String)>,
+    /// Sequences that fill a column: (sequence's schema, sequence, table's schema, table).
+    pub owned_sequences: Vec<(String, String, String, String)>,
+}
+
 /// A snapshot of the upstream's schema.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
@@ -129,12 +147,15 @@ pub struct Catalog {
     pub functions: Vec<Function>,
     /// Operator symbols that some schema other than `pg_catalog` defines.
     pub user_operators: HashSet<String>,
-    /// Types outside `pg_catalog` as (schema, name): enums, domains, composites.
+    /// Types outside `pg_catalog` as (schema, name): enums, domains, composites, ranges, row types
+    /// of tables, and the array types of all of them.
     pub user_types: HashSet<(String, String)>,
     /// The search path of a fresh upstream session, `$user` resolved, `pg_catalog` left out.
     pub search_path: Vec<String>,
     /// The upstream role.
     pub role: String,
+    /// Facts for the posture report.
+    pub posture: Posture,
 }
 
 impl Catalog {

@@ -1,6 +1,9 @@
-//! cli (being written)
-
+//! cli (being merged)
 pub mod audit;
+pub mod demo;
+pub mod rls;
+pub mod scan;
+pub mod token;
 
 /// Runs the command line.
 pub fn main() -> std::process::ExitCode {

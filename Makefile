@@ -1,0 +1,46 @@
+# What a developer can do here: `make help`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+ARGS ?=
+
+.PHONY: help
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  (ARGS=… is handed on: make demo ARGS=--once)"
+
+.PHONY: deps
+deps: ## Install what is missing on Debian or Ubuntu: PostgreSQL, a C compiler, libclang, Rust
+	@scripts/install-deps.sh
+
+.PHONY: demo
+demo: deps ## Show it: two tenants, a denial, the audit records; ARGS=--once ends by itself
+	@cargo build --locked --quiet --bin hedgerow
+	@exec cargo run --locked --quiet --bin hedgerow -- demo $(ARGS)
+
+.PHONY: build
+build: deps ## Build the release binary: target/release/hedgerow
+	cargo build --locked --release
+
+.PHONY: test
+test: deps python ## Everything that a change must pass
+	@scripts/test.sh $(ARGS)
+
+.PHONY: python
+python: ## The Python clients that the tests drive, in .venv
+	@scripts/python-env.sh
+
+.PHONY: fmt
+fmt: ## Format the source
+	cargo fmt --all
+
+.PHONY: lint
+lint: ## Formatting and clippy, warnings denied
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+.PHONY: bench
+bench: deps ## Measure: decisions (criterion), and pgbench against PgBouncer
+	cargo bench --locked $(ARGS)
+	@if [[ -x bench/pg.sh ]]; then bench/pg.sh; fi
