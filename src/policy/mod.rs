@@ -8,23 +8,7 @@ use std::sync::Arc;
 
 use crate::claims::{ClaimPath, Claims};
 use crate::ids::{PolicyEpoch, RelationName};
-
-/// Where something stands in a file; lines and columns count from 1.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SourcePosition {
-    /// The file, as the operator named it.
-    pub file: Arc<str>,
-    /// Line.
-    pub line: u32,
-    /// Column.
-    pub column: u32,
-}
-
-impl std::fmt::Display for SourcePosition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
+pub use crate::yaml::{Fault, SourcePosition};
 
 /// The type of a tenant column: how the tenant becomes a literal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
