@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::yaml::read::{
-    At, ClaimPathText, DurationText, Entries, FromNode, SizeText, expected, nearest,
+    At, ClaimPathText, DurationText, Entries, FromNode, Present, SizeText, expected, nearest,
 };
 use crate::yaml::{Fault, Node, Value};
 use crate::{choice, section};
@@ -26,7 +26,7 @@ impl FromNode for PolicyFile {
     fn from_node(node: &Node, faults: &mut Vec<Fault>) -> Option<Self> {
         let engine = match &node.value {
             Value::Map(entries) => entries.iter().find(|(key, _)| key.text == "engine"),
-            Value::Null => return expected(node, "a policy; it is empty", faults),
+            Value::Null => return expected(node, "a policy", faults),
             Value::Bool(_)
             | Value::Integer(_)
             | Value::Number(_)
@@ -136,7 +136,7 @@ section! {
         /// Enforced (the default) or only monitored: for every table below that does not say.
         pub mode: Option<ModeWord>,
         /// The tenant column of every table below that does not name its own.
-        pub tenant: Option<DefaultTenant>,
+        pub tenant: Option<Present<DefaultTenant>>,
         /// Rules by table: `public.users`, `users`, `public."Customers"`, or a pattern `metrics.*`.
         pub tables: Option<Entries<TableEntry>>,
         /// Functions beyond the built-in safe list.
@@ -376,7 +376,7 @@ section! {
         /// Enforced (the default) or only monitored.
         pub mode: Option<ModeWord>,
         /// The tenant column of every table below that does not name its own.
-        pub tenant: Option<DefaultTenant>,
+        pub tenant: Option<Present<DefaultTenant>>,
         /// Rules by table: `project.dataset.table`, each part with `*`.
         pub tables: Option<Entries<TableEntry>>,
         /// How datasets keep tenants apart: `project.dataset: rewrite`.

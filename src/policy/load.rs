@@ -20,7 +20,7 @@ use super::{
 };
 use crate::claims::ClaimPath;
 use crate::ids::{PolicyEpoch, RelationName};
-use crate::yaml::read::{At, FromNode};
+use crate::yaml::read::{At, FromNode, Present};
 use crate::yaml::{self, Fault, Key, SourcePosition, quoted};
 
 /// Longest way from a table through its parents to a tenant column.
@@ -68,6 +68,7 @@ pub fn compile<N: AsRef<str>, T: AsRef<str>>(
 
 /// What a table entry takes from its file.
 struct Defaults {
+    /// Column and type; placeholders when the file's own are faulty.
     tenant: Option<(String, TenantType)>,
     mode: Mode,
     names: Names,
@@ -126,14 +127,17 @@ impl Compiler {
 
     fn defaults(
         &mut self,
-        tenant: Option<DefaultTenant>,
+        tenant: Option<Present<DefaultTenant>>,
         mode: Option<ModeWord>,
         names: Names,
     ) -> Defaults {
-        let tenant = tenant.and_then(|tenant| {
-            let At { value, at } = tenant.column;
-            let column = self.take_name(&value, &at, (names.column)(&value))?;
-            Some((column, tenant.r#type.into()))
+        let tenant = tenant.map(|Present(tenant)| {
+            let column = tenant.as_ref().and_then(|tenant| {
+                let At { value, at } = &tenant.column;
+                self.take_name(value, at, (names.column)(value))
+            });
+            let tenant_type = tenant.map_or(TenantType::Text, |tenant| tenant.r#type.into());
+            (column.unwrap_or_default(), tenant_type)
         });
         Defaults { tenant, mode: mode.map_or(Mode::Enforce, Mode::from), names }
     }

@@ -105,6 +105,7 @@ impl Node {
             Value::Bool(flag) => format!("`{flag}`"),
             Value::Integer(number) => format!("the number {number}"),
             Value::Number(number) => format!("the number {number}"),
+            Value::Text(text) if text.is_empty() => "empty text".to_owned(),
             Value::Text(text) => quoted(text),
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a map".to_owned(),

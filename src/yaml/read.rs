@@ -17,7 +17,10 @@ pub trait FromNode: Sized {
     /// Reads the node; `None` when that failed, and then `faults` grew.
     fn from_node(node: &Node, faults: &mut Vec<Fault>) -> Option<Self>;
 
-    /// What a missing key stands for; `None`: the key is required.
+    /// Whether the key may be missing without a fault.
+    const OPTIONAL: bool = false;
+
+    /// What a missing key stands for; `None`: without it the section cannot be read.
     fn absent() -> Option<Self> {
         None
     }
@@ -55,12 +58,43 @@ impl<T: JsonSchema> JsonSchema for At<T> {
 /// An optional key. A value that cannot be read is a fault and counts as absent, so that the rest
 /// of the section is still checked.
 impl<T: FromNode> FromNode for Option<T> {
+    const OPTIONAL: bool = true;
+
     fn from_node(node: &Node, faults: &mut Vec<Fault>) -> Option<Self> {
         Some(T::from_node(node, faults))
     }
 
     fn absent() -> Option<Self> {
         Some(None)
+    }
+}
+
+/// A key whose value may not have been readable, which has been reported: as `Option<Present<T>>` it
+/// tells "faulty" from "absent", and as `Present<T>` it is required without ending its section.
+#[derive(Clone, Debug)]
+pub struct Present<T>(pub Option<T>);
+
+impl<T: FromNode> FromNode for Present<T> {
+    fn from_node(node: &Node, faults: &mut Vec<Fault>) -> Option<Self> {
+        Some(Self(T::from_node(node, faults)))
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self(None))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Present<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
     }
 }
 
@@ -350,12 +384,11 @@ impl<'a> SectionReader<'a> {
             }
             Some((_, node)) => T::from_node(node, self.faults),
             None => {
-                let absent = T::absent();
-                if absent.is_none() {
+                if !T::OPTIONAL {
                     let message = format!("{} lacks the key `{key}`", self.node.name());
                     self.faults.push(Fault::new(&self.node.at, message));
                 }
-                absent
+                T::absent()
             }
         }
     }

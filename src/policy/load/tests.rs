@@ -125,7 +125,7 @@ a.yaml:10:31: `tables.public.d.access[1]` must be `select`, `insert`, `update` o
 a.yaml:11:3: `Public.e`: write '"Public"' in double quotes if the name has capital letters, else `public`
 a.yaml:12:42: `public.f`: either `tenant` or `tenant_through`, not both
 a.yaml:13:31: `tables.public.g.columns.email` must be `deny`, or `{mask: "SQL expression", unless: …}`, not `hide`
-a.yaml:13:47: `tables.public.g.columns.x.mask` must be text that is not empty, not ``
+a.yaml:13:47: `tables.public.g.columns.x.mask` must be text that is not empty, not empty text
 a.yaml:13:92: `tables.public.g.columns.z.unless.claim` must be a claim path such as `tenant_id`, `org.id` or `"https://example.com/claims".tenant`, not `a..b`
 a.yaml:14:3: `public.a` is given twice; first at a.yaml:7:3
 a.yaml:15:6: `ddl` lacks the key `in`
@@ -249,7 +249,7 @@ a.yaml:6:1: the file has no key `ddl`; known keys: `engine`, `mode`, `tenant`, `
 #[test]
 fn files_that_are_no_policy_are_refused() {
     assert_snapshot!(faults_of(&[("a.yaml", ""), ("b.yaml", "- x"), ("c.yaml", "engine: mysql"), ("d.yaml", "engine: [postgres]")]), @r#"
-a.yaml:1:1: the file must be a policy; it is empty, not nothing
+a.yaml:1:1: the file must be a policy, not nothing
 b.yaml:1:1: the file must be a map, not a list
 c.yaml:1:9: `engine` must be `postgres` or `bigquery`, not `mysql`
 d.yaml:1:9: `engine` must be `postgres` or `bigquery`, not a list
