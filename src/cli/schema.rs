@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use crate::config::file::ConfigFile;
 use crate::policy::file::PolicyFile;
@@ -44,9 +45,45 @@ pub fn run(args: &SchemaArgs) -> ExitCode {
 /// # Errors
 /// When the schema is not JSON, which would be a fault of this program.
 pub fn text(of: SchemaOf) -> Result<String, serde_json::Error> {
-    let schema = match of {
-        SchemaOf::Config => schemars::schema_for!(ConfigFile),
-        SchemaOf::Policy => schemars::schema_for!(PolicyFile),
+    let (title, schema) = match of {
+        SchemaOf::Config => ("Hedgerow configuration", schemars::schema_for!(ConfigFile)),
+        SchemaOf::Policy => ("Hedgerow policy file", schemars::schema_for!(PolicyFile)),
     };
+    let mut schema = schema.to_value();
+    without_null(&mut schema);
+    if let Value::Object(schema) = &mut schema {
+        schema.insert("title".to_owned(), title.into());
+    }
     Ok(serde_json::to_string_pretty(&schema)? + "\n")
+}
+
+/// An optional key may be left out, but a key without a value is an error: takes `null` from the
+/// alternatives.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.values_mut().for_each(without_null);
+            if let Some(Value::Array(types)) = object.get_mut("type") {
+                types.retain(|one| one != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    object.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(words)) = object.get_mut("enum") {
+                words.retain(|word| !word.is_null());
+            }
+            if let Some(Value::Array(mut choices)) = object.remove("anyOf") {
+                choices.retain(|choice| choice != &json!({"type": "null"}));
+                match choices.as_slice() {
+                    [Value::Object(only)] => object.extend(only.clone()),
+                    _ => {
+                        object.insert("anyOf".to_owned(), choices.into());
+                    }
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
