@@ -70,9 +70,9 @@ section! {
         /// The exact `iss` of its tokens.
         pub issuer: At<String>,
         /// The `aud` of a token must hold one of these.
-        pub audiences: At<Vec<At<String>>>,
+        pub audiences: Present<At<Vec<At<String>>>>,
         /// What the issuer signs with; never taken from the token's header.
-        pub algorithms: At<Vec<At<AlgorithmWord>>>,
+        pub algorithms: Present<At<Vec<At<AlgorithmWord>>>>,
         /// URL of its key set.
         pub jwks_url: Option<Present<At<String>>>,
         /// File of its key set.

@@ -157,6 +157,7 @@ hedgerow.yaml:8:67: `not.json` is not a JSON key set with `keys`
 hedgerow.yaml:9:47: `hmac_secret_file` goes with `algorithms: [HS256]` only
 hedgerow.yaml:10:7: one of `jwks_url`, `jwks_file`, `hmac_secret_file` must be given
 hedgerow.yaml:11:48: `identity.issuers[5].algorithms[0]` must be `RS256`, `PS256`, `ES256`, `EdDSA` or `HS256`, not `none`
+hedgerow.yaml:11:95: only one of `jwks_url`, `jwks_file`, `hmac_secret_file` may be given
 hedgerow.yaml:12:67: `nowhere.json` cannot be read: No such file or directory (os error 2)
 hedgerow.yaml:13:23: `redis` must be a URL such as `redis://127.0.0.1:6379/0`
 hedgerow.yaml:15:11: `0.0.0.0:6432` can be reached from other machines: `tls` with `cert_file` and `key_file` is required, or listen on 127.0.0.1

@@ -174,17 +174,24 @@ fn identity(file: IdentityFile, check: &mut Checker<'_>) -> Option<Identity> {
 }
 
 fn issuer(At { value: file, at }: At<IssuerFile>, check: &mut Checker<'_>) -> Option<Issuer> {
-    let algorithms: Vec<AlgorithmWord> = file.algorithms.value.iter().map(|a| a.value).collect();
-    if algorithms.is_empty() {
-        check.fault(&file.algorithms.at, "`algorithms` must name at least one algorithm");
-    }
-    if file.audiences.value.is_empty() {
-        check.fault(&file.audiences.at, "`audiences` must name at least one audience");
+    let words = |list: &At<Vec<At<AlgorithmWord>>>| list.value.iter().map(|a| a.value).collect();
+    let algorithms: Vec<AlgorithmWord> = file.algorithms.0.as_ref().map(words).unwrap_or_default();
+    let algorithms_at = file.algorithms.0.map_or_else(|| at.clone(), |list| {
+        if list.value.is_empty() {
+            check.fault(&list.at, "`algorithms` must name at least one algorithm");
+        }
+        list.at
+    });
+    let audiences = file.audiences.0;
+    if let Some(audiences) = &audiences
+        && audiences.value.is_empty()
+    {
+        check.fault(&audiences.at, "`audiences` must name at least one audience");
     }
     let secret = algorithms.contains(&AlgorithmWord::Hs256);
     if secret && algorithms.iter().any(|algorithm| *algorithm != AlgorithmWord::Hs256) {
         let message = "HS256 stands alone: an issuer has either a shared secret or public keys";
-        check.fault(&file.algorithms.at, message);
+        check.fault(&algorithms_at, message);
     }
     let sources = vec![
         ("jwks_url", file.jwks_url),
@@ -199,7 +206,7 @@ fn issuer(At { value: file, at }: At<IssuerFile>, check: &mut Checker<'_>) -> Op
         } else {
             "HS256 needs `hmac_secret_file`"
         };
-        check.fault(&file.algorithms.at, message);
+        check.fault(&algorithms_at, message);
     }
     let value = value?;
     let keys = match source.as_str() {
@@ -232,7 +239,7 @@ fn issuer(At { value: file, at }: At<IssuerFile>, check: &mut Checker<'_>) -> Op
     };
     Some(Issuer {
         issuer: file.issuer.value,
-        audiences: file.audiences.value.into_iter().map(|audience| audience.value).collect(),
+        audiences: audiences?.value.into_iter().map(|audience| audience.value).collect(),
         algorithms,
         keys,
     })
