@@ -134,11 +134,7 @@ fn live_catalog(_config: &Config) -> anyhow::Result<Catalog> {
 
 /// The caller that `--tenant` and `--claims` describe. The tenant stands in the claims too, as it
 /// does in a token.
-fn principal(
-    args: &ExplainArgs,
-    path: &ClaimPath,
-    policy: &Policy,
-) -> anyhow::Result<Principal> {
+fn principal(args: &ExplainArgs, path: &ClaimPath, policy: &Policy) -> anyhow::Result<Principal> {
     let mut claims = match &args.claims {
         Some(text) => match serde_json::from_str(text).context("--claims is not JSON")? {
             Value::Object(claims) => Claims(claims),

@@ -5,7 +5,7 @@
 
 pub mod check;
 pub mod explain;
-mod log;
+pub mod log;
 pub mod schema;
 
 use std::path::PathBuf;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use super::ServerTls;
 use super::file::ServerTlsFile;
 use super::refer::Checker;
-use crate::yaml::read::{At, Present};
 use crate::yaml::quoted;
+use crate::yaml::read::{At, Present};
 
 /// Reads `address:port`; `localhost` is 127.0.0.1. `None` when it has another form.
 pub fn address(listen: &At<String>, check: &mut Checker<'_>) -> Option<SocketAddr> {

@@ -238,11 +238,10 @@ pub fn load_with(
     let text = read_text(path).map_err(|message| vec![start_of(&name, message)])?;
     let mut outcome = validate::validate(&name, &text, path, environment);
     let compiled = match &outcome.policies {
-        Some((directory, at)) => {
-            policies::load(directory, at, epoch, &mut outcome.warnings).map_err(|faults| {
+        Some((directory, at)) => policies::load(directory, at, epoch, &mut outcome.warnings)
+            .map_err(|faults| {
                 outcome.faults.extend(faults);
-            })
-        }
+            }),
         None => Err(()),
     };
     outcome.warnings.sort();

@@ -59,6 +59,17 @@ pub fn load(
     }
 }
 
+/// The policy files below a directory, sorted.
+///
+/// # Errors
+/// A plain sentence when a directory cannot be read.
+pub fn files(directory: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut found = Found::default();
+    find(directory, MAX_DEPTH, &mut found)?;
+    found.files.sort();
+    Ok(found.files)
+}
+
 #[derive(Default)]
 struct Found {
     files: Vec<PathBuf>,

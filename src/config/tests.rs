@@ -66,7 +66,10 @@ fn a_short_configuration_gets_the_contracts_defaults() {
     let config = loaded.config;
     assert_eq!(config.identity.leeway.as_secs(), 30);
     assert_eq!(config.identity.max_lifetime.as_secs(), 86_400);
-    assert_eq!(config.identity.issuers[1].keys, KeySource::JwksUrl("https://b.example/jwks".into()));
+    assert_eq!(
+        config.identity.issuers[1].keys,
+        KeySource::JwksUrl("https://b.example/jwks".into())
+    );
     let postgres = config.postgres.unwrap();
     assert_eq!(postgres.upstream.password.unwrap().expose(), "pass word");
     assert_eq!(postgres.upstream.port, 5432);
@@ -285,18 +288,28 @@ hedgerow.yaml:15:16: one of `file`, `metadata`, `none` must be given
 }
 
 #[test]
+fn row_level_security_can_only_be_required_of_a_known_database() {
+    let place = Place::new();
+    let text = GOOD.replace("  session_v", "  require_rls: true\n  session_v");
+    assert!(place.faults(&text).contains(":8:3: `require_rls` needs `upstream.database`"));
+    assert!(place.load(&text.replace("user: app", "database: d, user: app")).is_ok());
+}
+
+#[test]
 fn what_is_not_enforced_yet_is_said() {
     let place = Place::new();
     place.write("revoked.jsonl", "");
     let text = GOOD
         .replace("  issuers:", "  revocation: {file: revoked.jsonl}\n  issuers:")
-        .replace("  session_v", "  pool: {mode: transaction}\n  authentication: oauthbearer\n  session_v");
+        .replace("audit: {", "audit: {sinks: [stdout], ")
+        .replace("  session_v", "  require_rls: false\n  pool: {mode: transaction}\n  authentication: oauthbearer\n  session_v");
     let loaded = place.load(&text).unwrap();
     let warnings: Vec<&str> = loaded.warnings.iter().map(|w| w.message.as_str()).collect();
     assert_snapshot!(warnings.join("\n"), @r#"
 `revocation` is not enforced yet: revoked tokens are accepted until they expire
 `transaction` pooling is not built yet: connections are kept by session
 `oauthbearer` is not built yet: clients must send the token as the password
+sinks are not built yet: records go to the files only
 "#);
 }
 

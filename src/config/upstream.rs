@@ -3,8 +3,8 @@
 use super::file::{TlsModeWord, UpstreamFile, UpstreamTlsFile};
 use super::refer::Checker;
 use crate::endpoint::{Endpoint, Secret, TlsMode};
-use crate::yaml::read::{At, Present};
 use crate::yaml::quoted;
+use crate::yaml::read::{At, Present};
 
 /// PostgreSQL's port.
 const DEFAULT_PORT: u16 = 5432;
@@ -53,8 +53,7 @@ fn password(file: &UpstreamFile, check: &mut Checker<'_>) -> Option<Secret> {
     } else {
         let found = (check.environment)(&value.value);
         if found.is_none() {
-            let message =
-                format!("the environment variable {} is not set", quoted(&value.value));
+            let message = format!("the environment variable {} is not set", quoted(&value.value));
             check.fault(&value.at, message);
         }
         found?

@@ -176,12 +176,15 @@ fn identity(file: IdentityFile, check: &mut Checker<'_>) -> Option<Identity> {
 fn issuer(At { value: file, at }: At<IssuerFile>, check: &mut Checker<'_>) -> Option<Issuer> {
     let words = |list: &At<Vec<At<AlgorithmWord>>>| list.value.iter().map(|a| a.value).collect();
     let algorithms: Vec<AlgorithmWord> = file.algorithms.0.as_ref().map(words).unwrap_or_default();
-    let algorithms_at = file.algorithms.0.map_or_else(|| at.clone(), |list| {
-        if list.value.is_empty() {
-            check.fault(&list.at, "`algorithms` must name at least one algorithm");
-        }
-        list.at
-    });
+    let algorithms_at = file.algorithms.0.map_or_else(
+        || at.clone(),
+        |list| {
+            if list.value.is_empty() {
+                check.fault(&list.at, "`algorithms` must name at least one algorithm");
+            }
+            list.at
+        },
+    );
     let audiences = file.audiences.0;
     if let Some(audiences) = &audiences
         && audiences.value.is_empty()
@@ -218,8 +221,7 @@ fn issuer(At { value: file, at }: At<IssuerFile>, check: &mut Checker<'_>) -> Op
             let (path, bytes) = check.read(&value)?;
             let document: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
             if !document.is_some_and(|d| d.get("keys").is_some_and(serde_json::Value::is_array)) {
-                let message =
-                    format!("{} is not a JSON key set with `keys`", quoted(&value.value));
+                let message = format!("{} is not a JSON key set with `keys`", quoted(&value.value));
                 check.fault(&value.at, message);
             }
             KeySource::JwksFile(path)
@@ -274,7 +276,10 @@ fn revocation(
     {
         check.fault(&redis.at, "`redis` must be a URL such as `redis://127.0.0.1:6379/0`");
     }
-    check.warn(&at, "`revocation` is not enforced yet: revoked tokens are accepted until they expire");
+    check.warn(
+        &at,
+        "`revocation` is not enforced yet: revoked tokens are accepted until they expire",
+    );
     Some(Revocation { file: path, redis: file.redis.map(|redis| redis.value) })
 }
 
@@ -319,8 +324,11 @@ fn postgres(
     if file.listen.is_none() && file.unix_socket.is_none() {
         check.fault(&at, "`postgres` needs `listen` or `unix_socket`");
     }
-    let session_variables =
-        session_variables(file.session_variables.unwrap_or_default(), check);
+    let session_variables = session_variables(file.session_variables.unwrap_or_default(), check);
+    let require_rls = file.require_rls.unwrap_or(false);
+    if require_rls && endpoint.as_ref().is_some_and(|endpoint| endpoint.database.is_none()) {
+        check.fault(&at, "`require_rls` needs `upstream.database`: it is checked at start");
+    }
     Some(Postgres {
         listen: listen.map(|(_, address)| address),
         unix_socket,
@@ -335,15 +343,15 @@ fn postgres(
             .map_or(Duration::from_secs(300), |timeout| timeout.0),
         session_variables,
         max_clients: limits.max_clients.unwrap_or(1000),
-        max_statement: limits
-            .max_statement
-            .map_or(1 << 20, |size| usize::try_from(size.0.min(MAX_STATEMENT_BYTES)).unwrap_or(1 << 20)),
+        max_statement: limits.max_statement.map_or(1 << 20, |size| {
+            usize::try_from(size.0.min(MAX_STATEMENT_BYTES)).unwrap_or(1 << 20)
+        }),
         statement_timeout: limits.statement_timeout.map(|t| t.0).filter(|t| !t.is_zero()),
         idle_in_transaction_timeout: Some(
             limits.idle_in_transaction_timeout.map_or(Duration::from_secs(300), |t| t.0),
         )
         .filter(|t| !t.is_zero()),
-        require_rls: file.require_rls.unwrap_or(false),
+        require_rls,
         drain_timeout: file.drain_timeout.map_or(drain_timeout, |timeout| timeout.0),
     })
 }
@@ -403,8 +411,11 @@ fn bigquery(file: BigQueryFile, check: &mut Checker<'_>) -> Option<BigQuery> {
             Present(flag.map(|flag| At { value: flag.value.to_string(), at: flag.at }))
         })
     };
-    let sources =
-        vec![("file", section.file), ("metadata", flag(section.metadata)), ("none", flag(section.none))];
+    let sources = vec![
+        ("file", section.file),
+        ("metadata", flag(section.metadata)),
+        ("none", flag(section.none)),
+    ];
     let (source, value) = check.exactly_one(&at, false, sources)?;
     let value = value?;
     let credentials = match source.as_str() {
@@ -416,7 +427,13 @@ fn bigquery(file: BigQueryFile, check: &mut Checker<'_>) -> Option<BigQuery> {
             if other == "metadata" { Credentials::Metadata } else { Credentials::None }
         }
     };
-    Some(BigQuery { listen: address?, tls, upstream, credentials, default_project: file.default_project })
+    Some(BigQuery {
+        listen: address?,
+        tls,
+        upstream,
+        credentials,
+        default_project: file.default_project,
+    })
 }
 
 fn audit(file: AuditFile, check: &mut Checker<'_>) -> Option<Audit> {
@@ -430,17 +447,18 @@ fn audit(file: AuditFile, check: &mut Checker<'_>) -> Option<Audit> {
     if named_key && signing_key_file.is_none() {
         return None;
     }
+    for sink in file.sinks.iter().flatten() {
+        check.warn(&sink.at, "sinks are not built yet: records go to the files only");
+    }
     let segment = file.segment;
     let max_size = segment.as_ref().and_then(|segment| segment.max_size);
-    let segment_max_age = segment.and_then(|segment| segment.max_age).map_or(
-        Duration::from_secs(3600),
-        |age| {
+    let segment_max_age =
+        segment.and_then(|segment| segment.max_age).map_or(Duration::from_secs(3600), |age| {
             if age.value.0 < Duration::from_secs(1) {
                 check.fault(&age.at, "`max_age` must be at least `1s`");
             }
             age.value.0
-        },
-    );
+        });
     let retention = match file.retention {
         Some(retention) => Some(retention.0).filter(|retention| !retention.is_zero()),
         None => Some(Duration::from_secs(90 * 86_400)),

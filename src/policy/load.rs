@@ -277,10 +277,7 @@ impl Compiler {
             (Some(_), Some(through)) => {
                 self.fault(
                     &through.at,
-                    format!(
-                        "{}: either `tenant` or `tenant_through`, not both",
-                        quoted(&key.text)
-                    ),
+                    format!("{}: either `tenant` or `tenant_through`, not both", quoted(&key.text)),
                 );
                 None
             }
@@ -297,10 +294,9 @@ impl Compiler {
                 }
             },
             (None, None) => match &defaults.tenant {
-                Some((column, tenant_type)) => Some(Protection::Tenant {
-                    column: column.clone(),
-                    tenant_type: *tenant_type,
-                }),
+                Some((column, tenant_type)) => {
+                    Some(Protection::Tenant { column: column.clone(), tenant_type: *tenant_type })
+                }
                 None => {
                     self.fault(
                         &key.at,
@@ -403,11 +399,7 @@ impl Compiler {
         self.claim_values(entry.claim.0, entry.r#in)
     }
 
-    fn claim_values(
-        &mut self,
-        claim: ClaimPath,
-        values: At<Vec<ScalarText>>,
-    ) -> Option<ClaimRule> {
+    fn claim_values(&mut self, claim: ClaimPath, values: At<Vec<ScalarText>>) -> Option<ClaimRule> {
         if values.value.is_empty() {
             self.fault(&values.at, "`in` must list at least one value");
             return None;

@@ -96,7 +96,10 @@ pub fn entry(text: &str) -> Result<EntryName, String> {
         Ok([schema, name]) => (schema, name),
         Err(other) => match <[Part; 1]>::try_from(other) {
             Ok([name]) if name.pattern => {
-                return Err(format!("a pattern needs its schema: `public.{0}` or `*.{0}`", name.text));
+                return Err(format!(
+                    "a pattern needs its schema: `public.{0}` or `*.{0}`",
+                    name.text
+                ));
             }
             Ok([name]) => (Part { text: "public".to_owned(), pattern: false }, name),
             Err(_) => return Err("a table is named `schema.table`".to_owned()),
@@ -197,8 +200,22 @@ mod tests {
     #[test]
     fn unclear_names_are_refused() {
         for text in [
-            "", ".", "a.", ".a", "a.b.c", "Users", "public.Users", "\"open", "\"\"", "\"a\"b",
-            "a-b", "a b", "*", "pg_catalog.pg_class", "information_schema.tables", "*.\"a*\"",
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a.b.c",
+            "Users",
+            "public.Users",
+            "\"open",
+            "\"\"",
+            "\"a\"b",
+            "a-b",
+            "a b",
+            "*",
+            "pg_catalog.pg_class",
+            "information_schema.tables",
+            "*.\"a*\"",
         ] {
             assert!(entry(text).is_err(), "{text}");
         }

@@ -151,7 +151,9 @@ impl<T: JsonSchema> JsonSchema for Entries<T> {
 impl FromNode for String {
     fn from_node(node: &Node, faults: &mut Vec<Fault>) -> Option<Self> {
         match &node.value {
-            Value::Text(text) if text.is_empty() => expected(node, "text that is not empty", faults),
+            Value::Text(text) if text.is_empty() => {
+                expected(node, "text that is not empty", faults)
+            }
             Value::Text(text) if text.contains('\0') => {
                 expected(node, "text without a NUL character", faults)
             }
@@ -361,8 +363,11 @@ impl<'a> SectionReader<'a> {
             if known.iter().any(|known| plain_key(known) == name) {
                 continue;
             }
-            let place =
-                if node.path.is_empty() { "the file".to_owned() } else { format!("`{}`", node.path) };
+            let place = if node.path.is_empty() {
+                "the file".to_owned()
+            } else {
+                format!("`{}`", node.path)
+            };
             let advice = match nearest(name, known.iter().map(|known| plain_key(known))) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known keys: {}", list(known)),

@@ -28,7 +28,8 @@ fn caller(words: &[&str], tenant_type: TenantType) -> anyhow::Result<Principal> 
 
 #[test]
 fn the_tenant_stands_in_the_claims_too() {
-    let found = caller(&["--tenant", "acme", "--claims", r#"{"role": "x"}"#, "sql"], TenantType::Text);
+    let found =
+        caller(&["--tenant", "acme", "--claims", r#"{"role": "x"}"#, "sql"], TenantType::Text);
     let found = found.unwrap();
     assert_eq!(found.tenant, Some(TenantClaim::Text("acme".into())));
     assert_eq!(Value::Object(found.claims.0), json!({"role": "x", "org": {"id": "acme"}}));
@@ -39,7 +40,8 @@ fn the_tenant_stands_in_the_claims_too() {
 
 #[test]
 fn a_tenant_of_digits_is_a_number_where_columns_are() {
-    let tenant = |text, tenant_type| caller(&["--tenant", text, "sql"], tenant_type).unwrap().tenant;
+    let tenant =
+        |text, tenant_type| caller(&["--tenant", text, "sql"], tenant_type).unwrap().tenant;
     assert_eq!(tenant("42", TenantType::Int), Some(TenantClaim::Integer(42)));
     assert_eq!(tenant("042", TenantType::Int), Some(TenantClaim::Text("042".into())));
     assert_eq!(tenant("42", TenantType::Text), Some(TenantClaim::Text("42".into())));
@@ -83,7 +85,8 @@ fn a_line_that_is_no_statement_does_not_stop_the_others() {
     let end = answer(&input[..], &mut output, &explainer).unwrap();
     assert_eq!(end, End { denied: true, faulty: true });
     let output = String::from_utf8(output).unwrap();
-    let answers: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answers: Vec<Value> =
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(answers.len(), 5);
     assert_eq!(answers[0]["decision"], "deny");
     assert_eq!(answers[1]["error"], "line 3 is not a JSON object with `sql`, a text");

@@ -53,7 +53,8 @@ fn every_shape_of_the_contract_is_compiled() {
     let policy = compiled(CONTRACT).postgres;
     assert_eq!(policy.epoch, PolicyEpoch(7));
     let table = |schema: &str, name: &str| policy.table(&RelationName::new(schema, name)).unwrap();
-    let tenant = |column: &str, tenant_type| Protection::Tenant { column: column.into(), tenant_type };
+    let tenant =
+        |column: &str, tenant_type| Protection::Tenant { column: column.into(), tenant_type };
     assert_eq!(table("public", "tenants").protection, tenant("id", TenantType::Uuid));
     assert_eq!(table("public", "tenants").at.to_string(), "policies/a.yaml:6:3");
     let users = table("public", "users");
