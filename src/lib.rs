@@ -16,7 +16,7 @@
 //! | [`postgres`], [`admin`] (5) | listener, session, upstream; health and metrics |
 //! | [`config`], [`cli`] (6) | the configuration file, the commands |
 //!
-//! [`ids`], [`claims`] and [`error`] (0) are known to all.
+//! [`ids`], [`claims`], [`error`], [`endpoint`], [`units`] and [`yaml`] (0) are known to all.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -37,3 +37,4 @@ pub mod postgres;
 pub mod sql;
 pub mod units;
 pub mod wire;
+pub mod yaml;

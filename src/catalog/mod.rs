@@ -1,6 +1,8 @@
 //! A model of the upstream's schema, as far as the decision needs it. Layer 1: pure data; filled
 //! by `catalog_load`, or from a file, or (offline) guessed from the policy.
 
+pub mod file;
+
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};

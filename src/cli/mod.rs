@@ -1,11 +1,201 @@
-//! cli (being merged)
+//! The command line: what each command is called, its flags, its exit codes. Layer 6.
+//!
+//! Every flag has an environment twin `HEDGEROW_<FLAG>`; a flag wins over the environment, the
+//! environment over the file. Exit codes: 0 done, 1 a "no" (denied, broken, findings), 2 an error.
+
 pub mod audit;
+pub mod check;
 pub mod demo;
+pub mod explain;
+pub mod log;
 pub mod rls;
 pub mod scan;
+pub mod schema;
+pub mod serve;
 pub mod token;
 
-/// Runs the command line.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::from(2)
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+pub use log::{LogFormat, LogLevel};
+
+use crate::config::Loaded;
+use crate::endpoint::Secret;
+use crate::ids::PolicyEpoch;
+use crate::yaml::Fault;
+
+/// Version and commit.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HEDGEROW_BUILD"), ")");
+
+const AFTER_HELP: &str = "\
+Examples:
+  hedgerow check --config hedgerow.yaml
+  hedgerow explain --config hedgerow.yaml --tenant acme 'SELECT * FROM orders'
+  hedgerow serve --config hedgerow.yaml
+  hedgerow audit verify /var/lib/hedgerow/audit
+
+Every flag has an environment twin: --log-level is HEDGEROW_LOG_LEVEL. A flag wins over the
+environment, the environment over the file.";
+
+/// A sidecar that keeps tenants apart: it verifies who is calling, lets each statement touch only
+/// that tenant's rows, and leaves a record that can be verified.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hedgerow",
+    version = VERSION,
+    after_help = AFTER_HELP,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
 }
+
+/// Flags of every command.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Global {
+    /// The least severe line of the log (default: that of the configuration file)
+    #[arg(long, global = true, value_enum, env = "HEDGEROW_LOG_LEVEL", value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+    /// How lines of the log look (default: that of the configuration file)
+    #[arg(long, global = true, value_enum, env = "HEDGEROW_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The configuration file: a flag of most commands.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration file
+    #[arg(long, env = "HEDGEROW_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+impl ConfigArgs {
+    /// Reads configuration and policies; prints warnings, and on failure every fault.
+    ///
+    /// # Errors
+    /// Exit code 2, after the faults were printed.
+    pub fn load(&self) -> Result<Loaded, ExitCode> {
+        match crate::config::load(&self.config, PolicyEpoch(1)) {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    eprintln!("warning: {warning}");
+                }
+                Ok(loaded)
+            }
+            Err(faults) => {
+                print_faults(&faults);
+                Err(ExitCode::from(ERROR))
+            }
+        }
+    }
+}
+
+/// Exit code of a "no": denied, broken, findings.
+pub const NO: u8 = 1;
+/// Exit code of an error: usage, configuration, input.
+pub const ERROR: u8 = 2;
+
+/// Prints faults to standard error, one a line.
+pub fn print_faults(faults: &[Fault]) {
+    for fault in faults {
+        eprintln!("{fault}");
+    }
+    match faults.len() {
+        1 => eprintln!("hedgerow: 1 error"),
+        count => eprintln!("hedgerow: {count} errors"),
+    }
+}
+
+/// Prints a plain error and gives its exit code.
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("hedgerow: {error:#}");
+    ExitCode::from(ERROR)
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Check(check::CheckArgs),
+    Explain(explain::ExplainArgs),
+    Scan(scan::ScanArgs),
+    Rls(rls::RlsArgs),
+    Token(token::TokenArgs),
+    Audit(audit::AuditCommand),
+    Demo(demo::DemoArgs),
+    Schema(schema::SchemaArgs),
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is no reason to panic.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(ERROR));
+        }
+    };
+    match cli.command {
+        Command::Serve(args) => serve::run(&args, cli.global),
+        Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Scan(args) => ended(scan(&args)),
+        Command::Rls(args) => ended(rls(&args).map(|()| ExitCode::SUCCESS)),
+        Command::Token(args) => ended(args.run().map(|()| ExitCode::SUCCESS)),
+        Command::Audit(command) => audit::run(&command),
+        Command::Demo(args) => {
+            ended(blocking(demo::run(&args)).map(|()| ExitCode::SUCCESS))
+        }
+        Command::Schema(args) => schema::run(&args),
+    }
+}
+
+fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| fail(&error))
+}
+
+/// Runs a command that talks to a server.
+fn blocking<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    crate::identity::install_crypto();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+fn scan(args: &scan::ScanArgs) -> anyhow::Result<ExitCode> {
+    let loaded = match (ConfigArgs { config: args.config.clone() }).load() {
+        Ok(loaded) => loaded,
+        Err(code) => return Ok(code),
+    };
+    let postgres = loaded.config.postgres.context("the configuration has no `postgres`")?;
+    let policy = Arc::new(loaded.policies.postgres);
+    let to_json = |catalog: &crate::catalog::Catalog| Ok(crate::catalog::file::to_json(catalog)?);
+    blocking(args.run(&postgres.upstream, &policy, to_json))
+}
+
+fn rls(args: &rls::RlsArgs) -> anyhow::Result<()> {
+    let Ok(loaded) = (ConfigArgs { config: args.config.clone() }).load() else {
+        anyhow::bail!("the configuration is not valid");
+    };
+    let postgres = loaded.config.postgres.context("the configuration has no `postgres`")?;
+    let policy = Arc::new(loaded.policies.postgres);
+    let admin_password = std::env::var("HEDGEROW_ADMIN_PASSWORD").ok().map(Secret::new);
+    blocking(args.run(
+        &postgres.upstream,
+        &policy,
+        &postgres.session_variables,
+        &loaded.config.identity.tenant_claim,
+        admin_password,
+    ))
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,28 +3,19 @@
 //!
 //! A relation that no entry names is denied. An exact name wins over a pattern.
 
+pub mod bigquery;
+pub mod file;
+pub mod load;
+pub mod name;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::claims::{ClaimPath, Claims};
 use crate::ids::{PolicyEpoch, RelationName};
-
-/// Where something stands in a file; lines and columns count from 1.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SourcePosition {
-    /// The file, as the operator named it.
-    pub file: Arc<str>,
-    /// Line.
-    pub line: u32,
-    /// Column.
-    pub column: u32,
-}
-
-impl std::fmt::Display for SourcePosition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
+pub use crate::policy::bigquery::BigQueryPolicy;
+pub use crate::policy::load::Policies;
+pub use crate::yaml::{Fault, SourcePosition};
 
 /// The type of a tenant column: how the tenant becomes a literal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,6 +97,8 @@ impl Access {
     pub const ALL: Self = Self { select: true, insert: true, update: true, delete: true };
     /// Reading only.
     pub const READ: Self = Self { select: true, insert: false, update: false, delete: false };
+    /// Nothing.
+    pub const NONE: Self = Self { select: false, insert: false, update: false, delete: false };
 }
 
 /// How a table's rows belong to tenants.
@@ -239,12 +232,29 @@ pub struct Policy {
 impl Policy {
     /// The rule for a relation: the exact entry, else the first pattern that names it, else `None`,
     /// which means denied.
+    ///
+    /// SECURITY: a pattern never names a relation of a system schema, so that `*.*` does not open
+    /// the catalogs.
     pub fn table(&self, relation: &RelationName) -> Option<&Arc<TablePolicy>> {
         self.tables.get(relation).or_else(|| {
+            if name::is_system_schema(&relation.schema) {
+                return None;
+            }
             self.patterns
                 .iter()
                 .find(|(pattern, _)| pattern.matches(relation))
                 .map(|(_, table)| table)
+        })
+    }
+
+    /// Every SQL expression of the policy with the rule that it belongs to, for `sql` to check.
+    pub fn expressions(&self) -> impl Iterator<Item = (&Arc<TablePolicy>, &PolicyExpression)> {
+        self.tables.values().chain(self.patterns.iter().map(|(_, table)| table)).flat_map(|table| {
+            let masks = table.columns.values().filter_map(|rule| match rule {
+                ColumnRule::Deny => None,
+                ColumnRule::Mask { expression, .. } => Some(expression),
+            });
+            table.condition.iter().chain(masks).map(move |expression| (table, expression))
         })
     }
 }

@@ -1,0 +1,127 @@
+//! Policies in force, and how they are replaced: on SIGHUP, or when a file changed. Layer 6.
+//!
+//! All or nothing: a reload with one fault changes nothing, is logged, counted and recorded. A
+//! statement keeps the policy that it began with, as it holds its snapshot.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::audit::{Audit, Decision, Engine, Event, Kind};
+use crate::config::{Config, policies};
+use crate::ids::PolicyEpoch;
+use crate::policy::Policy;
+use crate::yaml::{Fault, SourcePosition};
+
+/// Between two looks at the policy files. Asking beats being told: it works on every file system,
+/// and through the links by which Kubernetes swaps a ConfigMap.
+const POLL: Duration = Duration::from_secs(2);
+
+/// Replaces the policy.
+pub struct Reloader {
+    directory: PathBuf,
+    at: SourcePosition,
+    policy: Arc<ArcSwap<Policy>>,
+    audit: Audit,
+}
+
+impl Reloader {
+    /// A reloader for the policies of `config`.
+    pub fn new(config: &Config, policy: Arc<ArcSwap<Policy>>, audit: Audit) -> Self {
+        let file = config.file.display().to_string().into();
+        let at = SourcePosition { file, line: 1, column: 1 };
+        Self { directory: config.policies.clone(), at, policy, audit }
+    }
+
+    /// Records which policy is in force at the start.
+    pub async fn record_start(&self) {
+        self.record(Decision::Allow, self.policy.load().epoch, "policies loaded").await;
+    }
+
+    /// Waits for signals and changes, for ever.
+    pub async fn run(self) -> std::io::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut seen = look(self.directory.clone()).await;
+        loop {
+            let asked = tokio::select! {
+                _ = hangup.recv() => true,
+                () = tokio::time::sleep(POLL) => false,
+            };
+            let now = look(self.directory.clone()).await;
+            if asked || now != seen {
+                seen = now;
+                self.reload().await;
+            }
+        }
+    }
+
+    async fn reload(&self) {
+        let epoch = PolicyEpoch(self.policy.load().epoch.0 + 1);
+        let (directory, at) = (self.directory.clone(), self.at.clone());
+        let compiled = tokio::task::spawn_blocking(move || {
+            policies::load(&directory, &at, epoch, &mut Vec::new())
+        });
+        match compiled.await {
+            Ok(Ok(policies)) => {
+                self.policy.store(Arc::new(policies.postgres));
+                tracing::info!(epoch = epoch.0, "policies reloaded");
+                self.count("ok");
+                self.record(Decision::Allow, epoch, "policies reloaded").await;
+            }
+            Ok(Err(faults)) => self.refuse(&faults, epoch).await,
+            Err(error) => {
+                tracing::error!(%error, "the reload was cut short; the policies stay as they were");
+                self.count("error");
+            }
+        }
+    }
+
+    async fn refuse(&self, faults: &[Fault], epoch: PolicyEpoch) {
+        for fault in faults {
+            tracing::error!(%fault, "policy file");
+        }
+        tracing::error!(faults = faults.len(), "the reload failed; the policies stay as they were");
+        self.count("error");
+        self.record(Decision::Error, epoch, "policies with errors were not loaded").await;
+    }
+
+    fn count(&self, result: &'static str) {
+        metrics::counter!("hedgerow_reload_total", "result" => result).increment(1);
+    }
+
+    async fn record(&self, decision: Decision, epoch: PolicyEpoch, message: &str) {
+        let mut event = Event::now(Kind::PolicyChange, decision, Engine::Postgres);
+        event.policy_epoch = Some(epoch);
+        event.message = Some(message.into());
+        let recorded = match self.audit.permit() {
+            Ok(permit) => permit.record_durable(event).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = recorded {
+            tracing::error!(%error, message, "a policy change is not on record");
+        }
+    }
+}
+
+/// Name, size and time of every policy file: cheap, and different when one of them changed.
+async fn look(directory: PathBuf) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
+    tokio::task::spawn_blocking(move || {
+        policies::files(&directory)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|path| facts(&path))
+            .collect()
+    })
+    .await
+    .unwrap_or_default()
+}
+
+fn facts(path: &Path) -> (PathBuf, u64, Option<SystemTime>) {
+    match std::fs::metadata(path) {
+        Ok(metadata) => (path.to_owned(), metadata.len(), metadata.modified().ok()),
+        Err(_) => (path.to_owned(), 0, None),
+    }
+}

@@ -1,0 +1,89 @@
+//! [`Config`] → the settings of the layers below. Layer 6.
+//!
+//! Nothing is checked here: what [`super::load`] let through is valid.
+
+use super::{AlgorithmWord, AuditModeWord, Config, Issuer, KeySource};
+use crate::identity::{Algorithm, IssuerSettings, VerifierSettings};
+use crate::{admin, audit, keys, postgres};
+
+impl Config {
+    /// Who may call.
+    pub fn keys_settings(&self) -> keys::Settings {
+        let issuer = |issuer: &Issuer| IssuerSettings {
+            issuer: issuer.issuer.clone(),
+            audiences: issuer.audiences.clone(),
+            algorithms: issuer.algorithms.iter().copied().map(Algorithm::from).collect(),
+        };
+        let source = |issuer: &Issuer| match &issuer.keys {
+            KeySource::JwksUrl(url) => keys::KeySource::JwksUrl(url.clone()),
+            KeySource::JwksFile(path) => keys::KeySource::JwksFile(path.clone()),
+            KeySource::HmacSecretFile(path) => keys::KeySource::HmacSecretFile(path.clone()),
+        };
+        keys::Settings {
+            verifier: VerifierSettings {
+                tenant_claim: self.identity.tenant_claim.clone(),
+                leeway: self.identity.leeway,
+                max_lifetime: self.identity.max_lifetime,
+                issuers: self.identity.issuers.iter().map(issuer).collect(),
+            },
+            sources: self.identity.issuers.iter().map(source).collect(),
+        }
+    }
+
+    /// The audit trail.
+    pub fn audit_settings(&self) -> audit::Settings {
+        audit::Settings {
+            mode: match self.audit.mode {
+                AuditModeWord::Balanced => audit::Mode::Balanced,
+                AuditModeWord::Strict => audit::Mode::Strict,
+            },
+            signing_key_file: self.audit.signing_key_file.clone(),
+            max_size: self.audit.segment_max_size,
+            max_age: self.audit.segment_max_age,
+            retention: self.audit.retention,
+            ..audit::Settings::new(&self.audit.directory)
+        }
+    }
+
+    /// Health and metrics, if they are served.
+    pub fn admin_settings(&self) -> Option<admin::Settings> {
+        self.admin.map(|listen| admin::Settings { listen })
+    }
+
+    /// The PostgreSQL front, if there is one.
+    pub fn postgres_settings(&self) -> Option<postgres::Settings> {
+        let side = self.postgres.as_ref()?;
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        Some(postgres::Settings {
+            listen: side.listen,
+            unix_socket: side.unix_socket.clone(),
+            tls: side.tls.as_ref().map(|tls| postgres::ClientTls {
+                certificate: tls.cert_file.clone(),
+                key: tls.key_file.clone(),
+            }),
+            endpoint: side.upstream.clone(),
+            max_connections: count(side.pool_max_connections),
+            session_variables: side.session_variables.clone(),
+            limits: postgres::Limits {
+                max_clients: count(side.max_clients),
+                max_statement: side.max_statement,
+                statement_timeout: side.statement_timeout.unwrap_or_default(),
+                idle_in_transaction_timeout: side.idle_in_transaction_timeout.unwrap_or_default(),
+            },
+            leeway: self.identity.leeway,
+            drain_timeout: side.drain_timeout,
+        })
+    }
+}
+
+impl From<AlgorithmWord> for Algorithm {
+    fn from(word: AlgorithmWord) -> Self {
+        match word {
+            AlgorithmWord::Rs256 => Self::Rs256,
+            AlgorithmWord::Ps256 => Self::Ps256,
+            AlgorithmWord::Es256 => Self::Es256,
+            AlgorithmWord::EdDsa => Self::EdDsa,
+            AlgorithmWord::Hs256 => Self::Hs256,
+        }
+    }
+}
