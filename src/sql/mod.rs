@@ -29,6 +29,12 @@ impl Guarded {
     pub fn text(&self) -> &str {
         &self.0
     }
+
+    /// A text that nobody checked, for tests of what carries it.
+    #[cfg(test)]
+    pub(crate) fn for_test(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
 }
 
 /// What a statement does, as far as session and audit care.

@@ -128,6 +128,12 @@ impl FrameBuffer {
         self.bytes.len() == self.lent && matches!(self.position, Position::Boundary)
     }
 
+    /// Whether a streamed frame is under way: what is written behind it now would be read as its
+    /// body.
+    pub const fn is_streaming(&self) -> bool {
+        matches!(self.position, Position::Streaming { .. })
+    }
+
     /// Gives memory back if there are no bytes in it.
     pub fn release(&mut self) {
         self.settle();
