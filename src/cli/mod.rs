@@ -166,7 +166,7 @@ fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {
 
 /// Runs a command that talks to a server.
 fn blocking<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    crate::identity::install_crypto();
+    
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 

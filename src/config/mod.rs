@@ -9,6 +9,7 @@
 
 pub mod file;
 mod listener;
+mod map;
 pub mod policies;
 mod refer;
 mod upstream;

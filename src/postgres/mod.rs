@@ -1,1 +1,124 @@
-//! postgres (being written)
+//! The PostgreSQL front: listener, sign-in, session, upstream. Layer 5.
+//!
+//! The way of a connection: [`Server`] accepts it; `startup` negotiates TLS and reads the startup
+//! packet; `sign_in` verifies the token and opens a backend; `session` relays. In the session,
+//! `requests` handles what the client sends, `relay` what the server answers, `replies` is the
+//! queue of answers that are owed. `judge` asks for decisions, `recorder` keeps the audit trail.
+//!
+//! Refuses: everything that was not decided. What goes upstream goes through
+//! [`outbox::Outbox`], which takes statements only as [`crate::sql::Guarded`] with an audit permit.
+
+mod answer;
+mod cancel;
+mod egress;
+mod facts;
+mod judge;
+mod listener;
+mod meters;
+mod names;
+mod outbox;
+mod parameters;
+mod recorder;
+mod relay;
+mod replies;
+mod requests;
+mod scrub;
+mod session;
+mod sign_in;
+mod socket;
+mod startup;
+mod tls;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+pub use listener::{BindError, Server};
+pub use tls::TlsFileError;
+
+use crate::audit::Audit;
+use crate::catalog_load::Catalogs;
+use crate::claims::ClaimPath;
+use crate::endpoint::Endpoint;
+use crate::keys::Authenticator;
+use crate::policy::Policy;
+
+/// How the front is set up. Plain and validated: [`Server::bind`] checks only what needs the system.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where TCP clients connect.
+    pub listen: Option<SocketAddr>,
+    /// The directory of the Unix socket `.s.PGSQL.<port>`; the port is that of `listen`, or 5432.
+    pub unix_socket: Option<PathBuf>,
+    /// TLS towards clients. Without it, only clients on loopback and the Unix socket are served.
+    pub tls: Option<ClientTls>,
+    /// The upstream.
+    pub endpoint: Endpoint,
+    /// Most backends of one database.
+    pub max_connections: usize,
+    /// Upstream settings that carry claims. They become reset values of the backend.
+    pub session_variables: Vec<(String, ClaimPath)>,
+    /// Limits.
+    pub limits: Limits,
+    /// How long after `exp` a session may still start statements.
+    pub leeway: Duration,
+    /// How long transactions may go on after shutdown was asked for.
+    pub drain_timeout: Duration,
+}
+
+/// Certificate and key for TLS towards clients, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTls {
+    /// The certificate chain, own certificate first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Limits on clients and statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most clients at a time.
+    pub max_clients: usize,
+    /// Longest statement text, in bytes.
+    pub max_statement: usize,
+    /// Longest run of a statement, enforced by the upstream; zero: no limit.
+    pub statement_timeout: Duration,
+    /// Longest pause within a transaction; zero: no limit.
+    pub idle_in_transaction_timeout: Duration,
+}
+
+impl Default for Limits {
+    /// The contract's defaults.
+    fn default() -> Self {
+        Self {
+            max_clients: 1000,
+            max_statement: 1 << 20,
+            statement_timeout: Duration::ZERO,
+            idle_in_transaction_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What the front shares with the rest of the process. Cheap to clone.
+#[derive(Clone)]
+pub struct Shared {
+    /// The policy in force.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// The upstream's catalogs.
+    pub catalogs: Catalogs,
+    /// Who verifies tokens.
+    pub authenticator: Authenticator,
+    /// The audit trail.
+    pub audit: Audit,
+    /// Whether new sessions are taken; while false they get `57P03`.
+    pub ready: Arc<AtomicBool>,
+}

@@ -36,8 +36,10 @@ use tree::Tree;
 pub use check::Guarded;
 pub use rewrite::{MARKER, parse_condition};
 
-/// Stack on which a text is decided: [`bounds::MAX_DEPTH`] levels of either parser's recursion, in
-/// a debug build, with a wide margin.
+/// Stack that [`bounds::MAX_DEPTH`] levels of either parser's recursion need at most, in a debug
+/// build. A thread that has less left gets [`DECIDING_STACK`].
+const STACK_NEEDED: usize = 6 << 20;
+/// Stack of a decision on a thread that has too little of its own.
 const DECIDING_STACK: usize = 64 << 20;
 
 /// See [`crate::decide::decide`].
@@ -53,7 +55,7 @@ pub fn decide(
 ) -> Result<Vec<Decided>, Denial> {
     bounds::check(text, limits)?;
     let env = Env { policy, catalog, principal };
-    stacker::grow(DECIDING_STACK, || statements(text, env))
+    stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || statements(text, env))
 }
 
 fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Denial> {
@@ -168,7 +170,7 @@ pub fn fingerprint(text: &str) -> Fingerprint {
     if bounds::check(text, limits).is_err() {
         return Fingerprint::default();
     }
-    stacker::grow(DECIDING_STACK, || {
+    stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || {
         let Ok(parsed) = parse(text) else { return Fingerprint::default() };
         let Some(statement) = parsed.stmts().next() else { return Fingerprint::default() };
         let print = format!("{statement:?}");
@@ -213,7 +215,7 @@ fn fingerprint_of(canonical: &str, kind: &Kind, tree: &Tree<'_>) -> Fingerprint 
 /// HR1001 or HR1008.
 pub fn understands(text: &str) -> Result<(), Denial> {
     bounds::check(text, Limits { max_statement: usize::MAX })?;
-    stacker::grow(DECIDING_STACK, || {
+    stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || {
         for statement in parse(text)?.stmts() {
             let print = format!("{statement:?}");
             let client = Tree::read(&print)?;

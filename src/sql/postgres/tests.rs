@@ -399,3 +399,33 @@ fn deep_and_long_texts_are_refused_and_break_nothing() {
     let rows = vec!["(1, 'x', -1)"; 5_000].join(", ");
     assert!(decide(&format!("INSERT INTO customers (id, email, credit) VALUES {rows}")).is_ok());
 }
+
+#[test]
+fn the_deepest_text_that_passes_the_bounds_fits_the_stack_that_is_asked_for() {
+    let depth = super::bounds::MAX_DEPTH - 20;
+    let texts = [
+        format!("SELECT {}1 FROM customers", "1+".repeat(depth)),
+        format!("SELECT 1 FROM customers WHERE {}", vec!["id=1"; depth / 2].join(" OR ")),
+        vec!["SELECT 1"; depth / 2].join(" UNION "),
+        format!("SELECT {}1{}", "(".repeat(depth), ")".repeat(depth)),
+        format!("SELECT {} 1", "NOT ".repeat(depth)),
+        format!("SELECT {}1{}", "f(".repeat(depth), ")".repeat(depth)),
+        format!("SELECT 1{}", "::text".repeat(depth / 2)),
+        format!("SELECT 1 FROM {}", vec!["customers"; depth].join(" CROSS JOIN ")),
+        format!("SELECT {}1{}", "CASE WHEN true THEN ".repeat(depth / 2), " END".repeat(depth / 2)),
+        format!("{}SELECT 1{}", "SELECT * FROM (".repeat(depth / 2), ") x".repeat(depth / 2)),
+    ];
+    std::thread::Builder::new()
+        .stack_size(super::STACK_NEEDED)
+        .spawn(move || {
+            for text in texts {
+                assert!(super::bounds::check(&text, Limits::default()).is_ok(), "{}", &text[..60]);
+                let (policy, catalog, principal) = (policy(), catalog(), principal());
+                let env = super::Env { policy: &policy, catalog: &catalog, principal: &principal };
+                let _ = super::statements(&text, env);
+            }
+        })
+        .unwrap()
+        .join()
+        .unwrap();
+}

@@ -120,11 +120,6 @@ impl<'a> Tree<'a> {
         self.children().try_for_each(|child| child.walk(visit))
     }
 
-    /// Whether anything in the tree satisfies `wanted`.
-    pub fn any(&self, wanted: &mut impl FnMut(&Self) -> bool) -> bool {
-        wanted(self) || self.children().any(|child| child.any(wanted))
-    }
-
     /// Reads a complete debug print.
     ///
     /// # Errors

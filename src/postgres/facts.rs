@@ -1,0 +1,87 @@
+//! What is known of a statement that was decided, as long as it can be run: for the scrubber, the
+//! egress guard, the record, and for deciding anew when policy or catalog changed. Layer 5.
+
+use std::sync::Arc;
+
+use crate::audit::RelationRule;
+use crate::ids::{CatalogEpoch, PolicyEpoch};
+use crate::sql::{Decided, Guarded, Kind};
+
+/// Facts of one statement.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Facts {
+    /// The whole text that the client sent.
+    pub(super) client_text: Arc<str>,
+    /// What was sent instead; `None` for a statement whose decision this session does not know.
+    pub(super) guarded: Option<Guarded>,
+    pub(super) kind: Kind,
+    pub(super) protected: bool,
+    pub(super) rewritten: bool,
+    pub(super) tenant_columns: Arc<[usize]>,
+    pub(super) relations: Arc<[RelationRule]>,
+    pub(super) fingerprint: Arc<str>,
+    pub(super) normalized: Arc<str>,
+    pub(super) policy_epoch: PolicyEpoch,
+    pub(super) catalog_epoch: CatalogEpoch,
+}
+
+impl Facts {
+    pub(super) fn new(
+        client_text: &Arc<str>,
+        decided: Decided,
+        policy_epoch: PolicyEpoch,
+        catalog_epoch: CatalogEpoch,
+    ) -> Self {
+        Self {
+            client_text: Arc::clone(client_text),
+            guarded: Some(decided.guarded),
+            kind: decided.kind,
+            protected: decided.protected,
+            rewritten: decided.rewritten,
+            tenant_columns: decided.tenant_columns.into(),
+            relations: decided
+                .relations
+                .into_iter()
+                .map(|used| RelationRule {
+                    relation: used.relation.to_string().into(),
+                    rule: used.rule,
+                })
+                .collect(),
+            fingerprint: decided.fingerprint.hash.into(),
+            normalized: decided.fingerprint.normalized.into(),
+            policy_epoch,
+            catalog_epoch,
+        }
+    }
+
+    /// For a portal that SQL made (DECLARE) or a name that SQL prepared: nothing is known, so the
+    /// worst is assumed.
+    pub(super) fn unknown() -> Self {
+        Self {
+            client_text: Arc::default(),
+            guarded: None,
+            kind: Kind::Cursor,
+            protected: true,
+            rewritten: false,
+            tenant_columns: Arc::default(),
+            relations: Arc::default(),
+            fingerprint: Arc::default(),
+            normalized: Arc::default(),
+            policy_epoch: PolicyEpoch::default(),
+            catalog_epoch: CatalogEpoch::default(),
+        }
+    }
+
+    /// Whether positions in the sent text are positions in the client's.
+    pub(super) fn sent_as_written(&self) -> bool {
+        self.guarded.as_ref().is_some_and(|guarded| guarded.text() == &*self.client_text)
+    }
+
+    /// Whether a new decision on the same text came out alike.
+    pub(super) fn same_decision(&self, other: &Self) -> bool {
+        self.guarded == other.guarded
+            && self.kind == other.kind
+            && self.protected == other.protected
+            && self.tenant_columns == other.tenant_columns
+    }
+}

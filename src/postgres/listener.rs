@@ -1,0 +1,325 @@
+//! The listener: accepts clients, bounds their number, drains at shutdown. Layer 5.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use dashmap::DashMap;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::Answer;
+use super::cancel::CancelKeys;
+use super::meters::{Counted, Meters};
+use super::recorder::{Caller, Recorder};
+use super::sign_in::{self, SignInFault, farewell, refuse};
+use super::socket::tune;
+use super::startup::{Incoming, Opening, StartupFault, negotiate};
+use super::tls::{self, TlsFileError};
+use super::upstream::Connector;
+use super::{Settings, Shared};
+use crate::audit::ClientAddress;
+use crate::catalog_load::LoadError;
+use crate::error::SqlState;
+
+/// How long a client may take to sign in.
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections beyond `max_clients` that are told so, or that bring a cancel request.
+const MAX_TURNED_AWAY: usize = 100;
+/// Pause after a failed accept: the reason, such as too many open files, rarely goes away at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The port in a Unix socket's name when there is no TCP port.
+const DEFAULT_PORT: u16 = 5432;
+
+/// The front cannot be set up. For the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Neither TCP nor Unix socket.
+    #[error("postgres: neither listen nor unix_socket is configured")]
+    Nowhere,
+    /// The address or path cannot be listened on.
+    #[error("postgres: cannot listen on {address}: {source}")]
+    Listen {
+        /// The address or path.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// TLS towards clients.
+    #[error("postgres: TLS: {0}")]
+    Tls(#[from] TlsFileError),
+    /// TLS towards the upstream.
+    #[error("postgres: upstream: {0}")]
+    Upstream(#[from] LoadError),
+}
+
+impl From<BindError> for io::Error {
+    fn from(error: BindError) -> Self {
+        Self::other(error)
+    }
+}
+
+/// What all sessions share.
+pub(super) struct Front {
+    pub(super) settings: Settings,
+    pub(super) shared: Shared,
+    pub(super) meters: Arc<Meters>,
+    pub(super) connector: Arc<Connector>,
+    pub(super) upstream_name: Arc<str>,
+    pub(super) cancel_keys: CancelKeys,
+    /// Places among the backends, by database.
+    pub(super) backends: DashMap<String, Arc<Semaphore>>,
+    tls: ArcSwapOption<TlsAcceptor>,
+    clients: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
+}
+
+/// A bound listener.
+pub struct Server {
+    front: Arc<Front>,
+    tcp: Option<TcpListener>,
+    unix: Option<(UnixListener, SocketFile)>,
+}
+
+/// A Unix socket's file: removed when dropped.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may have been removed by others; then there is nothing to do.
+        let _gone = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Server {
+    /// Binds the sockets and reads certificates. Must be called within a tokio runtime, after the
+    /// metrics recorder was installed.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub async fn bind(settings: Settings, shared: Shared) -> Result<Self, BindError> {
+        let fault = |address: String| move |source| BindError::Listen { address, source };
+        let tcp = match settings.listen {
+            Some(address) => {
+                Some(TcpListener::bind(address).await.map_err(fault(address.to_string()))?)
+            }
+            None => None,
+        };
+        let port = tcp
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok())
+            .map_or(DEFAULT_PORT, |address| address.port());
+        let unix = match &settings.unix_socket {
+            Some(directory) => {
+                let path = directory.join(format!(".s.PGSQL.{port}"));
+                Some(bind_unix(&path).await.map_err(fault(path.display().to_string()))?)
+            }
+            None => None,
+        };
+        if tcp.is_none() && unix.is_none() {
+            return Err(BindError::Nowhere);
+        }
+        let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+        let connector = Connector::new(settings.endpoint.clone())?;
+        let front = Front {
+            upstream_name: connector.name().into(),
+            connector: Arc::new(connector),
+            meters: Arc::new(Meters::new()),
+            cancel_keys: CancelKeys::default(),
+            backends: DashMap::new(),
+            tls: ArcSwapOption::from_pointee(tls),
+            clients: Arc::new(Semaphore::new(settings.limits.max_clients)),
+            turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
+            settings,
+            shared,
+        };
+        Ok(Self { front: Arc::new(front), tcp, unix })
+    }
+
+    /// The TCP address that clients connect to.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Serves until `shutdown`; then takes no new clients, lets transactions finish within
+    /// `drain_timeout`, and returns when every session has ended.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { front, tcp, unix } = self;
+        let mut sessions = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                accepted = accept(tcp.as_ref(), unix.as_ref().map(|(listener, _)| listener)) => accepted,
+                Some(_ended) = sessions.join_next(), if !sessions.is_empty() => continue,
+            };
+            match accepted {
+                Ok(incoming) => admit(&front, incoming, &shutdown, &mut sessions),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop((tcp, unix));
+        while sessions.join_next().await.is_some() {}
+    }
+}
+
+async fn accept(tcp: Option<&TcpListener>, unix: Option<&UnixListener>) -> io::Result<Incoming> {
+    let tcp = async {
+        match tcp {
+            Some(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                tune(&stream);
+                Ok(Incoming::Tcp(stream, peer))
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let unix = async {
+        match unix {
+            Some(listener) => listener.accept().await.map(|(stream, _)| Incoming::Unix(stream)),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! { incoming = tcp => incoming, incoming = unix => incoming }
+}
+
+async fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let stale = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+        && tokio::net::UnixStream::connect(path)
+            .await
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if stale {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    // As PostgreSQL's: who may connect is said by the directory, who is calling by the token.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
+    Ok((listener, SocketFile(path.to_owned())))
+}
+
+/// A client's place, given back when dropped.
+struct Place {
+    standing: Standing,
+    _permit: OwnedSemaphorePermit,
+}
+
+enum Standing {
+    /// Among the clients.
+    Client,
+    /// There is no place left: among those who are told so.
+    TurnedAway,
+}
+
+fn admit(
+    front: &Arc<Front>,
+    incoming: Incoming,
+    shutdown: &CancellationToken,
+    sessions: &mut JoinSet<()>,
+) {
+    let place = match Arc::clone(&front.clients).try_acquire_owned() {
+        Ok(permit) => Place { standing: Standing::Client, _permit: permit },
+        Err(_full) => match Arc::clone(&front.turned_away).try_acquire_owned() {
+            Ok(permit) => Place { standing: Standing::TurnedAway, _permit: permit },
+            // A flood: nobody is told.
+            Err(_flood) => return,
+        },
+    };
+    sessions.spawn(serve(Arc::clone(front), incoming, place, shutdown.clone()));
+}
+
+async fn serve(front: Arc<Front>, incoming: Incoming, place: Place, shutdown: CancellationToken) {
+    let signing_in = Counted::new(&front.meters.clients_signing_in);
+    let signed_in = tokio::select! {
+        signed_in = timeout(STARTUP_TIMEOUT, open(&front, incoming, &place)) => signed_in,
+        // Who has not signed in has nothing to finish.
+        () = shutdown.cancelled() => return,
+    };
+    drop(signing_in);
+    let Ok(Some(signed_in)) = signed_in else { return };
+    let sign_in::SignedIn { session, key, flight, place: backend } = signed_in;
+    let _active = Counted::new(&front.meters.clients_active);
+    let _open = Counted::new(&front.meters.upstream_open);
+    let end = Box::pin(session.run(&shutdown, front.settings.drain_timeout)).await;
+    tracing::debug!(?end, "session ended");
+    drop((key, flight, backend, place));
+}
+
+/// Signs a client in. `None`: it was told why not.
+async fn open(front: &Front, incoming: Incoming, place: &Place) -> Option<sign_in::SignedIn> {
+    let address = match &incoming {
+        Incoming::Tcp(_, peer) => ClientAddress::Tcp(*peer),
+        Incoming::Unix(_) => ClientAddress::Unix,
+    };
+    let tls = front.tls.load_full();
+    match negotiate(incoming, tls.as_deref()).await {
+        Ok(Opening::Cancel { process, secret }) => {
+            if let Some(flight) = front.cancel_keys.find(process, &secret) {
+                flight.cancel().await;
+            }
+            None
+        }
+        Ok(Opening::Session { mut opened, version, requested }) => {
+            if let Some(answer) = not_now(front, place) {
+                farewell(&mut opened.socket, &answer).await;
+                return None;
+            }
+            let admitted =
+                Box::pin(sign_in::sign_in(front, &mut opened, address, &requested)).await;
+            let (mut opened, answer) = match admitted {
+                Ok(admitted) => match admitted.welcome(front, opened, version) {
+                    Ok(signed_in) => return Some(signed_in),
+                    Err(refused) => refused,
+                },
+                Err(SignInFault::Told(answer)) => (opened, answer),
+                Err(SignInFault::ClientLeft) => return None,
+            };
+            farewell(&mut opened.socket, &answer).await;
+            None
+        }
+        Err(StartupFault::Silent) => None,
+        Err(StartupFault::Told(mut opened, answer)) => {
+            farewell(&mut opened.socket, &answer).await;
+            None
+        }
+        Err(StartupFault::Denied(mut opened, denial)) => {
+            let caller = Caller {
+                address,
+                user: "".into(),
+                application: None,
+                database: "".into(),
+                upstream: Arc::clone(&front.upstream_name),
+            };
+            let recorder =
+                Recorder::new(front.shared.audit.clone(), &caller, Arc::clone(&front.meters));
+            let answer = refuse(&recorder, &denial, denial.sqlstate()).await;
+            farewell(&mut opened.socket, &answer).await;
+            None
+        }
+    }
+}
+
+/// Why a client cannot be served, whoever it is.
+fn not_now(front: &Front, place: &Place) -> Option<Answer> {
+    match place.standing {
+        Standing::TurnedAway => Some(
+            Answer::new(SqlState::TOO_MANY_CONNECTIONS, "too many clients")
+                .with_hint("Try again later, or ask the operator for a larger limit."),
+        ),
+        Standing::Client if !front.shared.ready.load(Ordering::Acquire) => Some(
+            Answer::new(SqlState::CANNOT_CONNECT_NOW, "not ready").with_hint("Try again later."),
+        ),
+        Standing::Client => None,
+    }
+}

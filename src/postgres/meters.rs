@@ -1,0 +1,81 @@
+//! Metrics of the PostgreSQL front, with their handles kept: looking one up by its labels costs more
+//! than counting. Layer 5.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::audit::crosses_tenants;
+use crate::error::DenialCode;
+
+const ENGINE: &str = "postgres";
+
+/// Kept handles. Made once the recorder is installed.
+pub(super) struct Meters {
+    allowed: Counter,
+    rewritten: Counter,
+    cross_tenant: Counter,
+    deciding: Histogram,
+    pub(super) clients_signing_in: Gauge,
+    pub(super) clients_active: Gauge,
+    pub(super) upstream_connecting: Gauge,
+    pub(super) upstream_open: Gauge,
+}
+
+impl Meters {
+    pub(super) fn new() -> Self {
+        let decisions = |decision: &'static str| {
+            counter!("hedgerow_decisions_total", "engine" => ENGINE, "decision" => decision, "code" => "")
+        };
+        Self {
+            allowed: decisions("allow"),
+            rewritten: decisions("rewrite"),
+            cross_tenant: counter!("hedgerow_cross_tenant_attempts_total", "engine" => ENGINE),
+            deciding: histogram!(
+                "hedgerow_added_latency_seconds", "engine" => ENGINE, "phase" => "decide"
+            ),
+            clients_signing_in: gauge!("hedgerow_clients", "state" => "signing_in"),
+            clients_active: gauge!("hedgerow_clients", "state" => "active"),
+            upstream_connecting: gauge!("hedgerow_upstream_connections", "state" => "connecting"),
+            upstream_open: gauge!("hedgerow_upstream_connections", "state" => "open"),
+        }
+    }
+
+    pub(super) fn decided(&self, duration: Duration) {
+        self.deciding.record(duration);
+    }
+
+    pub(super) fn ran(&self, rewritten: bool) {
+        if rewritten { self.rewritten.increment(1) } else { self.allowed.increment(1) }
+    }
+
+    pub(super) fn denied(&self, code: DenialCode) {
+        counter!(
+            "hedgerow_decisions_total", "engine" => ENGINE, "decision" => "deny", "code" => code.code()
+        )
+        .increment(1);
+        if crosses_tenants(code) {
+            self.cross_tenant.increment(1);
+        }
+    }
+
+    pub(super) fn egress(&self) {
+        self.cross_tenant.increment(1);
+    }
+}
+
+/// Counts one in a gauge as long as it lives.
+pub(super) struct Counted(Gauge);
+
+impl Counted {
+    pub(super) fn new(gauge: &Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}

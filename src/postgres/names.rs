@@ -1,0 +1,182 @@
+//! Prepared statements and portals of one session, by name, with what is known of each. Layer 5.
+//!
+//! The server knows best what exists; this knows what was decided. Each entry carries the sequence
+//! number of the request that made it, so that an answer to an earlier request never removes what a
+//! later one made.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::egress::Watch;
+use super::facts::Facts;
+
+/// Most prepared statements of a session, and most portals.
+pub(super) const MAX_NAMES: usize = 10_000;
+
+/// The table is full.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
+
+/// A prepared statement.
+#[derive(Clone, Debug)]
+pub(super) struct Prepared {
+    pub(super) facts: Arc<Facts>,
+    made: u64,
+}
+
+/// What an answer that never came must put back.
+#[derive(Debug)]
+pub(super) struct Undo {
+    name: Box<str>,
+    before: Option<Prepared>,
+}
+
+/// A portal.
+#[derive(Clone, Debug)]
+pub(super) struct Portal {
+    pub(super) facts: Arc<Facts>,
+    /// Parameters of the Bind, kept for the scrubber of a protected statement.
+    pub(super) parameters: Option<Arc<[u8]>>,
+    /// The watch over its rows, with the formats of the Bind.
+    pub(super) watch: Option<Watch>,
+    made: u64,
+}
+
+impl Portal {
+    pub(super) const fn new(
+        facts: Arc<Facts>,
+        parameters: Option<Arc<[u8]>>,
+        watch: Option<Watch>,
+        made: u64,
+    ) -> Self {
+        Self { facts, parameters, watch, made }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Names {
+    statements: HashMap<Box<str>, Prepared>,
+    portals: HashMap<Box<str>, Portal>,
+}
+
+impl Names {
+    pub(super) fn statement(&self, name: &str) -> Option<&Arc<Facts>> {
+        self.statements.get(name).map(|prepared| &prepared.facts)
+    }
+
+    pub(super) fn portal(&self, name: &str) -> Option<&Portal> {
+        self.portals.get(name)
+    }
+
+    /// Notes a statement that is being prepared.
+    pub(super) fn prepare(
+        &mut self,
+        name: &str,
+        facts: Arc<Facts>,
+        made: u64,
+    ) -> Result<Undo, TooMany> {
+        if self.statements.len() >= MAX_NAMES && !self.statements.contains_key(name) {
+            return Err(TooMany);
+        }
+        let before = self.statements.insert(name.into(), Prepared { facts, made });
+        Ok(Undo { name: name.into(), before })
+    }
+
+    /// Notes that a statement is being closed.
+    pub(super) fn close_statement(&mut self, name: &str) -> Undo {
+        Undo { name: name.into(), before: self.statements.remove(name) }
+    }
+
+    /// Puts back what was before a request that the server did not carry out.
+    pub(super) fn undo(&mut self, undo: Undo) {
+        match undo.before {
+            Some(before) => self.statements.insert(undo.name, before),
+            None => self.statements.remove(&undo.name),
+        };
+    }
+
+    /// The statement is the same under a newer policy.
+    pub(super) fn renew(&mut self, name: &str, facts: &Arc<Facts>) {
+        if let Some(prepared) = self.statements.get_mut(name) {
+            prepared.facts = Arc::clone(facts);
+        }
+    }
+
+    /// Notes a portal that is being made.
+    pub(super) fn bind(&mut self, name: &str, portal: Portal) -> Result<(), TooMany> {
+        if let Some(known) = self.portals.get_mut(name) {
+            *known = portal;
+            return Ok(());
+        }
+        if self.portals.len() >= MAX_NAMES {
+            return Err(TooMany);
+        }
+        self.portals.insert(name.into(), portal);
+        Ok(())
+    }
+
+    pub(super) fn close_portal(&mut self, name: &str) {
+        self.portals.remove(name);
+    }
+
+    /// A transaction is over: the portals made up to that request are gone.
+    pub(super) fn transaction_ended(&mut self, request: u64) {
+        self.portals.retain(|_, portal| portal.made > request);
+    }
+
+    /// DEALLOCATE of a name.
+    pub(super) fn deallocate(&mut self, name: &str, request: u64) {
+        if self.statements.get(name).is_some_and(|prepared| prepared.made <= request) {
+            self.statements.remove(name);
+        }
+    }
+
+    /// DEALLOCATE ALL, DISCARD ALL.
+    pub(super) fn deallocate_all(&mut self, request: u64) {
+        self.statements.retain(|_, prepared| prepared.made > request);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Arc<Facts> {
+        Arc::new(Facts::unknown())
+    }
+
+    #[test]
+    fn an_undone_parse_brings_back_the_statement_before() {
+        let (mut names, first) = (Names::default(), facts());
+        names.prepare("s", Arc::clone(&first), 1).unwrap();
+        let undo = names.prepare("s", facts(), 2).unwrap();
+        names.undo(undo);
+        assert!(Arc::ptr_eq(names.statement("s").unwrap(), &first));
+        let undo = names.prepare("t", facts(), 3).unwrap();
+        names.undo(undo);
+        assert!(names.statement("t").is_none());
+    }
+
+    #[test]
+    fn what_a_later_request_made_stays() {
+        let mut names = Names::default();
+        names.prepare("old", facts(), 1).unwrap();
+        names.prepare("new", facts(), 3).unwrap();
+        names.bind("old", Portal::new(facts(), None, None, 1)).unwrap();
+        names.bind("new", Portal::new(facts(), None, None, 3)).unwrap();
+        names.deallocate_all(2);
+        names.transaction_ended(2);
+        assert!(names.statement("old").is_none() && names.portal("old").is_none());
+        assert!(names.statement("new").is_some() && names.portal("new").is_some());
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let mut names = Names::default();
+        for number in 0..MAX_NAMES {
+            names.prepare(&number.to_string(), facts(), 1).unwrap();
+        }
+        assert_eq!(names.prepare("more", facts(), 1).err(), Some(TooMany));
+        assert!(names.prepare("1", facts(), 1).is_ok());
+    }
+}

@@ -1,0 +1,196 @@
+//! Turns what happens in a session into audit events. Layer 5.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::facts::Facts;
+use super::judge::Refused;
+use super::meters::Meters;
+use crate::audit::{
+    Audit, AuditPermit, AuditUnavailable, ClientAddress, Decision, Engine, Event, Kind,
+};
+use crate::error::Denial;
+use crate::identity::VerifiedIdentity;
+use crate::ids::RecordId;
+
+/// What is known of a client before it signed in.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) address: ClientAddress,
+    pub(super) user: Arc<str>,
+    pub(super) application: Option<Arc<str>>,
+    pub(super) database: Arc<str>,
+    pub(super) upstream: Arc<str>,
+}
+
+/// Records for one session.
+pub(super) struct Recorder {
+    audit: Audit,
+    template: Event,
+    pub(super) meters: Arc<Meters>,
+}
+
+/// A statement that runs: its permit, with the event attached, so that a session which dies still
+/// leaves a record.
+pub(super) struct OpenRecord {
+    permit: AuditPermit,
+    begun: Instant,
+}
+
+impl OpenRecord {
+    pub(super) fn permit(&self) -> &AuditPermit {
+        &self.permit
+    }
+
+    /// The statement never ran: the server discarded it.
+    pub(super) fn discard(mut self) {
+        drop(self.permit.detach());
+    }
+}
+
+impl Recorder {
+    /// A recorder for a client that has not signed in yet.
+    pub(super) fn new(audit: Audit, caller: &Caller, meters: Arc<Meters>) -> Self {
+        let mut template = Event::now(Kind::Authentication, Decision::Deny, Engine::Postgres);
+        template.client_address = Some(caller.address);
+        template.client_user = Some(Arc::clone(&caller.user));
+        template.application_name = caller.application.clone();
+        template.database = Some(Arc::clone(&caller.database));
+        template.upstream = Some(Arc::clone(&caller.upstream));
+        template.session = Some(RecordId::fresh().to_string().into());
+        Self { audit, template, meters }
+    }
+
+    /// From now on, events name the caller.
+    pub(super) fn identified(&mut self, identity: &VerifiedIdentity) {
+        self.template.tenant = identity.tenant().map(|tenant| tenant.to_string().into());
+        self.template.subject = Some(identity.subject().into());
+        self.template.issuer = Some(identity.issuer().into());
+        self.template.token_id = identity.token_id().map(Into::into);
+    }
+
+    fn event(&self, kind: Kind, decision: Decision) -> Event {
+        let fresh = Event::now(kind, decision, Engine::Postgres);
+        Event { id: fresh.id, time: fresh.time, kind, decision, ..self.template.clone() }
+    }
+
+    /// Records that the client signed in.
+    pub(super) async fn signed_in(&self) -> Result<(), AuditUnavailable> {
+        let event = self.event(Kind::Authentication, Decision::Allow);
+        self.audit.permit()?.record_as_mode_asks(event).await
+    }
+
+    /// Records that the client was refused; durable when this returns.
+    pub(super) async fn refused_sign_in(
+        &self,
+        denial: &Denial,
+        state: &str,
+    ) -> Result<RecordId, AuditUnavailable> {
+        let mut event = self.event(Kind::Authentication, Decision::Deny).denied(denial);
+        event.result_code = Some(state.into());
+        self.durable(event).await
+    }
+
+    /// Records that a statement or message was refused; durable when this returns.
+    pub(super) async fn denied(&self, refused: Refused) -> Result<RecordId, AuditUnavailable> {
+        self.meters.denied(refused.denial.code);
+        let mut event = self.event(Kind::Statement, Decision::Deny).denied(&refused.denial);
+        event.fingerprint = text(refused.fingerprint.hash);
+        event.statement = text(refused.fingerprint.normalized);
+        event.policy_epoch = Some(refused.policy_epoch);
+        event.catalog_epoch = Some(refused.catalog_epoch);
+        self.durable(event).await
+    }
+
+    /// Reserves a place without saying yet what for: the permission to prepare a statement.
+    pub(super) fn permit(&self) -> Result<AuditPermit, AuditUnavailable> {
+        self.audit.permit()
+    }
+
+    /// Opens the record of a statement that is about to be sent.
+    pub(super) fn open(&self, facts: &Facts) -> Result<OpenRecord, AuditUnavailable> {
+        let mut permit = self.audit.permit()?;
+        self.meters.ran(facts.rewritten);
+        let decision = if facts.rewritten { Decision::Rewrite } else { Decision::Allow };
+        let mut event = self.event(Kind::Statement, decision);
+        event.statement_kind = Some(facts.kind.word());
+        event.fingerprint = filled(&facts.fingerprint);
+        event.statement = filled(&facts.normalized);
+        event.relations = Arc::clone(&facts.relations);
+        event.policy_epoch = Some(facts.policy_epoch);
+        event.catalog_epoch = Some(facts.catalog_epoch);
+        permit.attach(event);
+        Ok(OpenRecord { permit, begun: Instant::now() })
+    }
+
+    /// Closes the record of a statement that ended with `state`. In strict mode it is on disk when
+    /// this returns.
+    pub(super) async fn close(
+        &self,
+        mut record: OpenRecord,
+        state: &str,
+        rows: Option<u64>,
+    ) -> Result<(), AuditUnavailable> {
+        let Some(mut event) = record.permit.detach() else { return Ok(()) };
+        event.rows = rows;
+        event.duration = Some(record.begun.elapsed());
+        event.result_code = Some(state.into());
+        if state != SUCCESS {
+            event.decision = Decision::Error;
+        }
+        record.permit.record_as_mode_asks(event).await
+    }
+
+    /// Closes the record of a statement that a check of ours stopped while it ran.
+    pub(super) async fn close_denied(
+        &self,
+        mut record: OpenRecord,
+        denial: &Denial,
+    ) -> Result<RecordId, AuditUnavailable> {
+        self.meters.denied(denial.code);
+        let event = record
+            .permit
+            .detach()
+            .unwrap_or_else(|| self.event(Kind::Statement, Decision::Deny));
+        let mut event = event.denied(denial);
+        event.duration = Some(record.begun.elapsed());
+        let id = event.id;
+        record.permit.record_durable(event).await?;
+        Ok(id)
+    }
+
+    /// Records that another tenant's value was stopped on its way out; durable when this returns.
+    pub(super) async fn egress(
+        &self,
+        facts: &Facts,
+        message: &'static str,
+    ) -> Result<RecordId, AuditUnavailable> {
+        self.meters.egress();
+        let mut event = self.event(Kind::Egress, Decision::Deny);
+        event.statement_kind = Some(facts.kind.word());
+        event.fingerprint = filled(&facts.fingerprint);
+        event.statement = filled(&facts.normalized);
+        event.relations = Arc::clone(&facts.relations);
+        event.policy_epoch = Some(facts.policy_epoch);
+        event.catalog_epoch = Some(facts.catalog_epoch);
+        event.message = Some(message.into());
+        self.durable(event).await
+    }
+
+    async fn durable(&self, event: Event) -> Result<RecordId, AuditUnavailable> {
+        let id = event.id;
+        self.audit.permit()?.record_durable(event).await?;
+        Ok(id)
+    }
+}
+
+/// The SQLSTATE of success.
+pub(super) const SUCCESS: &str = "00000";
+
+fn text(text: String) -> Option<Arc<str>> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+fn filled(text: &Arc<str>) -> Option<Arc<str>> {
+    (!text.is_empty()).then(|| Arc::clone(text))
+}

@@ -1,0 +1,473 @@
+//! What the server answers: matched with what is owed, looked at where it must be, passed on. Layer 5.
+//!
+//! A reply that is not owed ends the session: one answer too many or too few, and rows go to the
+//! wrong question. Rows and COPY data are passed on as bytes; only rows with a tenant column are read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::answer::{Answer, End};
+use super::facts::Facts;
+use super::parameters;
+use super::recorder::SUCCESS;
+use super::replies::{AfterError, Batch, Described, Refusal, Reply, Running};
+use super::scrub::{self, Known};
+use super::session::{Link, Pipeline};
+use crate::error::{Denial, SqlState};
+use crate::sql::Kind;
+use crate::wire::backend::{self, TransactionStatus, tag};
+use crate::wire::error_fields::{ErrorFields, Severity, field};
+use crate::wire::{Frame, FrameFault, Header, Piece, Plan};
+
+/// Longest message that is looked at, in bytes: errors, descriptions, rows with a tenant column.
+const MAX_READ_MESSAGE: usize = 64 << 20;
+
+/// The SQLSTATE with which the server refuses what we sent in place of a denied statement.
+const SYNTAX_ERROR: &str = "42601";
+
+impl Link {
+    /// What to do with a frame of the server's.
+    pub(super) fn reply_plan(&mut self, header: Header) -> Result<Plan, FrameFault> {
+        let watched = self.replies.running().is_some_and(|running| running.watch.is_some());
+        match header.tag {
+            tag::DATA_ROW if !watched => Ok(Plan::Stream),
+            tag::COPY_DATA => Ok(Plan::Stream),
+            other if header.total > MAX_READ_MESSAGE => Err(FrameFault::TooLong(other)),
+            _ => Ok(Plan::Whole),
+        }
+    }
+
+    /// Handles one piece of what the server sends.
+    pub(super) async fn reply(&mut self, piece: Piece<'_>) -> Result<(), End> {
+        match piece {
+            Piece::Frame(frame) => self.answered(frame).await,
+            Piece::Part { tag, bytes, first, last: _ } => {
+                if first {
+                    self.count_data(tag)?;
+                }
+                self.to_client.extend_from_slice(bytes);
+                Ok(())
+            }
+            // No plan for replies skips.
+            Piece::Skipped(_) => Err(self.out_of_order()),
+        }
+    }
+
+    /// The end for a server that answers what it was not asked.
+    pub(super) fn out_of_order(&self) -> End {
+        tracing::error!("the upstream answered out of order: the session is closed");
+        self.upstream_lost().into()
+    }
+
+    /// What the client is told when the upstream is gone.
+    pub(super) fn upstream_lost(&self) -> Answer {
+        if self.replies.is_empty() && self.status == TransactionStatus::Idle {
+            Answer::new(SqlState::CONNECTION_FAILURE, "the connection to the database was lost")
+                .with_hint("Connect again.")
+        } else {
+            Answer::new(
+                SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
+                "the connection to the database was lost; the outcome is not known",
+            )
+            .with_hint("Connect again and check whether the changes are there.")
+        }
+    }
+
+    fn forward(&mut self, frame: Frame<'_>) {
+        self.to_client.extend_from_slice(frame.bytes);
+    }
+
+    /// A row or COPY data begins: it must belong to a statement that runs.
+    fn count_data(&mut self, tag: u8) -> Result<(), End> {
+        match self.replies.running() {
+            Some(running) => {
+                if tag == tag::DATA_ROW {
+                    running.rows = running.rows.saturating_add(1);
+                }
+                Ok(())
+            }
+            None => Err(self.out_of_order()),
+        }
+    }
+
+    async fn answered(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        match frame.tag {
+            tag::DATA_ROW => {
+                self.count_data(frame.tag)?;
+                self.guard_egress(frame).await?;
+                self.forward(frame);
+                Ok(())
+            }
+            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_OUT_RESPONSE => {
+                self.count_data(frame.tag)?;
+                self.forward(frame);
+                Ok(())
+            }
+            tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED => {
+                self.completed(frame).await
+            }
+            tag::READY_FOR_QUERY => self.ready(frame),
+            tag::ERROR_RESPONSE => self.error(frame).await,
+            tag::NOTICE_RESPONSE => self.notice(frame),
+            tag::PARAMETER_STATUS => {
+                match backend::read_parameter_status(frame.body()) {
+                    Ok((name, value)) if parameters::status_is_as_pinned(name, value) => {}
+                    Ok((name, _)) => {
+                        // SECURITY: from here on the server would read text otherwise than the
+                        // decision did.
+                        tracing::error!(name, "a pinned setting was changed: session closed");
+                        return Err(self.upstream_lost().into());
+                    }
+                    Err(_fault) => return Err(self.out_of_order()),
+                }
+                self.forward(frame);
+                Ok(())
+            }
+            tag::NOTIFICATION_RESPONSE => {
+                self.forward(frame);
+                Ok(())
+            }
+            tag::ROW_DESCRIPTION => self.described(frame),
+            tag::PARSE_COMPLETE
+            | tag::BIND_COMPLETE
+            | tag::CLOSE_COMPLETE
+            | tag::NO_DATA
+            | tag::PARAMETER_DESCRIPTION => {
+                let owed = match (frame.tag, self.replies.front().map(|owed| &mut owed.reply)) {
+                    (tag::PARSE_COMPLETE, Some(Reply::Parse { .. }))
+                    | (tag::BIND_COMPLETE, Some(Reply::Bind { .. }))
+                    | (tag::CLOSE_COMPLETE, Some(Reply::Close { .. }))
+                    | (tag::NO_DATA, Some(Reply::Describe(Described::Rows))) => {
+                        self.replies.pop();
+                        true
+                    }
+                    (tag::PARAMETER_DESCRIPTION, Some(Reply::Describe(described)))
+                        if matches!(described, Described::Statement) =>
+                    {
+                        *described = Described::Rows;
+                        true
+                    }
+                    _ => false,
+                };
+                if !owed {
+                    return Err(self.out_of_order());
+                }
+                self.forward(frame);
+                self.settle();
+                Ok(())
+            }
+            // CopyInResponse, CopyBothResponse, FunctionCallResponse, authentication, keys: nothing
+            // that was sent asks for them.
+            _unknown => Err(self.out_of_order()),
+        }
+    }
+
+    fn described(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        match self.replies.front().map(|owed| &mut owed.reply) {
+            Some(Reply::Describe(Described::Rows)) => {
+                self.replies.pop();
+                self.settle();
+            }
+            Some(Reply::Query(batch)) => {
+                let Batch::Running(statements) = batch.as_mut() else {
+                    return Err(self.out_of_order());
+                };
+                let Some(running) = statements.front_mut() else {
+                    return Err(self.out_of_order());
+                };
+                if let Some(watch) = &mut running.watch {
+                    match backend::row_formats(frame.body()) {
+                        Ok(formats) => watch.described(formats),
+                        Err(_fault) => return Err(self.out_of_order()),
+                    }
+                }
+            }
+            Some(_) | None => return Err(self.out_of_order()),
+        }
+        self.forward(frame);
+        Ok(())
+    }
+
+    async fn guard_egress(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        let Some(running) = self.replies.running() else { return Ok(()) };
+        let Some(watch) = &running.watch else { return Ok(()) };
+        let Err(fault) = watch.check(frame.body(), &self.tenant) else { return Ok(()) };
+        let facts = Arc::clone(&running.facts);
+        tracing::error!(%fault, fingerprint = &*facts.fingerprint, "egress guard: session closed");
+        let message = "a row of another tenant was stopped on its way out";
+        Err(match self.recorder.egress(&facts, message).await {
+            Ok(record) => Answer::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                "the result was stopped by the egress guard",
+            )
+            .with_hint(&format!("Report this to the operator (audit record {record}).")),
+            Err(_unavailable) => Answer::audit_unavailable(),
+        }
+        .into())
+    }
+
+    /// A statement ended well. Its record is closed before the client hears of it.
+    async fn completed(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        let request = self.replies.front().map_or(0, |owed| owed.request);
+        let running = match self.replies.front().map(|owed| &mut owed.reply) {
+            Some(Reply::Query(batch)) if frame.tag != tag::PORTAL_SUSPENDED => {
+                let Batch::Running(statements) = batch.as_mut() else {
+                    return Err(self.out_of_order());
+                };
+                let first = statements.pop_front();
+                if statements.is_empty() {
+                    **batch = Batch::Over;
+                }
+                match first {
+                    Some(running) => Some(running),
+                    // A text without any statement.
+                    None if frame.tag == tag::EMPTY_QUERY_RESPONSE => None,
+                    None => return Err(self.out_of_order()),
+                }
+            }
+            Some(Reply::Execute(_)) => match self.replies.pop().map(|owed| owed.reply) {
+                Some(Reply::Execute(running)) => Some(*running),
+                Some(_) | None => return Err(self.out_of_order()),
+            },
+            Some(_) | None => return Err(self.out_of_order()),
+        };
+        if let Some(running) = running {
+            let told = (frame.tag == tag::COMMAND_COMPLETE)
+                .then(|| backend::command_rows(frame.body()))
+                .flatten();
+            if frame.tag == tag::COMMAND_COMPLETE {
+                self.note_effect(&running.facts, frame.body(), request);
+            }
+            let rows = told.or((running.rows > 0).then_some(running.rows));
+            self.recorder
+                .close(running.record, SUCCESS, rows)
+                .await
+                .map_err(|_unavailable| End::from(Answer::audit_unavailable()))?;
+        }
+        self.forward(frame);
+        self.settle();
+        Ok(())
+    }
+
+    /// What a statement did to the session's names.
+    fn note_effect(&mut self, facts: &Arc<Facts>, body: &[u8], request: u64) {
+        match &facts.kind {
+            Kind::Prepare(name) => {
+                // A full table only means that less is known of the name.
+                let _full = self.names.prepare(name, Arc::clone(facts), request);
+            }
+            Kind::Deallocate(Some(name)) => self.names.deallocate(name, request),
+            Kind::Deallocate(None) => self.names.deallocate_all(request),
+            Kind::Discard if body == b"DISCARD ALL\0" => self.names.deallocate_all(request),
+            Kind::Discard
+            | Kind::Select
+            | Kind::Insert
+            | Kind::Update
+            | Kind::Delete
+            | Kind::Merge
+            | Kind::Explain
+            | Kind::Transaction
+            | Kind::Setting
+            | Kind::Execute(_)
+            | Kind::Cursor
+            | Kind::CopyOut
+            | Kind::Empty => {}
+        }
+    }
+
+    fn ready(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        let Ok(status) = TransactionStatus::decode(frame.body()) else {
+            return Err(self.out_of_order());
+        };
+        let Some(owed) = self.replies.pop() else { return Err(self.out_of_order()) };
+        match owed.reply {
+            Reply::Sync | Reply::RefusedQuery(Refusal::Given) => {}
+            Reply::Query(batch) => match *batch {
+                Batch::Over => {}
+                Batch::Running(statements) if statements.is_empty() => {}
+                Batch::Running(_) => return Err(self.out_of_order()),
+            },
+            Reply::RefusedQuery(Refusal::Owed(_))
+            | Reply::RefusedExtended(_)
+            | Reply::Parse { .. }
+            | Reply::Bind { .. }
+            | Reply::Close { .. }
+            | Reply::Describe(_)
+            | Reply::Execute(_) => return Err(self.out_of_order()),
+        }
+        self.status = status;
+        if status == TransactionStatus::Idle {
+            self.names.transaction_ended(owed.request);
+        }
+        self.forward(frame);
+        self.settle();
+        Ok(())
+    }
+
+    async fn error(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        let Ok(mut fields) = ErrorFields::decode(frame.body()) else {
+            return Err(self.out_of_order());
+        };
+        let state = fields.text(field::CODE).to_owned();
+        let refused_as_planned = state == SYNTAX_ERROR && !fields.is_fatal();
+        let mut replaced = None;
+        let skips = match self.replies.front().map(|owed| &mut owed.reply) {
+            Some(Reply::Query(batch)) => {
+                let statements = match std::mem::replace(batch.as_mut(), Batch::Over) {
+                    Batch::Running(statements) => statements,
+                    Batch::Over => VecDeque::new(),
+                };
+                replaced = self.failed(statements, &mut fields, &state).await?;
+                false
+            }
+            Some(Reply::RefusedQuery(refusal)) => {
+                match std::mem::replace(refusal, Refusal::Given) {
+                    Refusal::Owed(answer) if refused_as_planned => replaced = Some(*answer),
+                    Refusal::Owed(_) | Refusal::Given => {}
+                }
+                false
+            }
+            Some(Reply::RefusedExtended(answer)) => {
+                if refused_as_planned {
+                    replaced = Some(answer.as_ref().clone());
+                }
+                true
+            }
+            Some(Reply::Execute(_)) => {
+                if let Some(Reply::Execute(running)) = self.replies.pop().map(|owed| owed.reply) {
+                    replaced = self.failed(VecDeque::from([*running]), &mut fields, &state).await?;
+                }
+                true
+            }
+            Some(Reply::Bind { facts, parameters }) => {
+                let (facts, parameters) = (Arc::clone(facts), parameters.clone());
+                clean(&mut fields, &facts, parameters.as_deref());
+                true
+            }
+            Some(Reply::Parse { facts, .. }) => {
+                let facts = Arc::clone(facts);
+                clean(&mut fields, &facts, None);
+                true
+            }
+            Some(Reply::Close { .. } | Reply::Describe(_)) => {
+                fields.remove(field::POSITION);
+                scrub::error(&mut fields, &Known { statement: "", parameters: &[] });
+                true
+            }
+            // A Sync commits: a deferred constraint may fail there. Of whose statement is not known.
+            Some(Reply::Sync) => {
+                fields.remove(field::POSITION);
+                scrub::error(&mut fields, &Known { statement: "", parameters: &[] });
+                false
+            }
+            None if fields.is_fatal() => false,
+            None => return Err(self.out_of_order()),
+        };
+        match &replaced {
+            Some(answer) => {
+                answer.fields(Severity::Error).encode_error(&mut self.to_client);
+            }
+            None => fields.encode_error(&mut self.to_client),
+        }
+        if replaced.is_none() && fields.is_fatal() {
+            return Err(End::ServerSaidSo);
+        }
+        if skips {
+            self.skip_to_sync();
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// The first of these statements failed and the others never ran. A check of ours that failed
+    /// becomes a denial.
+    async fn failed(
+        &mut self,
+        mut statements: VecDeque<Running>,
+        fields: &mut ErrorFields<'_>,
+        state: &str,
+    ) -> Result<Option<Answer>, End> {
+        let Some(running) = statements.pop_front() else {
+            fields.remove(field::POSITION);
+            return Ok(None);
+        };
+        for discarded in statements {
+            discarded.record.discard();
+        }
+        let Running { record, facts, parameters, watch: _, rows } = running;
+        if let Some(code) = scrub::runtime_denial(fields) {
+            let denial = Denial::new(code);
+            return Ok(Some(match self.recorder.close_denied(record, &denial).await {
+                Ok(id) => Answer::denial(&denial, id),
+                Err(_unavailable) => Answer::audit_unavailable(),
+            }));
+        }
+        clean(fields, &facts, parameters.as_deref());
+        let rows = (rows > 0).then_some(rows);
+        self.recorder
+            .close(record, state, rows)
+            .await
+            .map_err(|_unavailable| End::from(Answer::audit_unavailable()))?;
+        Ok(None)
+    }
+
+    /// The server skips to the next Sync: what it skips is owed nothing, and did nothing.
+    fn skip_to_sync(&mut self) {
+        let (skipped, after) = self.replies.skip_to_sync();
+        for reply in skipped {
+            match reply {
+                Reply::Parse { undo, .. } | Reply::Close { undo: Some(undo) } => {
+                    self.names.undo(undo);
+                }
+                Reply::Execute(running) => running.record.discard(),
+                Reply::Query(batch) => match *batch {
+                    Batch::Running(statements) => {
+                        for running in statements {
+                            running.record.discard();
+                        }
+                    }
+                    Batch::Over => {}
+                },
+                Reply::Close { undo: None }
+                | Reply::Bind { .. }
+                | Reply::Describe(_)
+                | Reply::RefusedExtended(_)
+                | Reply::RefusedQuery(_)
+                | Reply::Sync => {}
+            }
+        }
+        match after {
+            AfterError::SyncSent => {}
+            AfterError::SyncOwed => self.pipeline = Pipeline::Skipping,
+        }
+    }
+
+    fn notice(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        let protected = match self.replies.running() {
+            Some(running) => running.facts.protected,
+            // Whose notice it is cannot be said: a deferred trigger may speak at commit.
+            None => !self.replies.is_empty(),
+        };
+        if !protected {
+            self.forward(frame);
+            return Ok(());
+        }
+        let Ok(mut fields) = ErrorFields::decode(frame.body()) else {
+            return Err(self.out_of_order());
+        };
+        scrub::notice(&mut fields);
+        fields.encode_notice(&mut self.to_client);
+        Ok(())
+    }
+}
+
+/// Takes out of an error what the client must not see.
+fn clean(fields: &mut ErrorFields<'_>, facts: &Facts, parameters: Option<&[u8]>) {
+    if !facts.sent_as_written() {
+        fields.remove(field::POSITION);
+    }
+    if facts.protected {
+        let parameters = parameters.unwrap_or_default();
+        scrub::error(fields, &Known { statement: &facts.client_text, parameters });
+    }
+}

@@ -1,0 +1,191 @@
+//! The replies that are owed: one typed entry for each message that was sent upstream. Layer 5; pure.
+//!
+//! A ReadyForQuery owed to a Sync and one owed to a Query are different entries; so are the errors
+//! that the server owes to a denied statement. Proxies that counted instead of queueing have given
+//! one client another client's rows.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::answer::Answer;
+use super::egress::Watch;
+use super::facts::Facts;
+use super::names::Undo;
+use super::recorder::OpenRecord;
+
+/// One statement that runs.
+pub(super) struct Running {
+    pub(super) record: OpenRecord,
+    pub(super) facts: Arc<Facts>,
+    pub(super) parameters: Option<Arc<[u8]>>,
+    pub(super) watch: Option<Watch>,
+    pub(super) rows: u64,
+}
+
+/// What is owed to one message.
+pub(super) enum Reply {
+    /// ParseComplete.
+    Parse { undo: Undo, facts: Arc<Facts> },
+    /// BindComplete.
+    Bind { facts: Arc<Facts>, parameters: Option<Arc<[u8]>> },
+    /// CloseComplete.
+    Close { undo: Option<Undo> },
+    /// ParameterDescription if of a statement, then RowDescription or NoData.
+    Describe(Described),
+    /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute(Box<Running>),
+    /// The error of a denied message of the extended protocol, which is replaced by this answer.
+    RefusedExtended(Box<Answer>),
+    /// ReadyForQuery of a Sync.
+    Sync,
+    /// Results of each statement, then ReadyForQuery.
+    Query(Box<Batch>),
+    /// The error of a denied query, which is replaced by this answer, then ReadyForQuery.
+    RefusedQuery(Refusal),
+}
+
+/// How far a Describe has been answered.
+pub(super) enum Described {
+    /// ParameterDescription comes first.
+    Statement,
+    /// RowDescription or NoData comes.
+    Rows,
+}
+
+/// How far a denied query has been answered.
+pub(super) enum Refusal {
+    /// The error comes.
+    Owed(Box<Answer>),
+    /// ReadyForQuery comes.
+    Given,
+}
+
+/// The statements of one Query.
+pub(super) enum Batch {
+    /// These are still to be answered, the first of them now.
+    Running(VecDeque<Running>),
+    /// All were answered, or one failed: ReadyForQuery comes.
+    Over,
+}
+
+/// An entry, and the number of the request it is owed to.
+pub(super) struct Owed {
+    pub(super) reply: Reply,
+    pub(super) request: u64,
+}
+
+/// What became of the entries behind an error of the extended protocol.
+pub(super) enum AfterError {
+    /// The server skips up to a Sync that it has been sent already.
+    SyncSent,
+    /// The server skips until a Sync comes.
+    SyncOwed,
+}
+
+/// The queue.
+#[derive(Default)]
+pub(super) struct Replies {
+    queue: VecDeque<Owed>,
+    requests: u64,
+}
+
+impl Replies {
+    /// The number of the next request.
+    pub(super) fn next_request(&mut self) -> u64 {
+        self.requests = self.requests.saturating_add(1);
+        self.requests
+    }
+
+    /// Notes what is owed to the request that was numbered last.
+    pub(super) fn push(&mut self, reply: Reply) {
+        self.queue.push_back(Owed { reply, request: self.requests });
+    }
+
+    pub(super) fn front(&mut self) -> Option<&mut Owed> {
+        self.queue.front_mut()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Owed> {
+        self.queue.pop_front()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The statement whose rows come now.
+    pub(super) fn running(&mut self) -> Option<&mut Running> {
+        match &mut self.queue.front_mut()?.reply {
+            Reply::Execute(running) => Some(running),
+            Reply::Query(batch) => match batch.as_mut() {
+                Batch::Running(statements) => statements.front_mut(),
+                Batch::Over => None,
+            },
+            Reply::Parse { .. }
+            | Reply::Bind { .. }
+            | Reply::Close { .. }
+            | Reply::Describe(_)
+            | Reply::RefusedExtended(_)
+            | Reply::Sync
+            | Reply::RefusedQuery(_) => None,
+        }
+    }
+
+    /// Takes out what the server skips after an error of the extended protocol, newest first: all
+    /// entries up to the next Sync, Queries included, for the server discards those too.
+    pub(super) fn skip_to_sync(&mut self) -> (Vec<Reply>, AfterError) {
+        let sync = self.queue.iter().position(|owed| matches!(owed.reply, Reply::Sync));
+        let after = if sync.is_some() { AfterError::SyncSent } else { AfterError::SyncOwed };
+        let skipped = self
+            .queue
+            .drain(..sync.unwrap_or(self.queue.len()))
+            .rev()
+            .map(|owed| owed.reply)
+            .collect();
+        (skipped, after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sync_free(reply: Reply, replies: &mut Replies) {
+        replies.next_request();
+        replies.push(reply);
+    }
+
+    #[test]
+    fn a_query_before_the_next_sync_is_skipped_and_owes_nothing() {
+        let mut replies = Replies::default();
+        for reply in [
+            Reply::Describe(Described::Rows),
+            Reply::Query(Box::new(Batch::Over)),
+            Reply::Sync,
+            Reply::Describe(Described::Statement),
+            Reply::Sync,
+        ] {
+            sync_free(reply, &mut replies);
+        }
+        let (skipped, after) = replies.skip_to_sync();
+        assert_eq!(skipped.len(), 2);
+        assert!(matches!(skipped[0], Reply::Query(_)), "newest first");
+        assert!(matches!(after, AfterError::SyncSent));
+        assert!(matches!(replies.pop().unwrap().reply, Reply::Sync));
+        assert_eq!(replies.len(), 2);
+    }
+
+    #[test]
+    fn without_a_sync_everything_is_skipped() {
+        let mut replies = Replies::default();
+        sync_free(Reply::Query(Box::new(Batch::Over)), &mut replies);
+        let (skipped, after) = replies.skip_to_sync();
+        assert_eq!(skipped.len(), 1);
+        assert!(matches!(after, AfterError::SyncOwed));
+        assert!(replies.is_empty());
+    }
+}

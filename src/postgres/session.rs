@@ -1,0 +1,471 @@
+//! One signed-in client and its backend: the loop that moves bytes and keeps time. Layer 5.
+//!
+//! All complete frames of both sides are handled before anything waits, and each side is written to
+//! when the other has no complete frame left: so writes are few and nothing is held back. Buffers are
+//! bounded: a side that does not read stops the other from being read.
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{Answer, End};
+use super::cancel::Flight;
+use super::egress::TenantValue;
+use super::judge::Judge;
+use super::names::Names;
+use super::outbox::Outbox;
+use super::recorder::Recorder;
+use super::replies::Replies;
+use super::requests;
+use super::sign_in::farewell;
+use crate::claims::TenantClaim;
+use crate::error::SqlState;
+use crate::wire::backend::TransactionStatus;
+use crate::wire::error_fields::{ErrorFields, Severity};
+use crate::wire::{FrameBuffer, FrameFault};
+
+/// Bytes that may wait for a side to read them before the other side is no longer read.
+const HIGH_WATER: usize = 64 << 10;
+/// Messages in flight before the client is no longer read. Each may hold a place in the audit queue.
+const MAX_IN_FLIGHT: usize = 256;
+/// Bytes read from a client at a time.
+const CLIENT_READ: usize = 8 << 10;
+/// Bytes read from the upstream at a time.
+const SERVER_READ: usize = 32 << 10;
+/// How long before expiry a session is told.
+const EXPIRY_NOTICE: i64 = 60;
+/// How long the upstream may go on once the client has left, so that records get their outcome.
+const PARTING: Duration = Duration::from_secs(5);
+/// When nothing is to come.
+const FAR_AWAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where the client stands in the extended protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pipeline {
+    /// Nothing was sent since the last Sync or Query.
+    Synced,
+    /// Messages were sent that a Sync must close.
+    Open,
+    /// After an error: everything up to the next Sync is skipped.
+    Skipping,
+}
+
+/// How long a session may go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// The token's `exp`, in seconds since 1970.
+    pub(super) expires_at: i64,
+    pub(super) leeway: Duration,
+    /// Zero: no limit.
+    pub(super) idle_in_transaction: Duration,
+}
+
+impl Rules {
+    fn last_second(&self) -> i64 {
+        self.expires_at.saturating_add(i64::try_from(self.leeway.as_secs()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Whether the client was told that its token runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Notice {
+    Due,
+    Given,
+}
+
+/// The state of a session, without its sockets.
+pub(super) struct Link {
+    pub(super) to_client: BytesMut,
+    pub(super) outbox: Outbox,
+    pub(super) replies: Replies,
+    pub(super) names: Names,
+    pub(super) pipeline: Pipeline,
+    pub(super) status: TransactionStatus,
+    pub(super) judge: Judge,
+    pub(super) recorder: Recorder,
+    pub(super) tenant: TenantValue,
+    pub(super) flight: Arc<Flight>,
+    rules: Rules,
+    notice: Notice,
+    quiet_since: Instant,
+}
+
+impl Link {
+    /// The state at the beginning; `welcome` is what the client is sent first.
+    pub(super) fn new(
+        judge: Judge,
+        recorder: Recorder,
+        rules: Rules,
+        tenant: &TenantClaim,
+        flight: Arc<Flight>,
+        welcome: BytesMut,
+    ) -> Self {
+        Self {
+            to_client: welcome,
+            outbox: Outbox::default(),
+            replies: Replies::default(),
+            names: Names::default(),
+            pipeline: Pipeline::Synced,
+            status: TransactionStatus::Idle,
+            judge,
+            recorder,
+            tenant: TenantValue::new(tenant),
+            flight,
+            rules,
+            notice: Notice::Due,
+            quiet_since: Instant::now(),
+        }
+    }
+
+    /// Called when a reply was given: notes when nothing is in flight any more.
+    pub(super) fn settle(&mut self) {
+        if self.replies.is_empty() {
+            self.flight.set_in_flight(false);
+            self.quiet_since = Instant::now();
+        }
+    }
+
+    /// Whether the token still allows new statements.
+    pub(super) fn still_valid(&self) -> Result<(), End> {
+        if unix_now() > self.rules.last_second() { Err(expired().into()) } else { Ok(()) }
+    }
+
+    fn takes_requests(&self) -> bool {
+        self.replies.len() < MAX_IN_FLIGHT
+            && self.outbox.len() < HIGH_WATER
+            && self.to_client.len() < HIGH_WATER
+    }
+
+    fn takes_replies(&self) -> bool {
+        self.to_client.len() < HIGH_WATER
+    }
+
+    fn in_transaction(&self) -> bool {
+        self.status != TransactionStatus::Idle || self.pipeline == Pipeline::Open
+    }
+
+    /// Whether the session must end now because of the time.
+    fn overdue(&mut self, now: Instant, drain: Drain) -> Result<(), End> {
+        if !self.replies.is_empty() {
+            return match drain {
+                Drain::Until(deadline) if now >= deadline => Err(shutting_down().into()),
+                Drain::No | Drain::Until(_) => Ok(()),
+            };
+        }
+        match drain {
+            Drain::Until(deadline) if now >= deadline || !self.in_transaction() => {
+                return Err(shutting_down().into());
+            }
+            Drain::No | Drain::Until(_) => {}
+        }
+        self.still_valid()?;
+        let idle = self.rules.idle_in_transaction;
+        if !idle.is_zero() && self.in_transaction() && now >= self.quiet_since + idle {
+            return Err(Answer::plain(
+                SqlState::IDLE_IN_TRANSACTION_TIMEOUT,
+                "terminating connection due to idle-in-transaction timeout",
+            )
+            .into());
+        }
+        if self.notice == Notice::Due
+            && unix_now() >= self.rules.expires_at.saturating_sub(EXPIRY_NOTICE)
+        {
+            self.notice = Notice::Given;
+            let message = "hedgerow: the token expires within a minute";
+            ErrorFields::new(Severity::Warning, SqlState("01000"), message)
+                .encode_notice(&mut self.to_client);
+        }
+        Ok(())
+    }
+
+    /// When [`Link::overdue`] must be asked again at the latest.
+    fn deadline(&self, now: Instant, drain: Drain) -> Instant {
+        let mut deadline = now + FAR_AWAY;
+        if let Drain::Until(end) = drain {
+            deadline = deadline.min(end);
+        }
+        if self.replies.is_empty() {
+            let second = match self.notice {
+                Notice::Due => self.rules.expires_at.saturating_sub(EXPIRY_NOTICE),
+                Notice::Given => self.rules.last_second().saturating_add(1),
+            };
+            let left = u64::try_from(second.saturating_sub(unix_now())).unwrap_or(0);
+            deadline = deadline.min(now + Duration::from_secs(left.min(FAR_AWAY.as_secs())));
+            if self.in_transaction() && !self.rules.idle_in_transaction.is_zero() {
+                deadline = deadline.min(self.quiet_since + self.rules.idle_in_transaction);
+            }
+        }
+        deadline
+    }
+}
+
+/// Whether the process is going down, and how long this session may go on.
+#[derive(Clone, Copy, Debug)]
+enum Drain {
+    No,
+    Until(Instant),
+}
+
+/// What ended a wait.
+enum Woken {
+    Progress,
+    ClientGone,
+    ServerGone,
+}
+
+/// A signed-in client and its backend.
+pub(super) struct Session<C, S> {
+    client: C,
+    from_client: FrameBuffer,
+    server: S,
+    from_server: FrameBuffer,
+    link: Link,
+}
+
+impl<C, S> Session<C, S>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    pub(super) fn new(
+        (client, from_client): (C, FrameBuffer),
+        (server, from_server): (S, FrameBuffer),
+        link: Link,
+    ) -> Self {
+        Self { client, from_client, server, from_server, link }
+    }
+
+    /// Relays until one side ends, then says goodbye to the other.
+    pub(super) async fn run(mut self, shutdown: &CancellationToken, drain_timeout: Duration) -> End {
+        let end = match self.relay(shutdown, drain_timeout).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        match &end {
+            End::ClientLeft => self.part().await,
+            End::Farewell(answer) => {
+                self.flush_client().await;
+                // In the middle of a row the client would take the farewell for a part of it.
+                if !self.from_server.is_streaming() {
+                    farewell(&mut self.client, answer).await;
+                }
+                // SECURITY: in doubt, the backend is not left to go on by itself.
+                self.link.flight.cancel().await;
+            }
+            End::ServerSaidSo => {
+                self.flush_client().await;
+                let _gone = timeout(PARTING, self.client.shutdown()).await;
+            }
+        }
+        end
+    }
+
+    async fn relay(
+        &mut self,
+        shutdown: &CancellationToken,
+        drain_timeout: Duration,
+    ) -> Result<std::convert::Infallible, End> {
+        let mut drain = Drain::No;
+        let mut alarm = pin!(sleep_until(Instant::now() + FAR_AWAY));
+        let mut stopped = pin!(shutdown.cancelled());
+        loop {
+            self.handle_frames().await?;
+            let now = Instant::now();
+            if matches!(drain, Drain::No) && shutdown.is_cancelled() {
+                drain = Drain::Until(now + drain_timeout);
+            }
+            self.link.overdue(now, drain)?;
+            let deadline = self.link.deadline(now, drain);
+            // An alarm that rings too early only makes one more round.
+            if alarm.is_elapsed() || deadline < alarm.deadline() {
+                alarm.as_mut().reset(deadline);
+            }
+            let woken = poll_fn(|cx| {
+                if let Poll::Ready(woken) = self.poll_io(cx) {
+                    return Poll::Ready(woken);
+                }
+                if matches!(drain, Drain::No) && stopped.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Woken::Progress);
+                }
+                alarm.as_mut().poll(cx).map(|()| Woken::Progress)
+            })
+            .await;
+            match woken {
+                Woken::Progress => {}
+                Woken::ClientGone => return Err(End::ClientLeft),
+                Woken::ServerGone => return Err(self.link.upstream_lost().into()),
+            }
+        }
+    }
+
+    /// Handles what is there of both sides, until there is no whole frame left or a bound is reached.
+    async fn handle_frames(&mut self) -> Result<(), End> {
+        let Self { from_client, from_server, link, .. } = self;
+        let max_statement = link.judge.limits.max_statement;
+        loop {
+            let mut progress = false;
+            while link.takes_requests() {
+                match from_client.next(|header| requests::plan(header, max_statement)) {
+                    Ok(Some(piece)) => link.request(piece).await?,
+                    Ok(None) => break,
+                    Err(fault) => return Err(link.bad_request(fault).await),
+                }
+                progress = true;
+            }
+            while link.takes_replies() {
+                match from_server.next(|header| link.reply_plan(header)) {
+                    Ok(Some(piece)) => link.reply(piece).await?,
+                    Ok(None) => break,
+                    Err(fault) => return Err(link.bad_reply(fault)),
+                }
+                progress = true;
+            }
+            if !progress {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes and reads what can be written and read without waiting.
+    fn poll_io(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+        let mut progress = false;
+        match write(&mut self.server, self.link.outbox.bytes(), cx) {
+            Ok(wrote) => progress |= wrote,
+            // What it said before it went is still to be read.
+            Err(_gone) => self.link.outbox.bytes().clear(),
+        }
+        match write(&mut self.client, &mut self.link.to_client, cx) {
+            Ok(wrote) => progress |= wrote,
+            Err(_gone) => return Poll::Ready(Woken::ClientGone),
+        }
+        if self.link.takes_replies() {
+            match read(&mut self.server, &mut self.from_server, SERVER_READ, cx) {
+                Poll::Ready(Ok(1..)) => progress = true,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Woken::ServerGone),
+                Poll::Pending => {}
+            }
+        }
+        if self.link.takes_requests() {
+            match read(&mut self.client, &mut self.from_client, CLIENT_READ, cx) {
+                Poll::Ready(Ok(1..)) => progress = true,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Woken::ClientGone),
+                Poll::Pending => {}
+            }
+        }
+        if progress { Poll::Ready(Woken::Progress) } else { Poll::Pending }
+    }
+
+    async fn flush_client(&mut self) {
+        let _unheard = timeout(PARTING, self.client.write_all_buf(&mut self.link.to_client)).await;
+    }
+
+    /// The client is gone. What it sent before is carried out, as PostgreSQL does, so that the records
+    /// get their outcome; what takes too long is cancelled.
+    async fn part(&mut self) {
+        self.link.outbox.terminate();
+        let rest = async {
+            self.server.write_all_buf(self.link.outbox.bytes()).await?;
+            self.server.flush().await?;
+            while !self.link.replies.is_empty() {
+                self.link.to_client.clear();
+                let Self { from_server, link, .. } = &mut *self;
+                match from_server.next(|header| link.reply_plan(header)) {
+                    Ok(Some(piece)) => {
+                        if link.reply(piece).await.is_err() {
+                            break;
+                        }
+                    }
+                    Ok(None) => {
+                        if self.server.read_buf(self.from_server.space()).await? == 0 {
+                            break;
+                        }
+                    }
+                    Err(_fault) => break,
+                }
+            }
+            io::Result::Ok(())
+        };
+        if timeout(PARTING, rest).await.is_err() {
+            self.link.flight.cancel().await;
+        }
+    }
+}
+
+impl Link {
+    fn bad_reply(&self, fault: FrameFault) -> End {
+        tracing::error!(%fault, "the upstream's answer cannot be read: the session is closed");
+        self.upstream_lost().into()
+    }
+}
+
+/// Writes what the socket takes; whether it took anything.
+fn write<W: AsyncWrite + Unpin>(
+    socket: &mut W,
+    bytes: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> io::Result<bool> {
+    let mut wrote = false;
+    while bytes.has_remaining() {
+        match Pin::new(&mut *socket).poll_write(cx, bytes) {
+            Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(count)) => {
+                bytes.advance(count);
+                wrote = true;
+            }
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Pending => return Ok(wrote),
+        }
+    }
+    // TLS holds bytes of its own until it is flushed.
+    match Pin::new(socket).poll_flush(cx) {
+        Poll::Ready(Err(error)) => return Err(error),
+        Poll::Ready(Ok(())) | Poll::Pending => {}
+    }
+    if bytes.capacity() > 0 {
+        // An idle session holds no memory, and a burst's is given back.
+        *bytes = BytesMut::new();
+    }
+    Ok(wrote)
+}
+
+/// Reads what is there. A buffer that stays empty holds no memory while the session waits.
+fn read<R: AsyncRead + Unpin>(
+    socket: &mut R,
+    buffer: &mut FrameBuffer,
+    bytes: usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let space = buffer.space();
+    space.reserve(bytes);
+    let result = pin!(socket.read_buf(space)).poll(cx);
+    if result.is_pending() {
+        buffer.release();
+    }
+    result
+}
+
+fn unix_now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_secs()).ok())
+        // A clock before 1970 is wrong: nothing is valid.
+        .unwrap_or(i64::MAX)
+}
+
+fn expired() -> Answer {
+    Answer::new(SqlState::ADMIN_SHUTDOWN, "the token has expired")
+        .with_hint("Fetch a new token and connect again.")
+}
+
+fn shutting_down() -> Answer {
+    Answer::new(SqlState::ADMIN_SHUTDOWN, "shutting down").with_hint("Connect again.")
+}

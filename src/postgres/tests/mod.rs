@@ -1,0 +1,46 @@
+//! Tests of whole sessions, against a real server and against a scripted one. Decisions are scripted:
+//! a text that holds `DENY` is denied, comments in it set the facts.
+
+mod real;
+
+use crate::decide::Refusal;
+use crate::error::{Denial, DenialCode};
+use crate::sql::{Decided, Fingerprint, Guarded, Kind};
+
+/// Whether decisions are scripted: in this crate's unit tests, always.
+pub(super) const fn scripted() -> bool {
+    true
+}
+
+/// The scripted decision: statements split at `;`, denied if the text holds `DENY`.
+pub(super) fn decide(text: &str) -> Result<Vec<Decided>, Refusal> {
+    if text.contains("DENY") {
+        let denial = Denial::of(DenialCode::RelationDenied, "public.secrets");
+        return Err(Refusal { denial, fingerprint: Fingerprint::default() });
+    }
+    Ok(text.split(';').map(decided).collect())
+}
+
+fn decided(statement: &str) -> Decided {
+    let words: Vec<&str> = statement.split_whitespace().collect();
+    let name = || words.get(1).copied().unwrap_or_default().to_owned();
+    let kind = match words.first().copied().unwrap_or_default() {
+        "" => Kind::Empty,
+        "PREPARE" => Kind::Prepare(name()),
+        "EXECUTE" => Kind::Execute(name()),
+        "DEALLOCATE" => Kind::Deallocate((name() != "ALL").then(name)),
+        "DISCARD" => Kind::Discard,
+        "BEGIN" | "COMMIT" | "ROLLBACK" => Kind::Transaction,
+        "INSERT" => Kind::Insert,
+        _ => Kind::Select,
+    };
+    Decided {
+        guarded: Guarded::for_test(statement.replace("visible", "hidden_table")),
+        kind,
+        protected: statement.contains("/*protected*/"),
+        rewritten: false,
+        relations: Vec::new(),
+        tenant_columns: if statement.contains("/*tenant*/") { vec![0] } else { Vec::new() },
+        fingerprint: Fingerprint { hash: "f".to_owned(), normalized: statement.trim().to_owned() },
+    }
+}
