@@ -49,8 +49,10 @@ fn the_judge_condemns_what_an_unprotected_server_lets_happen() {
         .into_iter()
         .filter(|entry| {
             let observed = entry.observed.get("pg15_unprotected").and_then(|value| value.as_str());
-            observed.is_some_and(|seen| seen.contains("leak") && seen != "executes_no_leak")
-                || observed.is_some_and(|seen| seen.contains("modifies_other"))
+            observed.is_some_and(|seen| {
+                seen.split('+')
+                    .any(|what| ["leak", "modifies_other", "distinguishable"].contains(&what))
+            })
         })
         .collect();
     let verdicts = play_all(&attacks, &entries, &[World::Plain], Door::Unprotected);
@@ -59,15 +61,19 @@ fn the_judge_condemns_what_an_unprotected_server_lets_happen() {
         .filter(|verdict| verdict.failures.is_empty())
         .map(|verdict| verdict.id.as_str())
         .collect();
+    println!(
+        "{} attacks work on an unprotected server, {} condemned",
+        entries.len(),
+        entries.len() - acquitted.len()
+    );
     assert!(acquitted.is_empty(), "of {} attacks the judge let pass {acquitted:?}", entries.len());
 }
 
 /// All entries, or those that `HEDGEROW_ATTACK=PG-004,PG-005` names.
 fn selected(attacks: &Attacks) -> Vec<&Entry> {
     let only = std::env::var("HEDGEROW_ATTACK").ok();
-    let wanted = |entry: &&Entry| {
-        only.as_ref().is_none_or(|only| only.split(',').any(|id| id == entry.id))
-    };
+    let wanted =
+        |entry: &&Entry| only.as_ref().is_none_or(|only| only.split(',').any(|id| id == entry.id));
     attacks.attacks.iter().filter(wanted).collect()
 }
 
@@ -112,14 +118,22 @@ fn print_table(verdicts: &[Verdict]) {
     println!("| class | held without RLS | held with RLS |\n|---|---|---|");
     for (class, worlds) in &classes {
         let cell = |world| match worlds.get(&world) {
-            Some((held, all)) => format!("{held}/{all} ({:.1} %)", 100.0 * *held as f64 / *all as f64),
+            Some((held, all)) => {
+                format!("{held}/{all} ({:.1} %)", 100.0 * *held as f64 / *all as f64)
+            }
             None => String::new(),
         };
         let class = class.trim_start_matches('~');
         println!("| {class} | {} | {} |", cell(World::Plain), cell(World::Rls));
     }
     for verdict in verdicts.iter().filter(|verdict| !verdict.failures.is_empty()) {
-        println!("FAILS {} {} {}: {}", verdict.id, verdict.world, verdict.title, verdict.failures.join("; "));
+        println!(
+            "FAILS {} {} {}: {}",
+            verdict.id,
+            verdict.world,
+            verdict.title,
+            verdict.failures.join("; ")
+        );
     }
 }
 

@@ -116,11 +116,11 @@ impl Room<'_> {
     /// Plays one entry.
     pub fn play(&mut self, entry: &Entry, door: Door<'_>) -> Verdict {
         let stage = self.stage;
-        let database =
-            self.database.take().unwrap_or_else(|| server().clone_of(&stage.template));
+        let database = self.database.take().unwrap_or_else(|| server().clone_of(&stage.template));
         let played = Play { entry, door, database: &database }.run(Some(&stage.ownership));
         let after = stage.ownership.state(&database);
-        let changes = played.before.as_ref().map(|before| before.changes(&after)).unwrap_or_default();
+        let changes =
+            played.before.as_ref().map(|before| before.changes(&after)).unwrap_or_default();
         if after.everything == stage.pristine.everything && entry.as_b.is_empty() {
             self.database = Some(database);
         } else {
@@ -200,8 +200,12 @@ impl Play<'_> {
             return Vec::new();
         }
         let mut b = self.sign_in_as(TENANT_B);
-        let denied =
-            self.entry.as_b.iter().map(|sql| b.query(&self.text(sql))).any(|outcome| outcome.denied());
+        let denied = self
+            .entry
+            .as_b
+            .iter()
+            .map(|sql| b.query(&self.text(sql)))
+            .any(|outcome| outcome.denied());
         if !denied {
             return vec![b];
         }
@@ -262,8 +266,12 @@ impl Play<'_> {
 
     fn after_the_first(&self, a: &mut WireClient, seen: &mut Seen) {
         let mut b = self.sign_in_as(TENANT_B);
-        let denied =
-            self.entry.b_after.iter().map(|sql| b.query(&self.text(sql))).any(|outcome| outcome.denied());
+        let denied = self
+            .entry
+            .b_after
+            .iter()
+            .map(|sql| b.query(&self.text(sql)))
+            .any(|outcome| outcome.denied());
         if denied {
             let mut direct = server().connect(APP_USER, self.database);
             for sql in &self.entry.b_after {

@@ -97,9 +97,7 @@ impl Ownership {
             };
             let condition = self.condition(&format!("{schema}.{name}"), has_tenant_id == "t");
             let digest = |filter: &str| {
-                format!(
-                    "coalesce(md5(string_agg(t::text, E'\\n' ORDER BY t::text){filter}), '')"
-                )
+                format!("coalesce(md5(string_agg(t::text, E'\\n' ORDER BY t::text){filter}), '')")
             };
             selects.push(format!(
                 "SELECT '{schema}.{name}', {}, {} FROM ONLY {schema}.\"{name}\" t",
@@ -109,7 +107,10 @@ impl Ownership {
         }
         let digests = rows(&mut client, &selects.join(" UNION ALL "));
         let schema = rows(&mut client, SCHEMA);
-        let sequences = rows(&mut client, "SELECT schemaname || '.' || sequencename, coalesce(last_value, 0) FROM pg_sequences");
+        let sequences = rows(
+            &mut client,
+            "SELECT schemaname || '.' || sequencename, coalesce(last_value, 0) FROM pg_sequences",
+        );
         client.terminate();
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let mut others: BTreeMap<String, String> =
@@ -144,7 +145,10 @@ impl State {
             self.sequences
                 .iter()
                 .filter(|(name, before)| {
-                    after.sequences.get(*name).is_none_or(|now| !(0..=20).contains(&(now - *before)))
+                    after
+                        .sequences
+                        .get(*name)
+                        .is_none_or(|now| !(0..=20).contains(&(now - *before)))
                 })
                 .map(|(name, _)| format!("moved the sequence {name}")),
         );
@@ -163,18 +167,18 @@ const TABLES: &str = "SELECT n.nspname, c.relname, EXISTS (SELECT 1 FROM pg_attr
 
 /// Names, owners, privileges and flags of whatever outlives a session, and large objects' content.
 const SCHEMA: &str = "SELECT md5(string_agg(d, E'\\n' ORDER BY d)) FROM (\
-    SELECT 'class ' || oid || relname || relkind || relowner || coalesce(relacl::text, '') || relrowsecurity || relforcerowsecurity \
-      || relhastriggers || relhasrules || coalesce(reloptions::text, '') FROM pg_class \
+    SELECT concat_ws(' ', 'class', oid, relname, relkind, relowner, relacl, relrowsecurity, relforcerowsecurity, relhastriggers, relhasrules, reloptions) FROM pg_class \
       WHERE relpersistence = 'p' AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace) \
-    UNION ALL SELECT 'column ' || attrelid || attname || atttypid || attnotnull || attisdropped || coalesce(attacl::text, '') FROM pg_attribute \
+    UNION ALL SELECT concat_ws(' ', 'column', attrelid, attname, atttypid, attnotnull, attisdropped, attacl) FROM pg_attribute \
       JOIN pg_class c ON c.oid = attrelid WHERE c.relpersistence = 'p' AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace) \
-    UNION ALL SELECT 'proc ' || oid || proname || proowner || prosecdef || coalesce(proacl::text, '') || md5(prosrc) FROM pg_proc WHERE oid > 16000 \
-    UNION ALL SELECT 'namespace ' || nspname || coalesce(nspacl::text, '') FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%temp\\_%' \
-    UNION ALL SELECT 'rls ' || polrelid || polname || coalesce(pg_get_expr(polqual, polrelid), '') FROM pg_policy \
-    UNION ALL SELECT 'role ' || rolname || rolsuper || rolbypassrls || rolcreaterole || coalesce(rolconfig::text, '') FROM pg_roles \
-    UNION ALL SELECT 'setting ' || setdatabase || setrole || setconfig::text FROM pg_db_role_setting \
-    UNION ALL SELECT 'comment ' || objoid || classoid || objsubid || md5(description) FROM pg_description WHERE objoid > 16000 \
-    UNION ALL SELECT 'extension ' || extname FROM pg_extension \
-    UNION ALL SELECT 'statistics ' || stxname FROM pg_statistic_ext \
-    UNION ALL SELECT 'large ' || loid || pageno || md5(data) FROM pg_largeobject \
-    UNION ALL SELECT 'large owner ' || oid || lomowner || coalesce(lomacl::text, '') FROM pg_largeobject_metadata) x(d)";
+    UNION ALL SELECT concat_ws(' ', 'proc', oid, proname, proowner, prosecdef, proacl, md5(prosrc)) FROM pg_proc WHERE oid > 16000 \
+    UNION ALL SELECT concat_ws(' ', 'namespace', nspname, nspacl) FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%temp\\_%' \
+    UNION ALL SELECT concat_ws(' ', 'rls', polrelid, polname, coalesce(pg_get_expr(polqual, polrelid), '')) FROM pg_policy \
+    UNION ALL SELECT concat_ws(' ', 'role', rolname, rolsuper, rolbypassrls, rolcreaterole, rolconfig) FROM pg_roles \
+    UNION ALL SELECT concat_ws(' ', 'setting', setdatabase, setrole, setconfig) FROM pg_db_role_setting \
+      WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
+    UNION ALL SELECT concat_ws(' ', 'comment', objoid, classoid, objsubid, md5(description)) FROM pg_description WHERE objoid > 16000 \
+    UNION ALL SELECT concat_ws(' ', 'extension', extname) FROM pg_extension \
+    UNION ALL SELECT concat_ws(' ', 'statistics', stxname) FROM pg_statistic_ext \
+    UNION ALL SELECT concat_ws(' ', 'large', loid, pageno, md5(data)) FROM pg_largeobject \
+    UNION ALL SELECT concat_ws(' ', 'large owner', oid, lomowner, lomacl) FROM pg_largeobject_metadata) x(d)";

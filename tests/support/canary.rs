@@ -98,7 +98,8 @@ impl Relay {
         let found = Arc::clone(&findings);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect_timeout(&target, Duration::from_secs(10)) else {
+                let Ok(server) = TcpStream::connect_timeout(&target, Duration::from_secs(10))
+                else {
                     continue;
                 };
                 client.set_nodelay(true).ok();

@@ -15,7 +15,14 @@ const BOTH: &str = "fixture_both";
 const ONLY_A: &str = "fixture_only_a";
 /// Tables with a column `tenant_id`, children first.
 const TENANT_TABLES: &[&str] = &[
-    "events", "orders", "users", "documents", "price_list", "regional", "metrics.samples", "vault",
+    "events",
+    "orders",
+    "users",
+    "documents",
+    "price_list",
+    "regional",
+    "metrics.samples",
+    "vault",
 ];
 
 /// A test's world: a database of its own and a `hedgerow` before it.

@@ -310,7 +310,8 @@ pub fn write_configuration(
     write("secrets/hmac", &format!("{}\n", token::HMAC_SECRET));
     write("keys/jwks.json", &token::key_set());
     write("policies/policy.yaml", &options.policy);
-    let Options { audit_mode, pool_mode, limits, postgres_extra, tenant_claim, policy: _ } = options;
+    let Options { audit_mode, pool_mode, limits, postgres_extra, tenant_claim, policy: _ } =
+        options;
     let upstream = postgres::server().port;
     let (hmac, eddsa, audience) = (token::HMAC_ISSUER, token::EDDSA_ISSUER, token::AUDIENCE);
     let user = postgres::APP_USER;

@@ -71,7 +71,8 @@ pub fn programs() -> PathBuf {
     found
         .pop()
         .or_else(|| {
-            std::env::split_paths(&std::env::var_os("PATH")?).find(|dir| dir.join("initdb").is_file())
+            std::env::split_paths(&std::env::var_os("PATH")?)
+                .find(|dir| dir.join("initdb").is_file())
         })
         .expect("PostgreSQL's server programs are installed (Debian: apt install postgresql)")
 }
@@ -118,7 +119,9 @@ impl Server {
             let socket = base.display();
             std::fs::write(
                 &configuration,
-                format!("{defaults}\n{SETTINGS}port = {port}\nunix_socket_directories = '{socket}'\n"),
+                format!(
+                    "{defaults}\n{SETTINGS}port = {port}\nunix_socket_directories = '{socket}'\n"
+                ),
             )
             .expect("postgresql.conf can be written");
             let started = process::run(
@@ -227,10 +230,7 @@ fn unprivileged_account() -> Option<&'static str> {
 
 fn prepare_directory(base: &Path, account: Option<&str>) {
     if let Some(user) = account {
-        process::succeed(
-            Command::new("chown").arg(user).arg(base),
-            Duration::from_secs(5),
-        );
+        process::succeed(Command::new("chown").arg(user).arg(base), Duration::from_secs(5));
     }
     // The tests' own user reaches the socket whoever owns the directory; the data directory is 0700.
     process::succeed(Command::new("chmod").arg("755").arg(base), Duration::from_secs(5));
