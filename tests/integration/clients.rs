@@ -1,0 +1,153 @@
+//! Real clients: psql, psycopg 3 and tokio-postgres, as an application would use them.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::fixture::World;
+use crate::support::{TENANT_A, TENANT_B, postgres, process, token};
+
+fn psql(world: &World, tenant: &str, arguments: &[&str]) -> std::process::Output {
+    let address = if tenant == TENANT_A { world.hedgerow.for_a() } else { world.hedgerow.for_b() };
+    let mut command = Command::new(postgres::programs().join("psql"));
+    command
+        .args(["-X", "-A", "-t", "-h", "127.0.0.1", "-p", &address.port().to_string()])
+        .args(["-U", "application", "-d", &world.database])
+        .args(arguments)
+        .env("PGPASSWORD", token::of(tenant))
+        .env("PGCONNECT_TIMEOUT", "10")
+        .env("PGSSLMODE", "prefer");
+    process::run(&mut command, Duration::from_secs(60))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn psql_shows_each_tenant_its_own_rows() {
+    let world = World::new();
+    let sql = "SELECT id, name FROM users ORDER BY id";
+    let a = psql(&world, TENANT_A, &["-c", sql]);
+    assert_eq!(text(&a.stdout), "1|Ann\n2|Art\n3|Ada\n", "{}", text(&a.stderr));
+    let b = psql(&world, TENANT_B, &["-c", sql]);
+    assert_eq!(text(&b.stdout), "101|Bob\n102|Bea\n103|Ann\n", "{}", text(&b.stderr));
+    world.finish();
+}
+
+#[test]
+fn psql_prints_a_denial_like_any_error() {
+    let world = World::new();
+    let denied = psql(&world, TENANT_A, &["-c", "SELECT * FROM vault"]);
+    let stderr = text(&denied.stderr);
+    assert_eq!(denied.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("ERROR:  hedgerow: ") && stderr.contains("HR1004"), "{stderr}");
+    world.finish();
+}
+
+#[test]
+fn psqls_own_commands_work() {
+    let world = World::new();
+    for (command, wanted) in [
+        ("\\d users", "email"),
+        ("\\dt", "users"),
+        ("\\dn", "public"),
+        ("\\conninfo", &world.database),
+        ("\\copy (SELECT id FROM users ORDER BY id) TO STDOUT", "1\n2\n3"),
+    ] {
+        let output = psql(&world, TENANT_A, &["-c", command]);
+        let stdout = text(&output.stdout);
+        assert!(
+            output.status.success() && stdout.contains(wanted),
+            "{command}: {stdout}{}",
+            text(&output.stderr)
+        );
+    }
+    world.finish();
+}
+
+fn python() -> PathBuf {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let venv = root.join(".venv/bin/python");
+    let python = std::env::var_os("HEDGEROW_PYTHON").map_or(venv, PathBuf::from);
+    assert!(
+        python.is_file(),
+        "the Python clients are not installed: `make python` makes .venv, or HEDGEROW_PYTHON names one"
+    );
+    python
+}
+
+fn run_python(world: &World, script: &str) {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(python());
+    command
+        .arg(root.join("tests/clients").join(script))
+        .env("HEDGEROW_PORT_A", world.hedgerow.for_a().port().to_string())
+        .env("HEDGEROW_PORT_B", world.hedgerow.for_b().port().to_string())
+        .env("HEDGEROW_DATABASE", &world.database)
+        .env("HEDGEROW_TOKEN_A", token::of(TENANT_A))
+        .env("HEDGEROW_TOKEN_B", token::of(TENANT_B));
+    let output = process::run(&mut command, Duration::from_secs(120));
+    assert!(output.status.success(), "{script}\n{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn psycopg_works_as_an_application_uses_it() {
+    let world = World::new();
+    run_python(&world, "psycopg_client.py");
+    world.finish();
+}
+
+#[test]
+fn asyncpg_works_as_an_application_uses_it() {
+    let world = World::new();
+    run_python(&world, "asyncpg_client.py");
+    world.finish();
+}
+
+#[tokio::test]
+async fn tokio_postgres_works_as_an_application_uses_it() {
+    let world = World::new();
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host("127.0.0.1")
+        .port(world.hedgerow.for_a().port())
+        .user("application")
+        .password(token::of(TENANT_A))
+        .dbname(&world.database)
+        .connect_timeout(Duration::from_secs(10));
+    let (mut client, connection) = config.connect(tokio_postgres::NoTls).await.expect("a session");
+    let driver = tokio::spawn(connection);
+    let rows = client
+        .query("SELECT id, name FROM users WHERE id >= $1 ORDER BY id", &[&1_i32])
+        .await
+        .unwrap();
+    let names: Vec<String> = rows.iter().map(|row| row.get("name")).collect();
+    assert_eq!(names, ["Ann", "Art", "Ada"]);
+    let statement = client.prepare("SELECT count(*) FROM users WHERE name = $1").await.unwrap();
+    for name in ["Ann", "Bob"] {
+        let count: i64 = client.query_one(&statement, &[&name]).await.unwrap().get(0);
+        assert_eq!(count, i64::from(name == "Ann"));
+    }
+    let transaction = client.transaction().await.unwrap();
+    transaction
+        .execute("UPDATE documents SET title = $1 WHERE id = $2", &[&"t", &1_i32])
+        .await
+        .unwrap();
+    let denied = transaction.query("SELECT * FROM vault", &[]).await.unwrap_err();
+    assert_eq!(denied.code().map(tokio_postgres::error::SqlState::code), Some("42501"));
+    let aborted = transaction.query("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!(aborted.code().map(tokio_postgres::error::SqlState::code), Some("25P02"));
+    transaction.rollback().await.unwrap();
+    let messages =
+        client.simple_query("SELECT id FROM orders ORDER BY id; SELECT 1").await.unwrap();
+    assert!(messages.len() >= 6, "{}", messages.len());
+    let (first, second) = tokio::join!(
+        client.query_one("SELECT 1::int", &[]),
+        client.query_one("SELECT 2::int", &[])
+    );
+    assert_eq!((first.unwrap().get::<_, i32>(0), second.unwrap().get::<_, i32>(0)), (1, 2));
+    drop(client);
+    tokio::time::timeout(Duration::from_secs(10), driver).await.unwrap().unwrap().unwrap();
+    world.finish();
+}

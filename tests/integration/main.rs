@@ -1,0 +1,26 @@
+//! Behaviour through the real proxy on a real PostgreSQL, seen by real clients: a test's name is a
+//! sentence about it. Every test's traffic passes the canary scanner, and at its end the proxy must
+//! stop cleanly with audit files that verify.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expected by failing"
+)]
+
+mod audit;
+mod bad_input;
+mod clients;
+mod denials;
+mod harness;
+mod operations;
+mod protocol;
+mod same;
+mod selects;
+mod session_state;
+mod sign_in;
+#[path = "../support/mod.rs"]
+mod support;
+mod transactions;
+mod writes;
