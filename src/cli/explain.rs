@@ -128,8 +128,11 @@ fn catalog(args: &ExplainArgs, config: &Config) -> anyhow::Result<Catalog> {
 }
 
 /// The catalog as the upstream has it now.
-fn live_catalog(_config: &Config) -> anyhow::Result<Catalog> {
-    bail!("--live is not wired yet")
+fn live_catalog(config: &Config) -> anyhow::Result<Catalog> {
+    let postgres = config.postgres.as_ref().context("the configuration has no `postgres`")?;
+    let database = postgres.upstream.database.as_deref();
+    let database = database.context("--live needs `postgres.upstream.database`")?;
+    super::blocking(async { Ok(crate::catalog_load::load(&postgres.upstream, database).await?) })
 }
 
 /// The caller that `--tenant` and `--claims` describe. The tenant stands in the claims too, as it

@@ -127,10 +127,14 @@ enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
+    /// Read the live database: what weakens isolation, and a draft of missing policies
     Scan(scan::ScanArgs),
+    /// Print or apply the row-level security that follows from the policies
     Rls(rls::RlsArgs),
     Token(token::TokenArgs),
+    /// Verify and search audit files
     Audit(audit::AuditCommand),
+    /// Show it all on a throw-away PostgreSQL
     Demo(demo::DemoArgs),
     Schema(schema::SchemaArgs),
 }
@@ -145,6 +149,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(ERROR));
         }
     };
+    // First thing: one crypto provider for every TLS connection of the process. An error means that
+    // it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.command {
         Command::Serve(args) => serve::run(&args, cli.global),
         Command::Check(args) => check::run(&args),

@@ -27,8 +27,8 @@ impl Guarded {
 
     /// A text that nobody checked, for tests of what comes after.
     #[cfg(test)]
-    pub(crate) fn for_test(text: &str) -> Self {
-        Self(text.to_owned())
+    pub(crate) fn for_test(text: impl Into<String>) -> Self {
+        Self(text.into())
     }
 }
 
