@@ -413,7 +413,7 @@ fn the_deepest_text_that_passes_the_bounds_fits_the_stack_that_is_asked_for() {
         format!("SELECT 1{}", "::text".repeat(depth / 2)),
         format!("SELECT 1 FROM {}", vec!["customers"; depth].join(" CROSS JOIN ")),
         format!("SELECT {}1{}", "CASE WHEN true THEN ".repeat(depth / 2), " END".repeat(depth / 2)),
-        format!("{}SELECT 1{}", "SELECT * FROM (".repeat(depth / 2), ") x".repeat(depth / 2)),
+        format!("{}SELECT 1{}", "SELECT * FROM (".repeat(depth / 4), ") x".repeat(depth / 4)),
     ];
     std::thread::Builder::new()
         .stack_size(super::STACK_NEEDED)

@@ -330,14 +330,13 @@ impl Comparison<'_> {
         let named: Option<Vec<&str>> =
             sent_columns.items().iter().map(|column| column.at("name").text()).collect();
         let named = named?;
-        let in_order = named
-            .iter()
-            .zip(&known.columns)
-            .take_while(|(name, column)| **name == column.name)
-            .count();
-        match named.len() - in_order {
-            0 => Some(false),
-            1 => Some(true),
+        let width = source_width(client.at("select_stmt"))?;
+        let own = named.get(..width)?;
+        let in_order = own.len() <= known.columns.len()
+            && own.iter().zip(&known.columns).all(|(name, column)| **name == column.name);
+        match named.len() - width {
+            0 if in_order => Some(false),
+            1 if in_order => Some(true),
             _ => None,
         }
     }
@@ -436,6 +435,17 @@ fn is_zero(tree: &Tree<'_>) -> bool {
 fn same_alias(client: &Tree<'_>, sent: &Tree<'_>, name: &str) -> bool {
     let own = |alias: &Tree<'_>| alias.at("aliasname").text().unwrap_or(name).to_owned();
     own(client) == own(sent) && client.at("colnames").items() == sent.at("colnames").items()
+}
+
+/// How many columns a source of rows has, as far as its text tells.
+fn source_width(source: &Tree<'_>) -> Option<usize> {
+    if source.at("op").number() != Some(codes::SETOP_NONE) {
+        return source_width(source.at("larg"));
+    }
+    match source.at("values_lists").items() {
+        [first, ..] => Some(first.items().len()),
+        [] => Some(source.at("target_list").items().len()),
+    }
 }
 
 /// The qualifiers of the columns that a tree names.
