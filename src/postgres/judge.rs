@@ -115,8 +115,7 @@ impl Judge {
         if super::tests::scripted() {
             return super::tests::decide(text);
         }
-        let context =
-            Context { policy, catalog, principal: &self.principal, limits: self.limits };
+        let context = Context { policy, catalog, principal: &self.principal, limits: self.limits };
         stacker::maybe_grow(MIN_STACK_BYTES, DECIDING_STACK_BYTES, || {
             catch_unwind(AssertUnwindSafe(|| decide(text, context)))
         })

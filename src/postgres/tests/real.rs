@@ -110,7 +110,8 @@ impl Drop for Postgres {
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 fn token(claims: serde_json::Value, ttl: i64) -> String {
-    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let now =
+        i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
     let mut all = json!({
         "iss": "test", "aud": "orders", "sub": "alice", "iat": now - 10, "exp": now + ttl,
     });
@@ -239,7 +240,13 @@ impl Client {
                     b'E' | b'N' => {
                         let fields = ErrorFields::decode(body).unwrap();
                         let text = |code| fields.text(code);
-                        format!("{} {} {}|{}", char::from(frame.tag), text(b'C'), text(b'M'), text(b'D'))
+                        format!(
+                            "{} {} {}|{}",
+                            char::from(frame.tag),
+                            text(b'C'),
+                            text(b'M'),
+                            text(b'D')
+                        )
                     }
                     b'K' => {
                         let process = i32::from_be_bytes(body[..4].try_into().unwrap());
@@ -343,12 +350,20 @@ async fn denials_leave_order_and_transactions_as_errors_of_the_server_do() {
     assert_eq!(client.query("SELECT count(*) FROM t").await[1], "D 0");
 
     // In a pipeline: what came before in the same implicit transaction is not committed.
-    client.send(&[run("", "INSERT INTO t VALUES (2)"), run("s", "SELECT DENY"), sync().to_vec()].concat()).await;
+    client
+        .send(
+            &[run("", "INSERT INTO t VALUES (2)"), run("s", "SELECT DENY"), sync().to_vec()]
+                .concat(),
+        )
+        .await;
     assert_eq!(client.until_ready().await, ["1", "2", "C INSERT 0 1", DENIED, "ZI"]);
     assert_eq!(client.query("SELECT count(*) FROM t").await[1], "D 0");
     // Alone: everything up to Sync is skipped; the next batch works.
     client
-        .send(&[run("", "SELECT DENY"), sync().to_vec(), run("", "SELECT 5"), sync().to_vec()].concat())
+        .send(
+            &[run("", "SELECT DENY"), sync().to_vec(), run("", "SELECT 5"), sync().to_vec()]
+                .concat(),
+        )
         .await;
     assert_eq!(client.until_ready().await, [DENIED, "ZI"]);
     assert_eq!(client.until_ready().await, ["1", "2", "D 5", "C SELECT 1", "ZI"]);
@@ -357,7 +372,15 @@ async fn denials_leave_order_and_transactions_as_errors_of_the_server_do() {
     client.send(&[run("", "SELECT 5"), query("SELECT 6").to_vec()].concat()).await;
     assert_eq!(client.until_ready().await.last().unwrap(), "ZI");
     client
-        .send(&[run("", "SELECT 1/0"), query("SELECT 6").to_vec(), sync().to_vec(), query("SELECT 8").to_vec()].concat())
+        .send(
+            &[
+                run("", "SELECT 1/0"),
+                query("SELECT 6").to_vec(),
+                sync().to_vec(),
+                query("SELECT 8").to_vec(),
+            ]
+            .concat(),
+        )
         .await;
     let replies = client.until_ready().await;
     assert!(replies.iter().any(|reply| reply.starts_with("E 22012")), "{replies:?}");
@@ -375,10 +398,7 @@ async fn denials_leave_order_and_transactions_as_errors_of_the_server_do() {
     let replies = client.query(&long).await;
     assert!(replies[0].starts_with("E 54000"), "{replies:?}");
     // COPY out passes.
-    assert_eq!(
-        client.query("COPY (SELECT 1) TO STDOUT").await,
-        ["H", "d", "c", "C COPY 1", "ZI"]
-    );
+    assert_eq!(client.query("COPY (SELECT 1) TO STDOUT").await, ["H", "d", "c", "C COPY 1", "ZI"]);
     // Text that is not UTF-8.
     client.send(&message(b'Q', |body| body.put_slice(b"SELECT '\xff'\0"))).await;
     assert!(client.until_ready().await[0].starts_with("E 22021"));
@@ -408,7 +428,11 @@ async fn only_valid_tokens_open_a_session() {
             answer
         }
     };
-    assert!(refused("nonsense".to_owned()).await.starts_with("E 28P01 hedgerow: the token is not valid"));
+    assert!(
+        refused("nonsense".to_owned())
+            .await
+            .starts_with("E 28P01 hedgerow: the token is not valid")
+    );
     assert!(refused(String::new()).await.starts_with("E 28000 hedgerow: no token"));
     assert!(refused(token(json!({}), 600)).await.contains("HR2009"));
     assert!(refused(token(json!({"tenant_id": "a"}), -5)).await.contains("HR2002"));
@@ -537,6 +561,10 @@ async fn time_and_numbers_end_sessions() {
     let mut client = proxy.connect().await;
     client.query("BEGIN").await;
     drop(proxy.postgres);
-    let end = client.next().await.unwrap();
+    // The server may still say a word of its own.
+    let mut end = client.next().await.unwrap();
+    while end.starts_with('N') {
+        end = client.next().await.unwrap();
+    }
     assert!(end.starts_with("E 08007") || end.starts_with("E 57P0"), "{end}");
 }
