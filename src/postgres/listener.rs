@@ -308,7 +308,7 @@ async fn open(front: &Front, incoming: Incoming, place: &Place) -> Option<sign_i
             let (mut opened, answer) = match admitted {
                 Ok(admitted) => match admitted.welcome(front, opened, version) {
                     Ok(signed_in) => return Some(signed_in),
-                    Err(refused) => refused,
+                    Err(refused) => *refused,
                 },
                 Err(SignInFault::Told(answer)) => (opened, answer),
                 Err(SignInFault::ClientLeft) => return None,

@@ -152,15 +152,15 @@ impl Admitted {
         front: &Front,
         opened: Opened,
         version: ProtocolVersion,
-    ) -> Result<SignedIn, (Opened, Answer)> {
+    ) -> Result<SignedIn, Box<(Opened, Answer)>> {
         let Self { identity, recorder, caller, backend, place } = self;
         let flight = Flight::new(backend.key, Arc::clone(&front.connector));
         let Some(key) = front.cancel_keys.issue(version, &flight) else {
             tracing::error!("the system gives no randomness");
-            return Err((opened, unreachable_upstream()));
+            return Err(Box::new((opened, unreachable_upstream())));
         };
         let Some(tenant) = identity.tenant() else {
-            return Err((opened, unreachable_upstream()));
+            return Err(Box::new((opened, unreachable_upstream())));
         };
         let mut out = BytesMut::new();
         authentication_ok(&mut out);

@@ -21,9 +21,11 @@ use crate::catalog_load::Catalogs;
 use crate::claims::ClaimPath;
 use crate::endpoint::{Endpoint, Secret, TlsMode};
 use crate::identity::{Algorithm, IssuerSettings, SigningKey, VerifierSettings};
+use crate::ids::PolicyEpoch;
 use crate::keys::{self, Authenticator, KeySource};
 use crate::policy::Policy;
-use crate::postgres::{Limits, Server, Settings, Shared};
+use crate::postgres::upstream::Connector;
+use crate::postgres::{ClientTls, Limits, Server, Settings, Shared};
 use crate::wire::backend::frame;
 use crate::wire::startup::{ProtocolVersion, cancel_request, startup_message};
 use crate::wire::{ErrorFields, FrameBuffer, Piece, Plan};
@@ -125,6 +127,7 @@ struct Proxy {
     port: u16,
     stop: CancellationToken,
     audit: Audit,
+    policy: Arc<ArcSwap<Policy>>,
     running: tokio::task::JoinHandle<()>,
 }
 
@@ -134,6 +137,10 @@ impl Proxy {
     }
 
     async fn with(limits: Limits) -> Self {
+        Self::with_tls(limits, None).await
+    }
+
+    async fn with_tls(limits: Limits, tls: Option<ClientTls>) -> Self {
         let postgres = tokio::task::spawn_blocking(Postgres::start).await.unwrap();
         let directory = TempDir::new().unwrap();
         let secret = directory.path().join("hmac");
@@ -157,7 +164,7 @@ impl Proxy {
         let settings = Settings {
             listen: Some("127.0.0.1:0".parse().unwrap()),
             unix_socket: Some(directory.path().to_owned()),
-            tls: None,
+            tls,
             endpoint: postgres.endpoint(),
             max_connections: 4,
             session_variables: vec![(
@@ -168,8 +175,9 @@ impl Proxy {
             leeway: Duration::ZERO,
             drain_timeout: Duration::from_secs(2),
         };
+        let policy = Arc::new(ArcSwap::from_pointee(Policy::default()));
         let shared = Shared {
-            policy: Arc::new(ArcSwap::from_pointee(Policy::default())),
+            policy: Arc::clone(&policy),
             catalogs: Catalogs::new(postgres.endpoint()),
             authenticator,
             audit: audit.clone(),
@@ -179,7 +187,7 @@ impl Proxy {
         let port = server.local_addr().unwrap().port();
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));
-        Self { postgres, directory, port, stop, audit, running }
+        Self { postgres, directory, port, stop, audit, policy, running }
     }
 
     async fn connect(&self) -> Client {
@@ -512,6 +520,22 @@ async fn cancel_egress_scrubbing_and_drain() {
     assert_eq!(client.query("DISCARD ALL").await, ["C DISCARD ALL", "ZI"]);
     assert_eq!(client.query("SELECT current_setting('app.current_tenant')").await[1], "D a");
 
+    // A reloaded policy counts for statements that were prepared before.
+    for (name, text) in [("s", "SELECT 1"), ("o", "SELECT 'OLD'"), ("c", "SELECT CHANGE")] {
+        client.send(&[run(name, text), sync().to_vec()].concat()).await;
+        assert_eq!(client.until_ready().await.last().unwrap(), "ZI");
+    }
+    client.query("PREPARE p AS SELECT 'OLD'").await;
+    proxy.policy.store(Arc::new(Policy { epoch: PolicyEpoch(1), ..Policy::default() }));
+    client.send(&[bind("s"), execute(), sync()].concat()).await;
+    assert_eq!(client.until_ready().await, ["2", "D 1", "C SELECT 1", "ZI"]);
+    client.send(&[bind("o"), execute(), sync()].concat()).await;
+    assert_eq!(client.until_ready().await, [DENIED, "ZI"]);
+    client.send(&[bind("c"), execute(), sync()].concat()).await;
+    let replies = client.until_ready().await;
+    assert!(replies[0].starts_with("E 42501 hedgerow: policy or schema changed"), "{replies:?}");
+    assert_eq!(client.query("EXECUTE p").await, [DENIED, "ZI"]);
+
     // Large results pass in pieces.
     client.send(&query("SELECT repeat('x', 3000000) FROM generate_series(1, 5)")).await;
     let replies = client.until_ready().await;
@@ -567,4 +591,70 @@ async fn time_and_numbers_end_sessions() {
         end = client.next().await.unwrap();
     }
     assert!(end.starts_with("E 08007") || end.starts_with("E 57P0"), "{end}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_negotiated_and_checked() {
+    let keys = TempDir::new().unwrap();
+    let file = |name: &str| keys.path().join(name);
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+        ])
+        .args([
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ])
+        .arg("-keyout")
+        .arg(file("key.pem"))
+        .arg("-out")
+        .arg(file("cert.pem"))
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let tls = ClientTls { certificate: file("cert.pem"), key: file("key.pem") };
+    let proxy = Proxy::with_tls(Limits::default(), Some(tls)).await;
+
+    for mode in ["require", "disable"] {
+        let uri = format!("host=127.0.0.1 port={} user=alice dbname=x sslmode={mode}", proxy.port);
+        let output = tokio::process::Command::new("psql")
+            .args(["-X", "-At", &uri, "-c", "SELECT 41 + 1", "-c", "SELECT DENY"])
+            .env("PGPASSWORD", token(json!({"tenant_id": "a"}), 600))
+            .output()
+            .await
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.stdout, b"42\n", "{error}");
+        assert!(error.contains("ERROR:  hedgerow: the relation is not available"), "{error}");
+        assert!(error.contains("DETAIL:  HR1004") && error.contains("(audit record 0"), "{error}");
+    }
+
+    // The same listener seen as an upstream: how far each mode goes.
+    let dial = |host: &str, mode, ca_file| {
+        let endpoint = Endpoint {
+            host: host.to_owned(),
+            port: proxy.port,
+            tls: mode,
+            ca_file,
+            ..proxy.postgres.endpoint()
+        };
+        async move { Connector::new(endpoint).unwrap().dial().await.map(|_| ()) }
+    };
+    let trusted = || Some(file("cert.pem"));
+    dial("127.0.0.1", TlsMode::Require, None).await.unwrap();
+    dial("127.0.0.1", TlsMode::VerifyCa, trusted()).await.unwrap();
+    dial("localhost", TlsMode::VerifyFull, trusted()).await.unwrap();
+    assert!(dial("127.0.0.1", TlsMode::VerifyFull, trusted()).await.is_err());
+    drop(proxy.postgres);
 }
