@@ -658,3 +658,69 @@ async fn tls_is_negotiated_and_checked() {
     assert!(dial("127.0.0.1", TlsMode::VerifyFull, trusted()).await.is_err());
     drop(proxy.postgres);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_with_prepared_statements_pipelines_and_cancel_works() {
+    let proxy = Proxy::start().await;
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host("127.0.0.1")
+        .port(proxy.port)
+        .user("alice")
+        .password(token(json!({"tenant_id": "a"}), 600))
+        .dbname("x");
+    let (mut client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let statement = client.prepare("SELECT $1::int4 + 1").await.unwrap();
+    let (one, two) = tokio::join!(
+        client.query_one(&statement, &[&1_i32]),
+        client.query_one(&statement, &[&2_i32])
+    );
+    assert_eq!((one.unwrap().get::<_, i32>(0), two.unwrap().get::<_, i32>(0)), (2, 3));
+    let (denied, after) =
+        tokio::join!(client.query("SELECT DENY", &[]), client.query_one(&statement, &[&4_i32]));
+    assert_eq!(denied.unwrap_err().code().unwrap().code(), "42501");
+    assert_eq!(after.unwrap().get::<_, i32>(0), 5);
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("CREATE TABLE t (id int)", &[]).await.unwrap();
+    assert!(transaction.query("SELECT DENY", &[]).await.is_err());
+    let aborted = transaction.query("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!(aborted.code().unwrap().code(), "25P02");
+    transaction.rollback().await.unwrap();
+    // Many requests at once: more than may be in flight.
+    let client = Arc::new(client);
+    let mut many = tokio::task::JoinSet::new();
+    for number in 0..2000_i32 {
+        let (client, statement) = (Arc::clone(&client), statement.clone());
+        many.spawn(async move {
+            let row = client.query_one(&statement, &[&number]).await.unwrap();
+            assert_eq!(row.get::<_, i32>(0), number + 1);
+        });
+    }
+    while let Some(done) = many.join_next().await {
+        done.unwrap();
+    }
+    let cancel = client.cancel_token();
+    let sleeping = client.simple_query("SELECT pg_sleep(30)");
+    let cancelling = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        cancel.cancel_query(tokio_postgres::NoTls).await.unwrap();
+    };
+    let (slept, ()) = tokio::join!(sleeping, cancelling);
+    assert_eq!(slept.unwrap_err().code().unwrap().code(), "57014");
+
+    // Without audit nothing runs, nobody signs in, and what is open is aborted.
+    let mut open = proxy.connect().await;
+    open.query("BEGIN").await;
+    let records = proxy.records().await;
+    assert_eq!(records.matches("\"SELECT $1::int4 + 1\"").count(), 2003, "one record an execution");
+    assert!(client.query_one("SELECT 1", &[]).await.unwrap_err().code().unwrap().code() == "53100");
+    let replies = open.query("SELECT 1").await;
+    assert!(replies[0].starts_with("E 53100") && replies[1] == "ZE", "{replies:?}");
+    let mut late = Client::dial(proxy.port).await;
+    late.start(ProtocolVersion::V3_0, &[("user", "a")]).await;
+    late.next().await;
+    late.send(&password(&token(json!({"tenant_id": "a"}), 600))).await;
+    assert!(late.next().await.unwrap().starts_with("E 53100"));
+    drop(proxy.postgres);
+}
