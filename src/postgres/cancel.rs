@@ -90,8 +90,13 @@ impl Drop for IssuedKey {
 
 impl CancelKeys {
     /// A fresh key for a client that speaks `version`; `None` when the system gives no randomness.
-    pub(super) fn issue(&self, version: ProtocolVersion, flight: &Arc<Flight>) -> Option<IssuedKey> {
-        let length = if version >= ProtocolVersion::V3_2 { LONG_SECRET_BYTES } else { SHORT_SECRET_BYTES };
+    pub(super) fn issue(
+        &self,
+        version: ProtocolVersion,
+        flight: &Arc<Flight>,
+    ) -> Option<IssuedKey> {
+        let length =
+            if version >= ProtocolVersion::V3_2 { LONG_SECRET_BYTES } else { SHORT_SECRET_BYTES };
         let mut secret = vec![0; length].into_boxed_slice();
         getrandom::fill(&mut secret).ok()?;
         for _ in 0..PROCESS_TRIES {

@@ -28,7 +28,8 @@ impl TenantValue {
     /// Whether `value`, as sent in `format`, is this tenant.
     fn is(&self, value: &[u8], format: Format) -> bool {
         // A char(n) column pads with blanks.
-        let is_text = |value: &[u8]| value.trim_ascii_end() == self.text.trim_ascii_end().as_bytes();
+        let is_text =
+            |value: &[u8]| value.trim_ascii_end() == self.text.trim_ascii_end().as_bytes();
         match format {
             Format::Text => {
                 is_text(value)
@@ -147,7 +148,11 @@ mod tests {
         body
     }
 
-    fn check(tenant: &TenantClaim, formats: &[u8], values: &[Option<&[u8]>]) -> Result<(), EgressFault> {
+    fn check(
+        tenant: &TenantClaim,
+        formats: &[u8],
+        values: &[Option<&[u8]>],
+    ) -> Result<(), EgressFault> {
         let watch = Watch::new(&Arc::from([1]), formats).unwrap();
         watch.check(&row(values), &TenantValue::new(tenant))
     }
@@ -163,7 +168,10 @@ mod tests {
         for value in [&7_i16.to_be_bytes()[..], &7_i32.to_be_bytes(), &7_i64.to_be_bytes()] {
             assert_eq!(check(&number, &[0, 0, 0, 1], &[None, Some(value)]), Ok(()));
         }
-        assert_eq!(check(&TenantClaim::Text("acme".into()), &[0, 1], &[None, Some(b"acme  ")]), Ok(()));
+        assert_eq!(
+            check(&TenantClaim::Text("acme".into()), &[0, 1], &[None, Some(b"acme  ")]),
+            Ok(())
+        );
         assert_eq!(check(&number, &[], &[Some(b"9"), None]), Ok(()));
     }
 

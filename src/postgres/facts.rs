@@ -72,6 +72,12 @@ impl Facts {
         }
     }
 
+    /// Whether what the server says of it may come from a protected relation: also where the relation
+    /// was named by an earlier statement (a commit runs deferred checks).
+    pub(super) fn may_touch_protected(&self) -> bool {
+        self.protected || matches!(self.kind, Kind::Cursor | Kind::Execute(_) | Kind::Transaction)
+    }
+
     /// Whether positions in the sent text are positions in the client's.
     pub(super) fn sent_as_written(&self) -> bool {
         self.guarded.as_ref().is_some_and(|guarded| guarded.text() == &*self.client_text)

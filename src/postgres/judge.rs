@@ -113,10 +113,9 @@ impl Judge {
     fn ask(&self, text: &str, policy: &Policy, catalog: &Catalog) -> Result<Vec<Decided>, Refusal> {
         #[cfg(test)]
         if super::tests::scripted() {
-            return super::tests::decide(text);
+            return super::tests::decide(text, policy.epoch);
         }
-        let context =
-            Context { policy, catalog, principal: &self.principal, limits: self.limits };
+        let context = Context { policy, catalog, principal: &self.principal, limits: self.limits };
         stacker::maybe_grow(MIN_STACK_BYTES, DECIDING_STACK_BYTES, || {
             catch_unwind(AssertUnwindSafe(|| decide(text, context)))
         })

@@ -90,6 +90,23 @@ pub struct Server {
     unix: Option<(UnixListener, SocketFile)>,
 }
 
+/// Reads the client-side certificate anew, for sessions that begin from then on. Cheap to clone.
+#[derive(Clone)]
+pub struct TlsReload(Arc<Front>);
+
+impl TlsReload {
+    /// Reads certificate and key from their files. On failure the present ones stay.
+    ///
+    /// # Errors
+    /// [`TlsFileError`].
+    pub fn reload(&self) -> Result<(), TlsFileError> {
+        if let Some(files) = &self.0.settings.tls {
+            self.0.tls.store(Some(Arc::new(tls::acceptor(files)?)));
+        }
+        Ok(())
+    }
+}
+
 /// A Unix socket's file: removed when dropped.
 struct SocketFile(PathBuf);
 
@@ -150,6 +167,11 @@ impl Server {
         self.tcp.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
+    /// A handle for SIGHUP.
+    pub fn tls_reload(&self) -> TlsReload {
+        TlsReload(Arc::clone(&self.front))
+    }
+
     /// Serves until `shutdown`; then takes no new clients, lets transactions finish within
     /// `drain_timeout`, and returns when every session has ended.
     pub async fn run(self, shutdown: CancellationToken) {
@@ -160,7 +182,13 @@ impl Server {
                 biased;
                 () = shutdown.cancelled() => break,
                 accepted = accept(tcp.as_ref(), unix.as_ref().map(|(listener, _)| listener)) => accepted,
-                Some(_ended) = sessions.join_next(), if !sessions.is_empty() => continue,
+                Some(ended) = sessions.join_next(), if !sessions.is_empty() => {
+                    if ended.is_err() {
+                        // Its sockets are closed, its backend with them.
+                        tracing::error!("a session's task panicked");
+                    }
+                    continue;
+                }
             };
             match accepted {
                 Ok(incoming) => admit(&front, incoming, &shutdown, &mut sessions),
@@ -280,7 +308,7 @@ async fn open(front: &Front, incoming: Incoming, place: &Place) -> Option<sign_i
             let (mut opened, answer) = match admitted {
                 Ok(admitted) => match admitted.welcome(front, opened, version) {
                     Ok(signed_in) => return Some(signed_in),
-                    Err(refused) => refused,
+                    Err(refused) => *refused,
                 },
                 Err(SignInFault::Told(answer)) => (opened, answer),
                 Err(SignInFault::ClientLeft) => return None,

@@ -24,9 +24,7 @@ pub(super) struct Meters {
 
 impl Meters {
     pub(super) fn new() -> Self {
-        let decisions = |decision: &'static str| {
-            counter!("hedgerow_decisions_total", "engine" => ENGINE, "decision" => decision, "code" => "")
-        };
+        let decisions = |decision: &'static str| counter!("hedgerow_decisions_total", "engine" => ENGINE, "decision" => decision, "code" => "");
         Self {
             allowed: decisions("allow"),
             rewritten: decisions("rewrite"),

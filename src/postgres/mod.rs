@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-pub use listener::{BindError, Server};
+pub use listener::{BindError, Server, TlsReload};
 pub use tls::TlsFileError;
 
 use crate::audit::Audit;

@@ -2,7 +2,7 @@
 //!
 //! INVARIANT: the only ways for a text to get in here are [`Outbox::query`] and [`Outbox::parse`],
 //! which take what the checker made and a permit of the audit trail, and the fixed texts of this
-//! file. `tests/compile_fail` shows that a plain string does not go through.
+//! file.
 
 use bytes::{BufMut, BytesMut};
 

@@ -79,7 +79,9 @@ impl Requested {
                         }
                     }
                 }
-                name if name.starts_with("_pq_.") => requested.unknown_options.push(name.to_owned()),
+                name if name.starts_with("_pq_.") => {
+                    requested.unknown_options.push(name.to_owned())
+                }
                 name => requested.set(name, value)?,
             }
         }
@@ -199,8 +201,13 @@ mod tests {
     #[test]
     fn what_is_not_on_the_list_is_denied() {
         for name in [
-            "search_path", "role", "session_authorization", "app.current_tenant",
-            "standard_conforming_strings", "row_security", "Search_Path",
+            "search_path",
+            "role",
+            "session_authorization",
+            "app.current_tenant",
+            "standard_conforming_strings",
+            "row_security",
+            "Search_Path",
         ] {
             let expected = ParameterFault::Denied(Denial::of(DenialCode::ProtectedSetting, name));
             assert_eq!(read(&[(name, "x")]).unwrap_err(), expected);
@@ -215,17 +222,25 @@ mod tests {
 
     #[test]
     fn a_token_is_taken_out_of_the_options() {
-        let requested =
-            read(&[("options", "-c hedgerow.token=a.b.c --timezone=UTC"), ("client_encoding", "'utf-8'")])
-                .unwrap();
+        let requested = read(&[
+            ("options", "-c hedgerow.token=a.b.c --timezone=UTC"),
+            ("client_encoding", "'utf-8'"),
+        ])
+        .unwrap();
         assert_eq!(requested.token.as_ref().unwrap().expose(), "a.b.c");
         assert_eq!(requested.database, "alice");
         let settings =
             requested.backend_settings(&Limits::default(), &[], &Claims::default()).unwrap();
-        let names: Vec<_> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let names: Vec<_> =
+            settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(
             names,
-            ["TimeZone=UTC", "client_encoding=UTF8", "standard_conforming_strings=on", "row_security=on"]
+            [
+                "TimeZone=UTC",
+                "client_encoding=UTF8",
+                "standard_conforming_strings=on",
+                "row_security=on"
+            ]
         );
     }
 
@@ -240,10 +255,19 @@ mod tests {
         ];
         let requested = read(&[("application_name", "psql")]).unwrap();
         let settings = requested
-            .backend_settings(&Limits::default(), &variables, &claims(json!({"tenant": "a", "level": 3})))
+            .backend_settings(
+                &Limits::default(),
+                &variables,
+                &claims(json!({"tenant": "a", "level": 3})),
+            )
             .unwrap();
-        for expected in [("app.tenant", "a"), ("app.level", "3"), ("app.none", ""), ("application_name", "a")] {
-            assert!(settings.contains(&(expected.0.to_owned(), expected.1.to_owned())), "{expected:?}");
+        for expected in
+            [("app.tenant", "a"), ("app.level", "3"), ("app.none", ""), ("application_name", "a")]
+        {
+            assert!(
+                settings.contains(&(expected.0.to_owned(), expected.1.to_owned())),
+                "{expected:?}"
+            );
         }
         assert_eq!(settings.iter().filter(|(name, _)| name == "application_name").count(), 1);
         let denied = requested
@@ -255,7 +279,9 @@ mod tests {
     #[test]
     fn the_statement_timeout_can_only_be_lowered() {
         let limits = Limits { statement_timeout: Duration::from_secs(2), ..Limits::default() };
-        for (wanted, expected) in [("500", "500"), ("0", "2000"), ("9999", "2000"), ("1min", "2000")] {
+        for (wanted, expected) in
+            [("500", "500"), ("0", "2000"), ("9999", "2000"), ("1min", "2000")]
+        {
             let settings = read(&[("statement_timeout", wanted)])
                 .unwrap()
                 .backend_settings(&limits, &[], &Claims::default())

@@ -86,6 +86,7 @@ impl Recorder {
         denial: &Denial,
         state: &str,
     ) -> Result<RecordId, AuditUnavailable> {
+        self.meters.denied(denial.code);
         let mut event = self.event(Kind::Authentication, Decision::Deny).denied(denial);
         event.result_code = Some(state.into());
         self.durable(event).await
@@ -148,10 +149,8 @@ impl Recorder {
         denial: &Denial,
     ) -> Result<RecordId, AuditUnavailable> {
         self.meters.denied(denial.code);
-        let event = record
-            .permit
-            .detach()
-            .unwrap_or_else(|| self.event(Kind::Statement, Decision::Deny));
+        let event =
+            record.permit.detach().unwrap_or_else(|| self.event(Kind::Statement, Decision::Deny));
         let mut event = event.denied(denial);
         event.duration = Some(record.begun.elapsed());
         let id = event.id;

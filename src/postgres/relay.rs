@@ -389,6 +389,7 @@ impl Link {
     ) -> Result<Option<Answer>, End> {
         let Some(running) = statements.pop_front() else {
             fields.remove(field::POSITION);
+            scrub::error(fields, &Known { statement: "", parameters: &[] });
             return Ok(None);
         };
         for discarded in statements {
@@ -444,7 +445,7 @@ impl Link {
 
     fn notice(&mut self, frame: Frame<'_>) -> Result<(), End> {
         let protected = match self.replies.running() {
-            Some(running) => running.facts.protected,
+            Some(running) => running.facts.may_touch_protected(),
             // Whose notice it is cannot be said: a deferred trigger may speak at commit.
             None => !self.replies.is_empty(),
         };
@@ -466,7 +467,7 @@ fn clean(fields: &mut ErrorFields<'_>, facts: &Facts, parameters: Option<&[u8]>)
     if !facts.sent_as_written() {
         fields.remove(field::POSITION);
     }
-    if facts.protected {
+    if facts.may_touch_protected() {
         let parameters = parameters.unwrap_or_default();
         scrub::error(fields, &Known { statement: &facts.client_text, parameters });
     }

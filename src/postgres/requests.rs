@@ -122,7 +122,9 @@ impl Link {
         let too_large = || Refused::of(Denial::new(DenialCode::StatementTooLarge));
         match (header.tag, self.pipeline) {
             // Outside COPY FROM STDIN, which never begins here, PostgreSQL ignores these.
-            (tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL, _) | (_, Pipeline::Skipping) => Ok(()),
+            (tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL, _) | (_, Pipeline::Skipping) => {
+                Ok(())
+            }
             (tag::QUERY, Pipeline::Synced | Pipeline::Open) => {
                 self.deny(Form::Query, too_large()).await
             }
@@ -138,7 +140,6 @@ impl Link {
     }
 
     async fn query(&mut self, body: &[u8]) -> Result<(), End> {
-        self.still_valid()?;
         let text = match frontend::query(body) {
             Ok(text) => text,
             Err(DecodeFault::NotUtf8) => {
@@ -208,7 +209,6 @@ impl Link {
     }
 
     async fn parse(&mut self, body: &[u8]) -> Result<(), End> {
-        self.still_valid()?;
         let parse = match Parse::decode(body) {
             Ok(parse) => parse,
             Err(DecodeFault::NotUtf8) => {
@@ -249,7 +249,6 @@ impl Link {
     }
 
     async fn bind(&mut self, frame: Frame<'_>) -> Result<(), End> {
-        self.still_valid()?;
         let bind = Bind::decode(frame.body()).map_err(malformed)?;
         let facts = match self.names.statement(bind.statement).cloned() {
             Some(facts) => match self.renewed(bind.statement, facts).await {
@@ -309,7 +308,6 @@ impl Link {
     }
 
     async fn execute(&mut self, frame: Frame<'_>) -> Result<(), End> {
-        self.still_valid()?;
         let name = frontend::execute(frame.body()).map_err(malformed)?;
         let Portal { facts, parameters, watch, .. } = match self.names.portal(name) {
             Some(portal) => portal.clone(),

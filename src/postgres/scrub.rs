@@ -52,8 +52,29 @@ fn may_quote_rows(code: &str) -> bool {
     let Some(class) = code.get(..2) else { return true };
     !matches!(
         class,
-        "00" | "01" | "02" | "03" | "08" | "0A" | "0B" | "20" | "25" | "26" | "28" | "2B" | "2D"
-            | "34" | "3B" | "3D" | "3F" | "40" | "42" | "53" | "54" | "55" | "57" | "58"
+        "00" | "01"
+            | "02"
+            | "03"
+            | "08"
+            | "0A"
+            | "0B"
+            | "20"
+            | "25"
+            | "26"
+            | "28"
+            | "2B"
+            | "2D"
+            | "34"
+            | "3B"
+            | "3D"
+            | "3F"
+            | "40"
+            | "42"
+            | "53"
+            | "54"
+            | "55"
+            | "57"
+            | "58"
     )
 }
 
@@ -108,7 +129,8 @@ fn scrubbed(fields: &ErrorFields<'_>, known: &Known<'_>) -> Option<String> {
             .iter()
             .any(|code| !text.is_empty() && fields.text(*code) == text)
     };
-    let scrubbed = without_unknown(message, is_quote, is_quote, |text| is_name(text) || known.holds(text));
+    let scrubbed =
+        without_unknown(message, is_quote, is_quote, |text| is_name(text) || known.holds(text));
     let scrubbed = without_unknown(
         &scrubbed,
         |character| character == '(',
@@ -175,7 +197,10 @@ mod tests {
     #[test]
     fn a_value_that_the_statement_does_not_hold_is_removed() {
         let message = "invalid input syntax for type integer: \"hunter2\"";
-        assert_eq!(scrub("22P02", message, "SELECT 1"), "invalid input syntax for type integer: \"…\"");
+        assert_eq!(
+            scrub("22P02", message, "SELECT 1"),
+            "invalid input syntax for type integer: \"…\""
+        );
         assert_eq!(scrub("22P02", message, "SELECT 'hunter2'::int"), message);
         assert_eq!(
             scrub("22P02", "invalid input syntax for type integer: \"bound\"", ""),
@@ -212,13 +237,17 @@ mod tests {
     #[test]
     fn detail_and_context_go_and_names_stay() {
         let mut fields = ErrorFields::new(Severity::Error, SqlState("23505"), "duplicate");
-        for code in [field::DETAIL, field::CONTEXT, field::INTERNAL_QUERY, field::SCHEMA, field::FILE] {
+        for code in
+            [field::DETAIL, field::CONTEXT, field::INTERNAL_QUERY, field::SCHEMA, field::FILE]
+        {
             fields.set(code, "secret");
         }
         fields.set(field::CONSTRAINT, "orders_pkey");
         error(&mut fields, &Known { statement: "", parameters: &[] });
         assert_eq!(fields.text(field::CONSTRAINT), "orders_pkey");
-        for code in [field::DETAIL, field::CONTEXT, field::INTERNAL_QUERY, field::SCHEMA, field::FILE] {
+        for code in
+            [field::DETAIL, field::CONTEXT, field::INTERNAL_QUERY, field::SCHEMA, field::FILE]
+        {
             assert_eq!(fields.text(code), "");
         }
     }

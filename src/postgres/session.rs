@@ -25,7 +25,7 @@ use super::outbox::Outbox;
 use super::recorder::Recorder;
 use super::replies::Replies;
 use super::requests;
-use super::sign_in::farewell;
+use super::sign_in::{farewell, linger};
 use crate::claims::TenantClaim;
 use crate::error::SqlState;
 use crate::wire::backend::TransactionStatus;
@@ -74,6 +74,14 @@ impl Rules {
     }
 }
 
+/// Whether the token still allows new statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Valid,
+    /// What runs may finish; nothing new is read.
+    Expired,
+}
+
 /// Whether the client was told that its token runs out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Notice {
@@ -95,6 +103,7 @@ pub(super) struct Link {
     pub(super) flight: Arc<Flight>,
     rules: Rules,
     notice: Notice,
+    standing: Standing,
     quiet_since: Instant,
 }
 
@@ -121,6 +130,7 @@ impl Link {
             flight,
             rules,
             notice: Notice::Due,
+            standing: Standing::Valid,
             quiet_since: Instant::now(),
         }
     }
@@ -133,13 +143,16 @@ impl Link {
         }
     }
 
-    /// Whether the token still allows new statements.
-    pub(super) fn still_valid(&self) -> Result<(), End> {
-        if unix_now() > self.rules.last_second() { Err(expired().into()) } else { Ok(()) }
+    /// Looks at the clock once a round.
+    fn check_expiry(&mut self) {
+        if unix_now() > self.rules.last_second() {
+            self.standing = Standing::Expired;
+        }
     }
 
     fn takes_requests(&self) -> bool {
-        self.replies.len() < MAX_IN_FLIGHT
+        self.standing == Standing::Valid
+            && self.replies.len() < MAX_IN_FLIGHT
             && self.outbox.len() < HIGH_WATER
             && self.to_client.len() < HIGH_WATER
     }
@@ -166,7 +179,9 @@ impl Link {
             }
             Drain::No | Drain::Until(_) => {}
         }
-        self.still_valid()?;
+        if self.standing == Standing::Expired {
+            return Err(expired().into());
+        }
         let idle = self.rules.idle_in_transaction;
         if !idle.is_zero() && self.in_transaction() && now >= self.quiet_since + idle {
             return Err(Answer::plain(
@@ -244,7 +259,11 @@ where
     }
 
     /// Relays until one side ends, then says goodbye to the other.
-    pub(super) async fn run(mut self, shutdown: &CancellationToken, drain_timeout: Duration) -> End {
+    pub(super) async fn run(
+        mut self,
+        shutdown: &CancellationToken,
+        drain_timeout: Duration,
+    ) -> End {
         let end = match self.relay(shutdown, drain_timeout).await {
             Ok(never) => match never {},
             Err(end) => end,
@@ -263,6 +282,7 @@ where
             End::ServerSaidSo => {
                 self.flush_client().await;
                 let _gone = timeout(PARTING, self.client.shutdown()).await;
+                linger(&mut self.client).await;
             }
         }
         end
@@ -277,6 +297,7 @@ where
         let mut alarm = pin!(sleep_until(Instant::now() + FAR_AWAY));
         let mut stopped = pin!(shutdown.cancelled());
         loop {
+            self.link.check_expiry();
             self.handle_frames().await?;
             let now = Instant::now();
             if matches!(drain, Drain::No) && shutdown.is_cancelled() {
@@ -384,7 +405,9 @@ where
                         }
                     }
                     Ok(None) => {
-                        if self.server.read_buf(self.from_server.space()).await? == 0 {
+                        let space = self.from_server.space();
+                        space.reserve(SERVER_READ);
+                        if self.server.read_buf(space).await? == 0 {
                             break;
                         }
                     }

@@ -33,7 +33,9 @@ use crate::wire::{FrameBuffer, FrameFault, Piece, Plan, frontend};
 /// How long a client waits for a backend when all are taken.
 const BACKEND_WAIT: Duration = Duration::from_secs(10);
 /// How long a farewell may take to reach a client that does not read.
-pub(super) const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a client may take to hang up once it was told.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// Why there is no session.
 pub(super) enum SignInFault {
@@ -66,14 +68,22 @@ where
     answer.fields(Severity::Fatal).encode_error(&mut out);
     let told = async {
         client.write_all(&out).await?;
-        client.shutdown().await?;
-        // A socket that is closed with bytes unread takes back what was written.
-        let mut ignored = [0; 1024];
-        while client.read(&mut ignored).await? > 0 {}
-        std::io::Result::Ok(())
+        client.shutdown().await
     };
     // A client that does not listen is not told.
-    let _unheard = timeout(FAREWELL_TIMEOUT, told).await;
+    if let Ok(Ok(())) = timeout(FAREWELL_TIMEOUT, told).await {
+        linger(client).await;
+    }
+}
+
+/// Waits for the other side to hang up: a socket that is closed with bytes unread takes back what was
+/// written.
+pub(super) async fn linger<C: AsyncRead + Unpin>(client: &mut C) {
+    let hung_up = async {
+        let mut ignored = [0; 1024];
+        while client.read(&mut ignored).await.is_ok_and(|read| read > 0) {}
+    };
+    let _still_there = timeout(LINGER, hung_up).await;
 }
 
 /// Who this client says it is.
@@ -142,15 +152,15 @@ impl Admitted {
         front: &Front,
         opened: Opened,
         version: ProtocolVersion,
-    ) -> Result<SignedIn, (Opened, Answer)> {
+    ) -> Result<SignedIn, Box<(Opened, Answer)>> {
         let Self { identity, recorder, caller, backend, place } = self;
         let flight = Flight::new(backend.key, Arc::clone(&front.connector));
         let Some(key) = front.cancel_keys.issue(version, &flight) else {
             tracing::error!("the system gives no randomness");
-            return Err((opened, unreachable_upstream()));
+            return Err(Box::new((opened, unreachable_upstream())));
         };
         let Some(tenant) = identity.tenant() else {
-            return Err((opened, unreachable_upstream()));
+            return Err(Box::new((opened, unreachable_upstream())));
         };
         let mut out = BytesMut::new();
         authentication_ok(&mut out);
@@ -254,9 +264,9 @@ async fn password<C: AsyncRead + Unpin>(
         });
         match piece {
             Ok(Some(Piece::Frame(frame))) => {
-                return frontend::password(frame.body())
-                    .map(str::to_owned)
-                    .map_err(|_fault| Answer::protocol_violation("invalid password packet").into());
+                return frontend::password(frame.body()).map(str::to_owned).map_err(|_fault| {
+                    Answer::protocol_violation("invalid password packet").into()
+                });
             }
             Ok(_) => {}
             Err(_fault) => {

@@ -190,10 +190,7 @@ async fn startup(
 }
 
 fn malformed(opened: Opened) -> StartupFault {
-    StartupFault::Told(
-        Box::new(opened),
-        Answer::protocol_violation("invalid startup packet"),
-    )
+    StartupFault::Told(Box::new(opened), Answer::protocol_violation("invalid startup packet"))
 }
 
 /// Reads until a whole first packet is buffered; answers its length.

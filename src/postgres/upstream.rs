@@ -78,7 +78,10 @@ impl ConnectFault {
                 }
             }
             if state == SqlState::TOO_MANY_CONNECTIONS.0 {
-                return Answer::new(SqlState::TOO_MANY_CONNECTIONS, "the database takes no more connections");
+                return Answer::new(
+                    SqlState::TOO_MANY_CONNECTIONS,
+                    "the database takes no more connections",
+                );
             }
         }
         Answer::new(SqlState::CONNECTION_FAILURE, "the database cannot be reached")
@@ -114,7 +117,8 @@ impl Connector {
         let tls = if endpoint.host.starts_with('/') {
             None
         } else {
-            catalog_load::client_config(&endpoint)?.map(|config| TlsConnector::from(Arc::new(config)))
+            catalog_load::client_config(&endpoint)?
+                .map(|config| TlsConnector::from(Arc::new(config)))
         };
         Ok(Self { endpoint, tls })
     }
@@ -146,7 +150,8 @@ impl Connector {
         // TLS handshake, which it breaks.
         match stream.read_u8().await? {
             b'S' => {
-                let name = ServerName::try_from(host.clone()).map_err(|_bad| ConnectFault::HostName)?;
+                let name =
+                    ServerName::try_from(host.clone()).map_err(|_bad| ConnectFault::HostName)?;
                 Ok(Socket::TlsClient(Box::new(tls.connect(name, stream).await?)))
             }
             b'N' => Err(ConnectFault::NoTls),
@@ -225,7 +230,11 @@ impl Line {
     async fn receive(&mut self) -> Result<(u8, Vec<u8>), ConnectFault> {
         loop {
             let piece = self.incoming.next(|header| {
-                if header.total > MAX_SIGN_IN_FRAME { Err(FrameFault::TooLong(header.tag)) } else { Ok(Plan::Whole) }
+                if header.total > MAX_SIGN_IN_FRAME {
+                    Err(FrameFault::TooLong(header.tag))
+                } else {
+                    Ok(Plan::Whole)
+                }
             })?;
             if let Some(Piece::Frame(frame)) = piece {
                 if frame.tag == tag::ERROR_RESPONSE {
@@ -269,7 +278,8 @@ impl Line {
             (0, _) => return Ok(()),
             (3, _) => self.password(password()?).await?,
             (5, salt) => {
-                let salt = <[u8; 4]>::try_from(salt.as_slice()).map_err(|_bad| DecodeFault::Field)?;
+                let salt =
+                    <[u8; 4]>::try_from(salt.as_slice()).map_err(|_bad| DecodeFault::Field)?;
                 let hash = md5_hash(endpoint.user.as_bytes(), password()?.as_bytes(), salt);
                 self.password(&hash).await?;
             }

@@ -181,7 +181,12 @@ impl FrameBuffer {
                     let left = header.total.saturating_sub(length);
                     self.position = Position::Streaming { tag: header.tag, left };
                     let bytes = self.lend(length);
-                    return Ok(Some(Piece::Part { tag: header.tag, bytes, first: true, last: false }));
+                    return Ok(Some(Piece::Part {
+                        tag: header.tag,
+                        bytes,
+                        first: true,
+                        last: false,
+                    }));
                 }
                 Plan::Skip => self.position = Position::Skipping { header, left: header.total },
             }

@@ -206,7 +206,10 @@ mod tests {
     #[test]
     fn a_parse_keeps_its_types() {
         let parse = Parse::decode(b"s\0SELECT $1\0\0\x01\0\0\0\x17").unwrap();
-        assert_eq!((parse.name, parse.text, parse.types), ("s", "SELECT $1", &b"\0\x01\0\0\0\x17"[..]));
+        assert_eq!(
+            (parse.name, parse.text, parse.types),
+            ("s", "SELECT $1", &b"\0\x01\0\0\0\x17"[..])
+        );
         assert!(Parse::decode(b"s\0SELECT $1\0\0\x02\0\0\0\x17").is_err());
     }
 

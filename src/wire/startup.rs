@@ -204,9 +204,14 @@ mod tests {
     #[test]
     fn a_startup_message_is_read_back() {
         let mut out = BytesMut::new();
-        startup_message(&mut out, ProtocolVersion::V3_2, [("user", "alice"), ("database", "orders")]);
+        startup_message(
+            &mut out,
+            ProtocolVersion::V3_2,
+            [("user", "alice"), ("database", "orders")],
+        );
         assert_eq!(first_packet_length(&out), Ok(Some(out.len())));
-        let FirstPacket::Startup { version, parameters } = FirstPacket::decode(&out).unwrap() else {
+        let FirstPacket::Startup { version, parameters } = FirstPacket::decode(&out).unwrap()
+        else {
             panic!("not a startup message")
         };
         assert_eq!(version, ProtocolVersion::V3_2);
@@ -240,10 +245,16 @@ mod tests {
     fn options_are_split_as_postgresql_does() {
         let pairs = |text| {
             split_options(text).map(|settings| {
-                settings.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+                settings
+                    .into_iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect::<Vec<_>>()
             })
         };
-        assert_eq!(pairs("-c a=b  --time-zone=x\\ y -cc=d=e").unwrap(), ["a=b", "time_zone=x y", "c=d=e"]);
+        assert_eq!(
+            pairs("-c a=b  --time-zone=x\\ y -cc=d=e").unwrap(),
+            ["a=b", "time_zone=x y", "c=d=e"]
+        );
         assert_eq!(pairs(""), Ok(Vec::new()));
         for bad in ["-c", "-f s", "-c a", "-c =b", "a=b", "x\\"] {
             assert_eq!(pairs(bad), Err(DecodeFault::Field), "{bad}");

@@ -2,9 +2,11 @@
 //! a text that holds `DENY` is denied, comments in it set the facts.
 
 mod real;
+mod scripted;
 
 use crate::decide::Refusal;
 use crate::error::{Denial, DenialCode};
+use crate::ids::PolicyEpoch;
 use crate::sql::{Decided, Fingerprint, Guarded, Kind};
 
 /// Whether decisions are scripted: in this crate's unit tests, always.
@@ -12,12 +14,14 @@ pub(super) const fn scripted() -> bool {
     true
 }
 
-/// The scripted decision: statements split at `;`, denied if the text holds `DENY`.
-pub(super) fn decide(text: &str) -> Result<Vec<Decided>, Refusal> {
-    if text.contains("DENY") {
+/// The scripted decision: statements split at `;`, denied if the text holds `DENY`, or `OLD` under a
+/// policy that was reloaded; `CHANGE` comes out differently under each policy.
+pub(super) fn decide(text: &str, epoch: PolicyEpoch) -> Result<Vec<Decided>, Refusal> {
+    if text.contains("DENY") || (text.contains("OLD") && epoch > PolicyEpoch(0)) {
         let denial = Denial::of(DenialCode::RelationDenied, "public.secrets");
         return Err(Refusal { denial, fingerprint: Fingerprint::default() });
     }
+    let text = text.replace("CHANGE", &epoch.0.to_string());
     Ok(text.split(';').map(decided).collect())
 }
 

@@ -21,9 +21,11 @@ use crate::catalog_load::Catalogs;
 use crate::claims::ClaimPath;
 use crate::endpoint::{Endpoint, Secret, TlsMode};
 use crate::identity::{Algorithm, IssuerSettings, SigningKey, VerifierSettings};
+use crate::ids::PolicyEpoch;
 use crate::keys::{self, Authenticator, KeySource};
 use crate::policy::Policy;
-use crate::postgres::{Limits, Server, Settings, Shared};
+use crate::postgres::upstream::Connector;
+use crate::postgres::{ClientTls, Limits, Server, Settings, Shared};
 use crate::wire::backend::frame;
 use crate::wire::startup::{ProtocolVersion, cancel_request, startup_message};
 use crate::wire::{ErrorFields, FrameBuffer, Piece, Plan};
@@ -110,7 +112,8 @@ impl Drop for Postgres {
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 fn token(claims: serde_json::Value, ttl: i64) -> String {
-    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let now =
+        i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
     let mut all = json!({
         "iss": "test", "aud": "orders", "sub": "alice", "iat": now - 10, "exp": now + ttl,
     });
@@ -124,6 +127,7 @@ struct Proxy {
     port: u16,
     stop: CancellationToken,
     audit: Audit,
+    policy: Arc<ArcSwap<Policy>>,
     running: tokio::task::JoinHandle<()>,
 }
 
@@ -133,6 +137,10 @@ impl Proxy {
     }
 
     async fn with(limits: Limits) -> Self {
+        Self::with_tls(limits, None).await
+    }
+
+    async fn with_tls(limits: Limits, tls: Option<ClientTls>) -> Self {
         let postgres = tokio::task::spawn_blocking(Postgres::start).await.unwrap();
         let directory = TempDir::new().unwrap();
         let secret = directory.path().join("hmac");
@@ -156,7 +164,7 @@ impl Proxy {
         let settings = Settings {
             listen: Some("127.0.0.1:0".parse().unwrap()),
             unix_socket: Some(directory.path().to_owned()),
-            tls: None,
+            tls,
             endpoint: postgres.endpoint(),
             max_connections: 4,
             session_variables: vec![(
@@ -167,8 +175,9 @@ impl Proxy {
             leeway: Duration::ZERO,
             drain_timeout: Duration::from_secs(2),
         };
+        let policy = Arc::new(ArcSwap::from_pointee(Policy::default()));
         let shared = Shared {
-            policy: Arc::new(ArcSwap::from_pointee(Policy::default())),
+            policy: Arc::clone(&policy),
             catalogs: Catalogs::new(postgres.endpoint()),
             authenticator,
             audit: audit.clone(),
@@ -178,7 +187,7 @@ impl Proxy {
         let port = server.local_addr().unwrap().port();
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));
-        Self { postgres, directory, port, stop, audit, running }
+        Self { postgres, directory, port, stop, audit, policy, running }
     }
 
     async fn connect(&self) -> Client {
@@ -239,7 +248,13 @@ impl Client {
                     b'E' | b'N' => {
                         let fields = ErrorFields::decode(body).unwrap();
                         let text = |code| fields.text(code);
-                        format!("{} {} {}|{}", char::from(frame.tag), text(b'C'), text(b'M'), text(b'D'))
+                        format!(
+                            "{} {} {}|{}",
+                            char::from(frame.tag),
+                            text(b'C'),
+                            text(b'M'),
+                            text(b'D')
+                        )
                     }
                     b'K' => {
                         let process = i32::from_be_bytes(body[..4].try_into().unwrap());
@@ -343,12 +358,20 @@ async fn denials_leave_order_and_transactions_as_errors_of_the_server_do() {
     assert_eq!(client.query("SELECT count(*) FROM t").await[1], "D 0");
 
     // In a pipeline: what came before in the same implicit transaction is not committed.
-    client.send(&[run("", "INSERT INTO t VALUES (2)"), run("s", "SELECT DENY"), sync().to_vec()].concat()).await;
+    client
+        .send(
+            &[run("", "INSERT INTO t VALUES (2)"), run("s", "SELECT DENY"), sync().to_vec()]
+                .concat(),
+        )
+        .await;
     assert_eq!(client.until_ready().await, ["1", "2", "C INSERT 0 1", DENIED, "ZI"]);
     assert_eq!(client.query("SELECT count(*) FROM t").await[1], "D 0");
     // Alone: everything up to Sync is skipped; the next batch works.
     client
-        .send(&[run("", "SELECT DENY"), sync().to_vec(), run("", "SELECT 5"), sync().to_vec()].concat())
+        .send(
+            &[run("", "SELECT DENY"), sync().to_vec(), run("", "SELECT 5"), sync().to_vec()]
+                .concat(),
+        )
         .await;
     assert_eq!(client.until_ready().await, [DENIED, "ZI"]);
     assert_eq!(client.until_ready().await, ["1", "2", "D 5", "C SELECT 1", "ZI"]);
@@ -357,7 +380,15 @@ async fn denials_leave_order_and_transactions_as_errors_of_the_server_do() {
     client.send(&[run("", "SELECT 5"), query("SELECT 6").to_vec()].concat()).await;
     assert_eq!(client.until_ready().await.last().unwrap(), "ZI");
     client
-        .send(&[run("", "SELECT 1/0"), query("SELECT 6").to_vec(), sync().to_vec(), query("SELECT 8").to_vec()].concat())
+        .send(
+            &[
+                run("", "SELECT 1/0"),
+                query("SELECT 6").to_vec(),
+                sync().to_vec(),
+                query("SELECT 8").to_vec(),
+            ]
+            .concat(),
+        )
         .await;
     let replies = client.until_ready().await;
     assert!(replies.iter().any(|reply| reply.starts_with("E 22012")), "{replies:?}");
@@ -375,10 +406,7 @@ async fn denials_leave_order_and_transactions_as_errors_of_the_server_do() {
     let replies = client.query(&long).await;
     assert!(replies[0].starts_with("E 54000"), "{replies:?}");
     // COPY out passes.
-    assert_eq!(
-        client.query("COPY (SELECT 1) TO STDOUT").await,
-        ["H", "d", "c", "C COPY 1", "ZI"]
-    );
+    assert_eq!(client.query("COPY (SELECT 1) TO STDOUT").await, ["H", "d", "c", "C COPY 1", "ZI"]);
     // Text that is not UTF-8.
     client.send(&message(b'Q', |body| body.put_slice(b"SELECT '\xff'\0"))).await;
     assert!(client.until_ready().await[0].starts_with("E 22021"));
@@ -408,7 +436,11 @@ async fn only_valid_tokens_open_a_session() {
             answer
         }
     };
-    assert!(refused("nonsense".to_owned()).await.starts_with("E 28P01 hedgerow: the token is not valid"));
+    assert!(
+        refused("nonsense".to_owned())
+            .await
+            .starts_with("E 28P01 hedgerow: the token is not valid")
+    );
     assert!(refused(String::new()).await.starts_with("E 28000 hedgerow: no token"));
     assert!(refused(token(json!({}), 600)).await.contains("HR2009"));
     assert!(refused(token(json!({"tenant_id": "a"}), -5)).await.contains("HR2002"));
@@ -488,6 +520,22 @@ async fn cancel_egress_scrubbing_and_drain() {
     assert_eq!(client.query("DISCARD ALL").await, ["C DISCARD ALL", "ZI"]);
     assert_eq!(client.query("SELECT current_setting('app.current_tenant')").await[1], "D a");
 
+    // A reloaded policy counts for statements that were prepared before.
+    for (name, text) in [("s", "SELECT 1"), ("o", "SELECT 'OLD'"), ("c", "SELECT CHANGE")] {
+        client.send(&[run(name, text), sync().to_vec()].concat()).await;
+        assert_eq!(client.until_ready().await.last().unwrap(), "ZI");
+    }
+    client.query("PREPARE p AS SELECT 'OLD'").await;
+    proxy.policy.store(Arc::new(Policy { epoch: PolicyEpoch(1), ..Policy::default() }));
+    client.send(&[bind("s"), execute(), sync()].concat()).await;
+    assert_eq!(client.until_ready().await, ["2", "D 1", "C SELECT 1", "ZI"]);
+    client.send(&[bind("o"), execute(), sync()].concat()).await;
+    assert_eq!(client.until_ready().await, [DENIED, "ZI"]);
+    client.send(&[bind("c"), execute(), sync()].concat()).await;
+    let replies = client.until_ready().await;
+    assert!(replies[0].starts_with("E 42501 hedgerow: policy or schema changed"), "{replies:?}");
+    assert_eq!(client.query("EXECUTE p").await, [DENIED, "ZI"]);
+
     // Large results pass in pieces.
     client.send(&query("SELECT repeat('x', 3000000) FROM generate_series(1, 5)")).await;
     let replies = client.until_ready().await;
@@ -537,6 +585,142 @@ async fn time_and_numbers_end_sessions() {
     let mut client = proxy.connect().await;
     client.query("BEGIN").await;
     drop(proxy.postgres);
-    let end = client.next().await.unwrap();
+    // The server may still say a word of its own.
+    let mut end = client.next().await.unwrap();
+    while end.starts_with('N') {
+        end = client.next().await.unwrap();
+    }
     assert!(end.starts_with("E 08007") || end.starts_with("E 57P0"), "{end}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_negotiated_and_checked() {
+    let keys = TempDir::new().unwrap();
+    let file = |name: &str| keys.path().join(name);
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+        ])
+        .args([
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ])
+        .arg("-keyout")
+        .arg(file("key.pem"))
+        .arg("-out")
+        .arg(file("cert.pem"))
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let tls = ClientTls { certificate: file("cert.pem"), key: file("key.pem") };
+    let proxy = Proxy::with_tls(Limits::default(), Some(tls)).await;
+
+    for mode in ["require", "disable"] {
+        let uri = format!("host=127.0.0.1 port={} user=alice dbname=x sslmode={mode}", proxy.port);
+        let output = tokio::process::Command::new("psql")
+            .args(["-X", "-At", &uri, "-c", "SELECT 41 + 1", "-c", "SELECT DENY"])
+            .env("PGPASSWORD", token(json!({"tenant_id": "a"}), 600))
+            .output()
+            .await
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.stdout, b"42\n", "{error}");
+        assert!(error.contains("ERROR:  hedgerow: the relation is not available"), "{error}");
+        assert!(error.contains("DETAIL:  HR1004") && error.contains("(audit record 0"), "{error}");
+    }
+
+    // The same listener seen as an upstream: how far each mode goes.
+    let dial = |host: &str, mode, ca_file| {
+        let endpoint = Endpoint {
+            host: host.to_owned(),
+            port: proxy.port,
+            tls: mode,
+            ca_file,
+            ..proxy.postgres.endpoint()
+        };
+        async move { Connector::new(endpoint).unwrap().dial().await.map(|_| ()) }
+    };
+    let trusted = || Some(file("cert.pem"));
+    dial("127.0.0.1", TlsMode::Require, None).await.unwrap();
+    dial("127.0.0.1", TlsMode::VerifyCa, trusted()).await.unwrap();
+    dial("localhost", TlsMode::VerifyFull, trusted()).await.unwrap();
+    assert!(dial("127.0.0.1", TlsMode::VerifyFull, trusted()).await.is_err());
+    drop(proxy.postgres);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_with_prepared_statements_pipelines_and_cancel_works() {
+    let proxy = Proxy::start().await;
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host("127.0.0.1")
+        .port(proxy.port)
+        .user("alice")
+        .password(token(json!({"tenant_id": "a"}), 600))
+        .dbname("x");
+    let (mut client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let statement = client.prepare("SELECT $1::int4 + 1").await.unwrap();
+    let (one, two) = tokio::join!(
+        client.query_one(&statement, &[&1_i32]),
+        client.query_one(&statement, &[&2_i32])
+    );
+    assert_eq!((one.unwrap().get::<_, i32>(0), two.unwrap().get::<_, i32>(0)), (2, 3));
+    let (denied, after) =
+        tokio::join!(client.query("SELECT DENY", &[]), client.query_one(&statement, &[&4_i32]));
+    assert_eq!(denied.unwrap_err().code().unwrap().code(), "42501");
+    assert_eq!(after.unwrap().get::<_, i32>(0), 5);
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("CREATE TABLE t (id int)", &[]).await.unwrap();
+    assert!(transaction.query("SELECT DENY", &[]).await.is_err());
+    let aborted = transaction.query("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!(aborted.code().unwrap().code(), "25P02");
+    transaction.rollback().await.unwrap();
+    // Many requests at once: more than may be in flight.
+    let client = Arc::new(client);
+    let mut many = tokio::task::JoinSet::new();
+    for number in 0..2000_i32 {
+        let (client, statement) = (Arc::clone(&client), statement.clone());
+        many.spawn(async move {
+            let row = client.query_one(&statement, &[&number]).await.unwrap();
+            assert_eq!(row.get::<_, i32>(0), number + 1);
+        });
+    }
+    while let Some(done) = many.join_next().await {
+        done.unwrap();
+    }
+    let cancel = client.cancel_token();
+    let sleeping = client.simple_query("SELECT pg_sleep(30)");
+    let cancelling = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        cancel.cancel_query(tokio_postgres::NoTls).await.unwrap();
+    };
+    let (slept, ()) = tokio::join!(sleeping, cancelling);
+    assert_eq!(slept.unwrap_err().code().unwrap().code(), "57014");
+
+    // Without audit nothing runs, nobody signs in, and what is open is aborted.
+    let mut open = proxy.connect().await;
+    open.query("BEGIN").await;
+    let records = proxy.records().await;
+    assert_eq!(records.matches("\"SELECT $1::int4 + 1\"").count(), 2003, "one record an execution");
+    assert!(client.query_one("SELECT 1", &[]).await.unwrap_err().code().unwrap().code() == "53100");
+    let replies = open.query("SELECT 1").await;
+    assert!(replies[0].starts_with("E 53100") && replies[1] == "ZE", "{replies:?}");
+    let mut late = Client::dial(proxy.port).await;
+    late.start(ProtocolVersion::V3_0, &[("user", "a")]).await;
+    late.next().await;
+    late.send(&password(&token(json!({"tenant_id": "a"}), 600))).await;
+    assert!(late.next().await.unwrap().starts_with("E 53100"));
+    drop(proxy.postgres);
 }

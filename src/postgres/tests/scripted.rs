@@ -1,0 +1,173 @@
+//! Sessions over in-memory streams, with a server that says what no real one would.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::BytesMut;
+use proptest::prelude::*;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{self, Audit, ClientAddress};
+use crate::catalog_load::Catalogs;
+use crate::claims::{Claims, Principal, TenantClaim};
+use crate::endpoint::{Endpoint, TlsMode};
+use crate::policy::Policy;
+use crate::postgres::answer::End;
+use crate::postgres::cancel::Flight;
+use crate::postgres::judge::Judge;
+use crate::postgres::meters::Meters;
+use crate::postgres::recorder::{Caller, Recorder};
+use crate::postgres::session::{Link, Rules, Session};
+use crate::postgres::upstream::{BackendKey, Connector};
+use crate::sql;
+use crate::wire::FrameBuffer;
+
+fn session(audit: &Audit) -> (Session<DuplexStream, DuplexStream>, DuplexStream, DuplexStream) {
+    let endpoint = Endpoint {
+        host: "/nowhere".to_owned(),
+        port: 1,
+        database: None,
+        user: "app".to_owned(),
+        password: None,
+        tls: TlsMode::Disable,
+        ca_file: None,
+        client_certificate: None,
+    };
+    let meters = Arc::new(Meters::new());
+    let tenant = TenantClaim::Text("a".to_owned());
+    let judge = Judge {
+        policy: Arc::new(ArcSwap::from_pointee(Policy::default())),
+        catalogs: Catalogs::new(endpoint.clone()),
+        database: "d".into(),
+        principal: Principal { tenant: Some(tenant.clone()), claims: Claims::default() },
+        limits: sql::Limits { max_statement: 1000 },
+        meters: Arc::clone(&meters),
+    };
+    let caller = Caller {
+        address: ClientAddress::Unix,
+        user: "u".into(),
+        application: None,
+        database: "d".into(),
+        upstream: "x".into(),
+    };
+    let recorder = Recorder::new(audit.clone(), &caller, meters);
+    let rules = Rules {
+        expires_at: i64::MAX,
+        leeway: Duration::ZERO,
+        idle_in_transaction: Duration::from_secs(60),
+    };
+    let flight = Flight::new(BackendKey::default(), Arc::new(Connector::new(endpoint).unwrap()));
+    let link = Link::new(judge, recorder, rules, &tenant, flight, BytesMut::new());
+    let (client, near_client) = duplex(1 << 16);
+    let (server, near_server) = duplex(1 << 16);
+    let session =
+        Session::new((near_client, FrameBuffer::new()), (near_server, FrameBuffer::new()), link);
+    (session, client, server)
+}
+
+/// What the client gets and how the session ends, when both sides say this and then close.
+async fn converse(audit: &Audit, client_says: &[u8], server_says: &[u8]) -> (Vec<u8>, End) {
+    let (session, mut client, mut server) = session(audit);
+    let running = tokio::spawn(async move {
+        session.run(&CancellationToken::new(), Duration::from_secs(1)).await
+    });
+    client.write_all(client_says).await.unwrap();
+    // The request must be there before its answer.
+    let mut heard = [0; 1];
+    let _requests = tokio::time::timeout(Duration::from_millis(20), server.read(&mut heard)).await;
+    let _closed = server.write_all(server_says).await;
+    let reading = tokio::spawn(async move {
+        let mut sent = Vec::new();
+        let _closed = server.shutdown().await;
+        let _read = server.read_to_end(&mut sent).await;
+    });
+    let mut got = Vec::new();
+    let _closed = client.read_to_end(&mut got).await;
+    drop(client);
+    let end = running.await.expect("the session did not panic");
+    reading.await.unwrap();
+    (got, end)
+}
+
+fn opened() -> (TempDir, Audit) {
+    let directory = TempDir::new().unwrap();
+    let audit = Audit::open(audit::Settings::new(directory.path().join("audit"))).unwrap();
+    (directory, audit)
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_owed_ends_the_session() {
+    let (_directory, audit) = opened();
+    let query = b"Q\0\0\0\x0dSELECT 1\0";
+    for (server_says, leaked) in [
+        (&b"Z\0\0\0\x05I"[..], "ready without a request"),
+        (b"D\0\0\0\x0b\0\x01\0\0\0\x01x", "row"),
+        (b"1\0\0\0\x04", "parse complete"),
+        (b"G\0\0\0\x07\0\0\0", "copy in"),
+        (b"S\0\0\0\x1aclient_encoding\0LATIN1\0", "encoding"),
+        (b"S\0\0\0\x23standard_conforming_strings\0off\0", "strings"),
+        (b"Q\0\0\0\x03", "length"),
+    ] {
+        for request in [&b""[..], query] {
+            // Rows and ReadyForQuery have their place behind a query.
+            if !request.is_empty()
+                && (server_says.starts_with(b"D") || server_says.starts_with(b"Z"))
+            {
+                continue;
+            }
+            let (got, end) = converse(&audit, request, server_says).await;
+            let End::Farewell(answer) = end else { panic!("{leaked}: {end:?}") };
+            let expected = if request.is_empty() { "08006" } else { "08007" };
+            assert_eq!(answer.state.0, expected, "{leaked}");
+            assert!(got.starts_with(b"E"), "{leaked}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_notice_and_a_parameter_may_come_at_any_time() {
+    let (_directory, audit) = opened();
+    let says = b"S\0\0\0\x0eTimeZone\0\0N\0\0\0\x08Mx\0\0";
+    let (got, end) = converse(&audit, b"", says).await;
+    assert!(matches!(end, End::Farewell(_)), "the server closed: {end:?}");
+    assert!(got.starts_with(b"S\0\0\0\x0eTimeZone\0\0N"), "{got:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn random_bytes_of_either_side_never_panic(
+        client in prop::collection::vec(prop_oneof![
+            any::<u8>().prop_map(|byte| vec![byte]),
+            Just(b"Q\0\0\0\x0dSELECT 1\0".to_vec()),
+            Just(b"P\0\0\0\x10\0SELECT 1\0\0\0".to_vec()),
+            Just(b"B\0\0\0\x0c\0\0\0\0\0\0\0\0".to_vec()),
+            Just(b"E\0\0\0\x09\0\0\0\0\0".to_vec()),
+            Just(b"D\0\0\0\x06P\0".to_vec()),
+            Just(b"C\0\0\0\x06S\0".to_vec()),
+            Just(b"S\0\0\0\x04".to_vec()),
+        ], 0..12),
+        server in prop::collection::vec(prop_oneof![
+            any::<u8>().prop_map(|byte| vec![byte]),
+            Just(b"1\0\0\0\x04".to_vec()),
+            Just(b"2\0\0\0\x04".to_vec()),
+            Just(b"T\0\0\0\x06\0\0".to_vec()),
+            Just(b"D\0\0\0\x0b\0\x01\0\0\0\x01x".to_vec()),
+            Just(b"C\0\0\0\x0dSELECT 1\0".to_vec()),
+            Just(b"E\0\0\0\x0dC22012\0Mx\0\0".to_vec()),
+            Just(b"Z\0\0\0\x05I".to_vec()),
+        ], 0..12),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (_directory, audit) = opened();
+        runtime.block_on(async {
+            let (client, server) = (client.concat(), server.concat());
+            let talk = converse(&audit, &client, &server);
+            tokio::time::timeout(Duration::from_secs(10), talk).await.expect("no hang");
+        });
+    }
+}
