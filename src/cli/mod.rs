@@ -160,9 +160,7 @@ pub fn main() -> ExitCode {
         Command::Rls(args) => ended(rls(&args).map(|()| ExitCode::SUCCESS)),
         Command::Token(args) => ended(args.run().map(|()| ExitCode::SUCCESS)),
         Command::Audit(command) => audit::run(&command),
-        Command::Demo(args) => {
-            ended(blocking(demo::run(&args)).map(|()| ExitCode::SUCCESS))
-        }
+        Command::Demo(args) => ended(blocking(demo::run(&args)).map(|()| ExitCode::SUCCESS)),
         Command::Schema(args) => schema::run(&args),
     }
 }
@@ -173,7 +171,6 @@ fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {
 
 /// Runs a command that talks to a server.
 fn blocking<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 

@@ -29,7 +29,7 @@ use reload::Reloader;
 /// First and longest pause between two attempts to read the catalog.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 /// Stack of a thread that decides statements: parsing nests.
-const STACK_BYTES: usize = 8 << 20;
+const STACK_BYTES: usize = 32 << 20;
 
 const AFTER_HELP: &str = "\
 Example:

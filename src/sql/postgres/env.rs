@@ -81,7 +81,48 @@ impl Table<'_> {
     }
 }
 
+/// A column that refers to a row which belongs to a tenant (a foreign key of one column).
+pub struct Reference<'a> {
+    /// The referring column.
+    pub column: &'a str,
+    /// The table referred to.
+    pub parent: Table<'a>,
+    /// Its key.
+    pub parent_column: &'a str,
+}
+
 impl<'a> Env<'a> {
+    /// The columns of a table that refer to protected tables. A row that refers to another tenant's
+    /// tells that it exists, and lives and dies with it. Keys of several columns are left to
+    /// PostgreSQL: they hold the tenant column, or `hedgerow scan` reports them.
+    pub fn references(&self, table: &Table<'a>) -> Vec<Reference<'a>> {
+        let own = match &table.policy.protection {
+            Protection::Tenant { column, .. } | Protection::TenantThrough { column, .. } => {
+                column.as_str()
+            }
+            Protection::Shared | Protection::Deny => "",
+        };
+        let keys = table.relation.map(|relation| relation.foreign_keys.as_slice());
+        let mut references: Vec<Reference<'a>> = Vec::new();
+        for key in keys.unwrap_or_default() {
+            let ([column], [parent_column]) =
+                (key.columns.as_slice(), key.parent_columns.as_slice())
+            else {
+                continue;
+            };
+            let Ok(Resolved::Table(parent)) =
+                self.resolve(None, Some(&key.parent_schema), &key.parent_name)
+            else {
+                continue;
+            };
+            let known = references.iter().any(|reference| reference.column == column);
+            if parent.is_protected() && column != own && !known {
+                references.push(Reference { column, parent, parent_column });
+            }
+        }
+        references
+    }
+
     /// Resolves a relation's name as PostgreSQL would with the session's search path.
     ///
     /// # Errors

@@ -343,7 +343,7 @@ pub const OPEN_CATALOGS: &[(&str, &[&str])] = &[
     ("pg_operator", &[]),
     ("pg_opfamily", &[]),
     ("pg_partitioned_table", &[]),
-    ("pg_policy", &["polqual", "polwithcheck"]),
+    ("pg_policy", &[]),
     ("pg_proc", &["prosrc", "prosqlbody", "proconfig"]),
     ("pg_publication", &[]),
     ("pg_publication_namespace", &[]),

@@ -7,7 +7,7 @@ use super::super::codes;
 use super::super::env::{Env, Resolved};
 use super::super::tree::Tree;
 use super::guards::{conjuncts, is_counted, is_tenant_literal, null_extended, shielded, string};
-use super::verify::checked_value;
+use super::writes::checked_value;
 use crate::policy::{Protection, TenantType};
 
 /// Whether `sent` says what `client` says.

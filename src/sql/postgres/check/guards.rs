@@ -115,6 +115,20 @@ pub(super) fn selects_parents(
     let Protection::TenantThrough { parent, parent_column, .. } = &table.policy.protection else {
         return false;
     };
+    match env.resolve(None, Some(&parent.schema), &parent.name) {
+        Ok(Resolved::Table(parent)) => selects_keys(select, &parent, parent_column, env, depth),
+        Ok(Resolved::Catalog { .. }) | Err(_) => false,
+    }
+}
+
+/// `SELECT p.key FROM schema.table AS p WHERE <the guards of table>` and nothing else.
+pub(super) fn selects_keys(
+    select: &Tree<'_>,
+    table: &Table<'_>,
+    key: &str,
+    env: Env<'_>,
+    depth: u8,
+) -> bool {
     let bare = select.fields().iter().all(|(name, value)| match *name {
         "target_list" | "from_clause" | "where_clause" => true,
         "group_distinct" | "all" => !value.truth(),
@@ -127,25 +141,15 @@ pub(super) fn selects_parents(
     };
     let alias = relation.at("alias");
     let Some(qualifier) = alias.at("aliasname").text() else { return false };
-    let Ok(Resolved::Table(parent_table)) = env.resolve(None, Some(&parent.schema), &parent.name)
-    else {
-        return false;
-    };
     bare && depth < MAX_PARENTS
         && select.is("SelectStmt")
         && relation.is("RangeVar")
         && relation.at("inh").truth()
         && alias.at("colnames").is_absent()
-        && relation.at("schemaname").text() == Some(parent.schema.as_str())
-        && relation.at("relname").text() == Some(parent.name.as_str())
-        && is_column(item.at("val"), qualifier, parent_column)
-        && guarded_by(
-            &conjuncts(select.at("where_clause")),
-            &parent_table,
-            qualifier,
-            env,
-            depth + 1,
-        )
+        && relation.at("schemaname").text() == Some(table.name.schema.as_str())
+        && relation.at("relname").text() == Some(table.name.name.as_str())
+        && is_column(item.at("val"), qualifier, key)
+        && guarded_by(&conjuncts(select.at("where_clause")), table, qualifier, env, depth + 1)
 }
 
 /// Whether the conjuncts hold every guard of the table: the tenant's, and the policy's own

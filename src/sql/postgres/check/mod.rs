@@ -9,6 +9,7 @@ mod compare;
 mod guards;
 mod shape;
 mod verify;
+mod writes;
 
 use super::env::Env;
 use super::tree::Tree;

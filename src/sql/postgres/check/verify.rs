@@ -5,19 +5,18 @@ use super::super::env::{Env, Resolved, Table};
 use super::super::scope::{bare_name, is_statement, visible_name};
 use super::super::tree::Tree;
 use super::guards::{
-    are_guarded, conjuncts, is_counted, is_policy_condition, is_tenant_guard, is_tenant_literal,
-    null_extended, selects_parents, shielded,
+    are_guarded, conjuncts, is_counted, is_policy_condition, is_tenant_guard, null_extended,
+    shielded,
 };
 use super::shape::is_total;
 use crate::error::{Denial, DenialCode};
-use crate::policy::Protection;
 
 /// CTEs in scope: name, and whether the planner may merge unguarded rows of it into its reader.
 #[derive(Clone, Copy)]
-struct Scope<'s> {
-    outer: Option<&'s Scope<'s>>,
-    own: &'s [(&'s str, bool)],
-    level: Option<&'s Level<'s>>,
+pub(super) struct Scope<'s> {
+    pub(super) outer: Option<&'s Scope<'s>>,
+    pub(super) own: &'s [(&'s str, bool)],
+    pub(super) level: Option<&'s Level<'s>>,
 }
 
 impl Scope<'_> {
@@ -28,17 +27,17 @@ impl Scope<'_> {
 }
 
 /// A protected relation of a level, under conditions of that level.
-struct Flat<'s> {
-    table: Table<'s>,
-    visible: &'s str,
+pub(super) struct Flat<'s> {
+    pub(super) table: Table<'s>,
+    pub(super) visible: &'s str,
 }
 
 /// One FROM.
-struct Level<'s> {
-    outer: Option<&'s Level<'s>>,
-    flat: Vec<Flat<'s>>,
+pub(super) struct Level<'s> {
+    pub(super) outer: Option<&'s Level<'s>>,
+    pub(super) flat: Vec<Flat<'s>>,
     /// A derived table or CTE that may be merged stands in it.
-    merged: bool,
+    pub(super) merged: bool,
 }
 
 impl Level<'_> {
@@ -55,11 +54,11 @@ impl Level<'_> {
     }
 }
 
-fn unguarded(name: &str) -> Denial {
+pub(super) fn unguarded(name: &str) -> Denial {
     Denial::of(DenialCode::ParsersDisagree, name)
 }
 
-fn leak() -> Denial {
+pub(super) fn leak() -> Denial {
     Denial::new(DenialCode::LeakPossible)
 }
 
@@ -90,13 +89,13 @@ pub(super) fn verify(statement: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     }
 }
 
-struct Verifier<'e> {
-    env: Env<'e>,
+pub(super) struct Verifier<'e> {
+    pub(super) env: Env<'e>,
 }
 
 /// Where a relation's guard must stand.
 #[derive(Clone, Copy)]
-enum Place<'t, 'a> {
+pub(super) enum Place<'t, 'a> {
     /// Among the conjuncts of this condition.
     In(&'t Tree<'a>),
     /// Nowhere: the relation cannot stand here unguarded.
@@ -132,7 +131,7 @@ impl<'e> Verifier<'e> {
     }
 
     /// Whether the statement's rows may be merged into its reader with unguarded rows among them.
-    fn statement(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<bool, Denial> {
+    pub(super) fn statement(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<bool, Denial> {
         let with = statement.at("with_clause");
         let recursive = with.at("recursive").truth();
         let ctes = with.at("ctes").items();
@@ -191,7 +190,7 @@ impl<'e> Verifier<'e> {
     }
 
     /// One FROM item: relations into the level, ON conditions among the conditions.
-    fn from<'t>(
+    pub(super) fn from<'t>(
         &self,
         item: &'t Tree<'_>,
         place: Place<'t, '_>,
@@ -237,7 +236,7 @@ impl<'e> Verifier<'e> {
         }
     }
 
-    fn relation<'t>(
+    pub(super) fn relation<'t>(
         &self,
         relation: &'t Tree<'_>,
         place: Place<'_, '_>,
@@ -274,7 +273,7 @@ impl<'e> Verifier<'e> {
     }
 
     /// Every conjunct is a guard, total, or shielded by guards.
-    fn conditions(&self, condition: &Tree<'_>, level: &Level<'_>) -> Result<(), Denial> {
+    pub(super) fn conditions(&self, condition: &Tree<'_>, level: &Level<'_>) -> Result<(), Denial> {
         for conjunct in conjuncts(condition) {
             let passes = self.is_guard(conjunct, level) || is_total(conjunct);
             if passes || (!level.holds_any() && !level.merges_any()) {
@@ -348,7 +347,10 @@ impl<'e> Verifier<'e> {
         self.from_expressions(statement.at("using_clause"), here)
     }
 
-    fn protected_target(&self, statement: &Tree<'_>) -> Result<Option<Table<'e>>, Denial> {
+    pub(super) fn protected_target(
+        &self,
+        statement: &Tree<'_>,
+    ) -> Result<Option<Table<'e>>, Denial> {
         let relation = statement.at("relation");
         let name = relation.at("relname").text().ok_or_else(leak)?;
         let schema = relation.at("schemaname").text();
@@ -360,213 +362,13 @@ impl<'e> Verifier<'e> {
         }
     }
 
-    fn insert(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
-        let source = statement.at("select_stmt");
-        if let Some(table) = self.protected_target(statement)? {
-            if let Some(column) = demanded(&table) {
-                let columns: Vec<&str> = statement
-                    .at("cols")
-                    .items()
-                    .iter()
-                    .filter_map(|column| column.at("name").text())
-                    .collect();
-                let at = columns
-                    .iter()
-                    .position(|name| *name == column)
-                    .ok_or_else(|| unguarded(column))?;
-                let twice = columns.iter().skip(at + 1).any(|name| *name == column);
-                if twice || source.is_absent() {
-                    return Err(unguarded(column));
-                }
-                self.source(source, at, columns.len(), &table)?;
-            }
-            self.conflict(statement, &table, scope)?;
-        }
-        let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
-        let mut level = Level { outer: None, flat: Vec::new(), merged: false };
-        if let Some(table) = self.protected_target(statement)? {
-            level.flat.push(Flat { table, visible });
-        }
-        if is_statement(source.kind()) {
-            self.statement(source, scope)?;
-        }
-        let here = Scope { level: Some(&level), ..scope };
-        self.fields(statement, here, &["with_clause", "relation", "select_stmt"])
-    }
-
-    /// Every row of an INSERT's source has the tenant, or a checked value, in the column.
-    fn source(
-        &self,
-        source: &Tree<'_>,
-        at: usize,
-        width: usize,
-        table: &Table<'_>,
-    ) -> Result<(), Denial> {
-        let outside = || unguarded("INSERT");
-        if source.at("op").number() != Some(codes::SETOP_NONE) {
-            self.source(source.at("larg"), at, width, table)?;
-            return self.source(source.at("rarg"), at, width, table);
-        }
-        let rows = source.at("values_lists").items();
-        for row in rows {
-            let value = row.items().get(at).ok_or_else(outside)?;
-            if row.items().len() != width || !self.is_demanded(value, table) {
-                return Err(outside());
-            }
-        }
-        if !rows.is_empty() {
-            return Ok(());
-        }
-        let items = source.at("target_list").items();
-        let star = items.iter().any(|item| {
-            item.at("val").at("fields").items().iter().any(|field| field.is("A_Star"))
-                || item.at("val").at("indirection").items().iter().any(|field| field.is("A_Star"))
-        });
-        // Behind a star only the last position is known: PostgreSQL refuses another width.
-        let value = if star {
-            if at + 1 != width { None } else { items.last() }
-        } else if items.len() == width {
-            items.get(at)
-        } else {
-            None
-        };
-        match value {
-            Some(item) if self.is_demanded(item.at("val"), table) => Ok(()),
-            Some(_) | None => Err(outside()),
-        }
-    }
-
-    /// The tenant's literal, or a value checked as the row is made:
-    /// `(SELECT CASE WHEN test THEN v ELSE … END FROM (SELECT value::type AS v) c)`.
-    fn is_demanded(&self, value: &Tree<'_>, table: &Table<'_>) -> bool {
-        if let Protection::Tenant { tenant_type, .. } = &table.policy.protection
-            && is_tenant_literal(value, *tenant_type, self.env)
-        {
-            return true;
-        }
-        let Some((case, seen)) = checked_parts(value) else { return false };
-        let [when] = case.at("args").items() else { return false };
-        if when.at("result") != seen {
-            return false;
-        }
-        let test = when.at("expr");
-        match &table.policy.protection {
-            Protection::Tenant { tenant_type, .. } => {
-                test.is("A_Expr")
-                    && test.at("name").name_parts().is_some_and(|name| name == ["="])
-                    && test.at("lexpr") == seen
-                    && is_tenant_literal(test.at("rexpr"), *tenant_type, self.env)
-            }
-            Protection::TenantThrough { .. } => {
-                test.is("SubLink")
-                    && test.at("sub_link_type").number() == Some(codes::ANY_SUBLINK)
-                    && test.at("oper_name").is_absent()
-                    && test.at("testexpr") == seen
-                    && selects_parents(test.at("subselect"), table, self.env, 0)
-            }
-            Protection::Shared | Protection::Deny => false,
-        }
-    }
-
-    fn assignments(&self, list: &Tree<'_>, table: &Table<'_>, upsert: bool) -> Result<(), Denial> {
-        let Some(column) = demanded(table) else { return Ok(()) };
-        for item in list.items().iter().filter(|item| item.at("name").text() == Some(column)) {
-            let value = item.at("val");
-            let excluded = upsert
-                && super::guards::column(value).is_some_and(|parts| parts == ["excluded", column]);
-            if !excluded && !self.is_demanded(value, table) {
-                return Err(Denial::of(DenialCode::TenantColumnChange, column));
-            }
-        }
-        Ok(())
-    }
-
-    /// DO UPDATE: its WHERE is evaluated in the order of the text, so the guards stand first.
-    fn conflict(
+    /// Sub-queries in expressions of a statement's own fields.
+    pub(super) fn fields(
         &self,
         statement: &Tree<'_>,
-        table: &Table<'_>,
         scope: Scope<'_>,
+        but: &[&str],
     ) -> Result<(), Denial> {
-        let conflict = statement.at("on_conflict_clause");
-        if conflict.at("action").number() != Some(codes::CONFLICT_UPDATE) {
-            return Ok(());
-        }
-        let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
-        let found = conjuncts(conflict.at("where_clause"));
-        let guards = found
-            .iter()
-            .take_while(|conjunct| {
-                is_tenant_guard(conjunct, table, visible, self.env)
-                    || is_policy_condition(conjunct, table, visible, self.env)
-            })
-            .count();
-        if !are_guarded(found.get(..guards).unwrap_or_default(), table, visible, self.env) {
-            return Err(unguarded(visible));
-        }
-        let level = Level {
-            outer: None,
-            flat: vec![Flat { table: table.clone(), visible }],
-            merged: false,
-        };
-        self.conditions(conflict.at("where_clause"), &level)?;
-        self.assignments(conflict.at("target_list"), table, true)?;
-        self.expressions(conflict, Scope { level: Some(&level), ..scope })
-    }
-
-    fn merge(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
-        let condition = statement.at("join_condition");
-        let mut level = Level { outer: None, flat: Vec::new(), merged: false };
-        let mut conditions = vec![condition];
-        let no_ctes = Scope { outer: None, own: &[], level: None };
-        self.relation(statement.at("relation"), Place::In(condition), no_ctes, &mut level)?;
-        self.from(
-            statement.at("source_relation"),
-            Place::Nowhere,
-            scope,
-            &mut level,
-            &mut conditions,
-        )?;
-        for condition in conditions {
-            self.conditions(condition, &level)?;
-        }
-        let target = self.protected_target(statement)?;
-        let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
-        for clause in statement.at("merge_when_clauses").items() {
-            self.conditions(clause.at("condition"), &level)?;
-            let Some(table) = &target else { continue };
-            let of_source = clause.at("match_kind").number() == Some(codes::NOT_MATCHED_BY_TARGET);
-            if !of_source
-                && !are_guarded(&conjuncts(clause.at("condition")), table, visible, self.env)
-            {
-                return Err(unguarded(visible));
-            }
-            match clause.at("command_type").number() {
-                Some(codes::CMD_INSERT) => {
-                    let Some(column) = demanded(table) else { continue };
-                    let mut columns = clause.at("target_list").items().iter();
-                    let at = columns
-                        .position(|item| item.at("name").text() == Some(column))
-                        .ok_or_else(|| unguarded(column))?;
-                    let values = clause.at("values").items();
-                    let fits = values.len() == clause.at("target_list").items().len()
-                        && values.get(at).is_some_and(|value| self.is_demanded(value, table));
-                    if !fits {
-                        return Err(unguarded(column));
-                    }
-                }
-                Some(codes::CMD_UPDATE) => {
-                    self.assignments(clause.at("target_list"), table, false)?
-                }
-                Some(_) | None => {}
-            }
-        }
-        let here = Scope { level: Some(&level), ..scope };
-        self.fields(statement, here, &["with_clause", "relation", "source_relation"])
-    }
-
-    /// Sub-queries in expressions of a statement's own fields.
-    fn fields(&self, statement: &Tree<'_>, scope: Scope<'_>, but: &[&str]) -> Result<(), Denial> {
         statement
             .fields()
             .iter()
@@ -589,7 +391,7 @@ impl<'e> Verifier<'e> {
         }
     }
 
-    fn expressions(&self, tree: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
+    pub(super) fn expressions(&self, tree: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         match tree.kind() {
             kind if is_statement(kind) => self.statement(tree, scope).map(|_| ()),
             "LockingClause" => Ok(()),
@@ -597,64 +399,4 @@ impl<'e> Verifier<'e> {
             _ => tree.children().try_for_each(|child| self.expressions(child, scope)),
         }
     }
-}
-
-/// The column whose value decides to whom a row belongs.
-fn demanded<'t>(table: &'t Table<'_>) -> Option<&'t str> {
-    match &table.policy.protection {
-        Protection::Tenant { column, .. } | Protection::TenantThrough { column, .. } => {
-            Some(column)
-        }
-        Protection::Shared | Protection::Deny => None,
-    }
-}
-
-/// Takes a checked value apart into its CASE and the column that stands for the value, which the
-/// only FROM item evaluates.
-pub(super) fn checked_parts<'t, 'a>(value: &'t Tree<'a>) -> Option<(&'t Tree<'a>, &'t Tree<'a>)> {
-    let select = value.at("subselect");
-    let scalar =
-        value.is("SubLink") && value.at("sub_link_type").number() == Some(codes::EXPR_SUBLINK);
-    let ([item], [derived]) = (select.at("target_list").items(), select.at("from_clause").items())
-    else {
-        return None;
-    };
-    let alias = derived.at("alias").at("aliasname").text()?;
-    let [inner] = derived.at("subquery").at("target_list").items() else { return None };
-    let case = item.at("val");
-    let [when] = case.at("args").items() else { return None };
-    let seen = when.at("result");
-    let named = super::guards::column(seen).is_some_and(|parts| {
-        Some(parts.as_slice())
-            == inner.at("name").text().map(|name| [alias, name]).as_ref().map(<[&str; 2]>::as_slice)
-    });
-    let bare = select.at("where_clause").is_absent()
-        && derived.is("RangeSubselect")
-        && derived.at("subquery").at("from_clause").is_absent()
-        && case.is("CaseExpr")
-        && case.at("arg").is_absent()
-        && raises(case.at("defresult"));
-    (scalar && named && bare).then_some((case, seen))
-}
-
-/// The value that a checked value was made of, its cast taken off.
-pub(super) fn checked_value<'t, 'a>(value: &'t Tree<'a>) -> Option<&'t Tree<'a>> {
-    checked_parts(value)?;
-    let select = value.at("subselect");
-    let [derived] = select.at("from_clause").items() else { return None };
-    let [inner] = derived.at("subquery").at("target_list").items() else { return None };
-    Some(inner.at("val").at("arg"))
-}
-
-/// Text that is no number, cast to a number: it fails whenever it is reached.
-fn raises(tree: &Tree<'_>) -> bool {
-    let to_text = tree.at("arg");
-    let to_int = to_text.at("arg");
-    let text = to_int.at("arg");
-    tree.is("TypeCast")
-        && super::guards::cast_type(to_text) == Some("text")
-        && super::guards::cast_type(to_int) == Some("int4")
-        && text.at("name").name_parts().is_some_and(|name| name == ["||"])
-        && super::guards::string(text.at("lexpr"))
-            .is_some_and(|text| text.starts_with("hedgerow:HR"))
 }

@@ -143,7 +143,7 @@ fn guards_at(
             Some(equals(column(qualifier, tenant), literal))
         }
         Protection::TenantThrough { column: key, .. } => {
-            let (parents, _) = parent_keys(env, table, depth)?;
+            let parents = parent_keys(env, table, depth)?;
             Some(Expr::InSubquery {
                 expr: Box::new(column(qualifier, key)),
                 subquery: Box::new(parents),
@@ -164,11 +164,11 @@ fn guards_at(
     Ok(guards)
 }
 
-/// `SELECT key FROM parent WHERE …`: the keys of the tenant's parents; with the parent's key name.
+/// `SELECT key FROM parent WHERE …`: the keys of the tenant's parents.
 ///
 /// # Errors
 /// As [`guards`].
-pub fn parent_keys(env: Env<'_>, table: &Table<'_>, depth: u8) -> Result<(Query, String), Denial> {
+pub fn parent_keys(env: Env<'_>, table: &Table<'_>, depth: u8) -> Result<Query, Denial> {
     let Protection::TenantThrough { parent, parent_column, .. } = &table.policy.protection else {
         return Err(Denial::new(DenialCode::Internal));
     };
@@ -178,15 +178,22 @@ pub fn parent_keys(env: Env<'_>, table: &Table<'_>, depth: u8) -> Result<(Query,
     let Resolved::Table(parent) = env.resolve(None, Some(&parent.schema), &parent.name)? else {
         return Err(Denial::new(DenialCode::RelationDenied));
     };
+    keys_of(env, &parent, parent_column, depth)
+}
+
+/// `SELECT key FROM table WHERE …`: the keys of a table's rows that are the tenant's.
+///
+/// # Errors
+/// As [`guards`].
+pub fn keys_of(env: Env<'_>, table: &Table<'_>, key: &str, depth: u8) -> Result<Query, Denial> {
     let alias = format!("{PARENT}_{depth}");
-    let conditions = guards_at(env, &parent, &alias, depth + 1)?;
+    let conditions = guards_at(env, table, &alias, depth + 1)?;
     let selection = all(conditions).ok_or(Denial::new(DenialCode::LeakPossible))?;
-    let keys = select_from(
-        table_factor(&parent.name.schema, &parent.name.name, Some(&alias)),
-        SelectItem::UnnamedExpr(column(&alias, parent_column)),
+    Ok(select_from(
+        table_factor(&table.name.schema, &table.name.name, Some(&alias)),
+        SelectItem::UnnamedExpr(column(&alias, key)),
         Some(selection),
-    );
-    Ok((keys, parent_column.clone()))
+    ))
 }
 
 /// `SELECT item FROM factor WHERE selection`.
@@ -319,7 +326,10 @@ pub fn checked(
             expr: cast(Expr::Nested(Box::new(value)), type_name),
             alias: ident(CHECKED),
         }];
-        query(SetExpr::Select(Box::new(select)))
+        let mut inner = query(SetExpr::Select(Box::new(select)));
+        // Were it merged, the planner would evaluate the failing branch for a constant value.
+        super::keep_apart(&mut inner);
+        inner
     };
     let derived = TableFactor::Derived {
         lateral: false,

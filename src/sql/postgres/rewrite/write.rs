@@ -5,10 +5,10 @@
 //! known to be the tenant's, the value is checked as the row is made, and the statement fails.
 
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, Delete, Expr, FromTable, Insert, Merge, MergeAction,
-    MergeClauseKind, MergeInsertKind, MergeUpdateKind, OnConflictAction, OnInsert, Query,
-    SelectItem, SetExpr, TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind,
-    Value, Values,
+    Assignment, AssignmentTarget, BinaryOperator, Delete, Expr, FromTable, Insert, Merge,
+    MergeAction, MergeClauseKind, MergeInsertKind, MergeUpdateKind, ObjectName, OnConflictAction,
+    OnInsert, Query, SelectItem, SetExpr, TableFactor, TableObject, TableWithJoins, Update,
+    UpdateTableFromKind, Value, Values,
 };
 
 use super::super::env::{Resolved, Table};
@@ -31,6 +31,8 @@ enum DemandKind {
     Tenant(Expr),
     /// The value is the key of one of the tenant's parents.
     Parent(Query),
+    /// The value is null, or the key of a row of the tenant's.
+    Reference(Query),
 }
 
 impl Demand {
@@ -43,12 +45,16 @@ impl Demand {
             }
             DemandKind::Parent(parents) => {
                 let parents = parents.clone();
-                let among = |seen| Expr::InSubquery {
-                    expr: Box::new(seen),
-                    subquery: Box::new(parents),
-                    negated: false,
+                guard::checked(value, self.type_name, |seen| among(seen, parents), code)
+            }
+            DemandKind::Reference(keys) => {
+                let keys = keys.clone();
+                let test = |seen: Expr| Expr::BinaryOp {
+                    left: Box::new(Expr::IsNull(Box::new(seen.clone()))),
+                    op: BinaryOperator::Or,
+                    right: Box::new(among(seen, keys)),
                 };
-                guard::checked(value, self.type_name, among, code)
+                guard::checked(value, self.type_name, test, code)
             }
         }
     }
@@ -57,16 +63,23 @@ impl Demand {
     fn filled(&self) -> Result<Expr, Denial> {
         match &self.kind {
             DemandKind::Tenant(tenant) => Ok(tenant.clone()),
-            DemandKind::Parent(_) => {
+            DemandKind::Parent(_) | DemandKind::Reference(_) => {
                 Err(Denial::of(DenialCode::WriteOutsideTenant, self.column.clone()))
             }
         }
     }
 
+    /// Whether the column's own default may stand.
+    const fn may_default(&self) -> bool {
+        matches!(self.kind, DemandKind::Reference(_))
+    }
+
     /// The value to write for the one that the client wrote.
     fn written(&self, value: &mut Expr, code: DenialCode) -> Result<(), Denial> {
         if is_default(value) {
-            *value = self.filled()?;
+            if !self.may_default() {
+                *value = self.filled()?;
+            }
             return Ok(());
         }
         if let DemandKind::Tenant(tenant) = &self.kind
@@ -82,6 +95,10 @@ impl Demand {
         *value = self.check(client, code);
         Ok(())
     }
+}
+
+fn among(value: Expr, keys: Query) -> Expr {
+    Expr::InSubquery { expr: Box::new(value), subquery: Box::new(keys), negated: false }
 }
 
 fn is_default(value: &Expr) -> bool {
@@ -137,7 +154,7 @@ impl Rewriter<'_> {
                 }))
             }
             Protection::TenantThrough { column, .. } => {
-                let (parents, _) = guard::parent_keys(self.env, table, 0)?;
+                let parents = guard::parent_keys(self.env, table, 0)?;
                 let type_name =
                     column_type(column, "text").ok_or(Denial::new(DenialCode::LeakPossible))?;
                 Ok(Some(Demand {
@@ -151,8 +168,24 @@ impl Rewriter<'_> {
         }
     }
 
+    /// All that the table demands of written values: references first, its own tenancy last.
+    fn demands(&self, table: &Table<'_>) -> Result<Vec<Demand>, Denial> {
+        let mut demands = Vec::new();
+        for reference in self.env.references(table) {
+            let column = table.relation.and_then(|relation| relation.column(reference.column));
+            let type_name = column
+                .and_then(|column| guard::checkable_type(&column.type_name))
+                .ok_or_else(|| Denial::of(DenialCode::LeakPossible, reference.column))?;
+            let keys = guard::keys_of(self.env, &reference.parent, reference.parent_column, 0)?;
+            let kind = DemandKind::Reference(keys);
+            demands.push(Demand { column: reference.column.to_owned(), type_name, kind });
+        }
+        demands.extend(self.demand(table)?);
+        Ok(demands)
+    }
+
     /// Resolves a target table, which is never a CTE.
-    fn target(&self, name: &mut sqlparser::ast::ObjectName) -> Result<(Table<'_>, String), Denial> {
+    fn target(&self, name: &mut ObjectName) -> Result<(Table<'_>, String), Denial> {
         let parts = name_parts(name)?;
         let visible = parts.last().cloned().ok_or(Denial::new(DenialCode::Internal))?;
         match self.resolve(&parts)? {
@@ -175,7 +208,7 @@ impl Rewriter<'_> {
         let (table, visible) = self.target(name)?;
         let visible = insert.table_alias.as_ref().map_or(visible, |alias| name_of(&alias.alias));
         let guards = guard::guards(self.env, &table, &visible)?;
-        let demand = self.demand(&table)?;
+        let demands = self.demands(&table)?;
         let columns = columns_of(&table);
         let all_names: Option<Vec<String>> =
             columns.as_ref().map(|columns| columns.iter().map(|(name, _)| name.clone()).collect());
@@ -193,14 +226,9 @@ impl Rewriter<'_> {
         self.depth += 1;
         self.query(source, Scope { level: None, ctes })?;
         self.depth -= 1;
-        if let Some(demand) = &demand {
-            let mut named: Vec<String> = insert
-                .columns
-                .iter()
-                .map(|column| {
-                    name_parts(column).map(|parts| parts.last().cloned().unwrap_or_default())
-                })
-                .collect::<Result<_, _>>()?;
+        if !demands.is_empty() {
+            let mut named: Vec<String> =
+                insert.columns.iter().map(column_name).collect::<Result<_, _>>()?;
             if named.is_empty() {
                 let all = all_names
                     .ok_or_else(|| Denial::of(DenialCode::LeakPossible, visible.clone()))?;
@@ -210,18 +238,18 @@ impl Rewriter<'_> {
                     Some(_) => all,
                     None => return Err(Denial::of(DenialCode::LeakPossible, visible)),
                 };
-                insert.columns = named
-                    .iter()
-                    .map(|name| sqlparser::ast::ObjectName::from(vec![guard::ident(name)]))
-                    .collect();
+                insert.columns = named.iter().map(|name| column_list_entry(name)).collect();
             }
-            let at = named.iter().position(|name| *name == demand.column);
-            if at.is_none() {
-                insert
-                    .columns
-                    .push(sqlparser::ast::ObjectName::from(vec![guard::ident(&demand.column)]));
+            for demand in &demands {
+                let at = named.iter().position(|name| *name == demand.column);
+                if at.is_none() && demand.may_default() {
+                    continue;
+                }
+                if at.is_none() {
+                    insert.columns.push(column_list_entry(&demand.column));
+                }
+                fill(&mut source.body, at, named.len(), demand)?;
             }
-            fill(&mut source.body, at, named.len(), demand)?;
         }
 
         let whole =
@@ -255,7 +283,7 @@ impl Rewriter<'_> {
                         tenant: None,
                     });
                     let scope = Scope { level: Some(&level), ctes };
-                    self.assignments(&mut update.assignments, demand.as_ref(), scope, true)?;
+                    self.assignments(&mut update.assignments, &demands, scope, true)?;
                     update.selection =
                         self.bound(guards, update.selection.take(), scope, &mut true)?;
                 }
@@ -275,7 +303,7 @@ impl Rewriter<'_> {
         if !update.table.joins.is_empty() {
             return Err(Denial::new(DenialCode::CannotParse));
         }
-        let demand = self.demand_of(&update.table.relation)?;
+        let demands = self.demands_of(&update.table.relation)?;
         let mut level = Level::new(None);
         let mut placement = Placement::default();
         self.from_item(&mut update.table, &mut level, ctes, &mut placement)?;
@@ -299,7 +327,7 @@ impl Rewriter<'_> {
             scope,
             &mut true,
         )?;
-        self.assignments(&mut update.assignments, demand.as_ref(), scope, false)?;
+        self.assignments(&mut update.assignments, &demands, scope, false)?;
         barriers.raise(from);
         self.returning(update.returning.as_mut(), &level, ctes)
     }
@@ -341,7 +369,7 @@ impl Rewriter<'_> {
         merge: &mut Merge,
         ctes: Option<&Ctes<'_>>,
     ) -> Result<(), Denial> {
-        let demand = self.demand_of(&merge.table)?;
+        let demands = self.demands_of(&merge.table)?;
         let mut level = Level::new(None);
         let mut placement = Placement::default();
         let mut target = TableWithJoins { relation: merge.table.clone(), joins: Vec::new() };
@@ -371,34 +399,31 @@ impl Rewriter<'_> {
                     for value in values.rows.iter_mut().flat_map(|row| row.content.iter_mut()) {
                         self.subqueries(value, scope)?;
                     }
-                    let Some(demand) = &demand else { continue };
+                    if demands.is_empty() {
+                        continue;
+                    }
                     if insert.columns.is_empty() {
-                        return Err(Denial::of(
-                            DenialCode::LeakPossible,
-                            "INSERT without a column list",
-                        ));
+                        let object = "INSERT without a column list";
+                        return Err(Denial::of(DenialCode::LeakPossible, object));
                     }
-                    let named: Vec<String> = insert
-                        .columns
-                        .iter()
-                        .map(|column| {
-                            name_parts(column)
-                                .map(|parts| parts.last().cloned().unwrap_or_default())
-                        })
-                        .collect::<Result<_, _>>()?;
-                    let at = named.iter().position(|name| *name == demand.column);
-                    if at.is_none() {
-                        insert.columns.push(sqlparser::ast::ObjectName::from(vec![guard::ident(
-                            &demand.column,
-                        )]));
+                    let named: Vec<String> =
+                        insert.columns.iter().map(column_name).collect::<Result<_, _>>()?;
+                    for demand in &demands {
+                        let at = named.iter().position(|name| *name == demand.column);
+                        if at.is_none() && demand.may_default() {
+                            continue;
+                        }
+                        if at.is_none() {
+                            insert.columns.push(column_list_entry(&demand.column));
+                        }
+                        fill_values(values, at, named.len(), demand)?;
                     }
-                    fill_values(values, at, named.len(), demand)?;
                 }
                 MergeAction::Update(update) => {
                     let MergeUpdateKind::Set(assignments) = &mut update.kind else {
                         return Err(Denial::new(DenialCode::CannotParse));
                     };
-                    self.assignments(assignments, demand.as_ref(), scope, false)?;
+                    self.assignments(assignments, &demands, scope, false)?;
                 }
                 MergeAction::Delete { .. } => {}
                 MergeAction::DoNothing { .. } => {}
@@ -415,50 +440,49 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    fn demand_of(&self, target: &TableFactor) -> Result<Option<Demand>, Denial> {
+    fn demands_of(&self, target: &TableFactor) -> Result<Vec<Demand>, Denial> {
         let TableFactor::Table { name, .. } = target else {
             return Err(Denial::new(DenialCode::CannotParse));
         };
         let (table, _) = self.target(&mut name.clone())?;
-        self.demand(&table)
+        self.demands(&table)
     }
 
     fn assignments(
         &mut self,
         assignments: &mut [Assignment],
-        demand: Option<&Demand>,
+        demands: &[Demand],
         scope: Scope<'_>,
         upsert: bool,
     ) -> Result<(), Denial> {
         for assignment in assignments {
             self.subqueries(&mut assignment.value, scope)?;
-            let Some(demand) = demand else { continue };
             let names = match &assignment.target {
                 AssignmentTarget::ColumnName(name) => vec![name],
                 AssignmentTarget::Tuple(names) => names.iter().collect(),
             };
-            let mut touched = false;
-            for name in &names {
-                touched |= name_parts(name)?.first() == Some(&demand.column);
+            let mut columns = Vec::new();
+            for name in names {
+                columns.extend(name_parts(name)?.into_iter().next());
             }
-            if !touched {
-                continue;
+            for demand in demands.iter().filter(|demand| columns.contains(&demand.column)) {
+                let tuple = matches!(assignment.target, AssignmentTarget::Tuple(_));
+                let unset = is_default(&assignment.value) && !demand.may_default();
+                if tuple || unset {
+                    let code = DenialCode::TenantColumnChange;
+                    return Err(Denial::of(code, demand.column.clone()));
+                }
+                if upsert && is_excluded(&assignment.value, &demand.column) {
+                    continue;
+                }
+                let code = match demand.kind {
+                    DemandKind::Tenant(_) => DenialCode::TenantColumnChange,
+                    DemandKind::Parent(_) | DemandKind::Reference(_) => {
+                        DenialCode::WriteOutsideTenant
+                    }
+                };
+                demand.written(&mut assignment.value, code)?;
             }
-            let change = || Denial::of(DenialCode::TenantColumnChange, demand.column.clone());
-            if names.len() > 1 || matches!(assignment.target, AssignmentTarget::Tuple(_)) {
-                return Err(change());
-            }
-            if upsert && is_excluded(&assignment.value, &demand.column) {
-                continue;
-            }
-            if is_default(&assignment.value) {
-                return Err(change());
-            }
-            let code = match demand.kind {
-                DemandKind::Tenant(_) => DenialCode::TenantColumnChange,
-                DemandKind::Parent(_) => DenialCode::WriteOutsideTenant,
-            };
-            demand.written(&mut assignment.value, code)?;
         }
         Ok(())
     }
@@ -475,6 +499,15 @@ impl Rewriter<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// The name in a column list.
+fn column_name(column: &ObjectName) -> Result<String, Denial> {
+    name_parts(column)?.pop().ok_or(Denial::new(DenialCode::CannotParse))
+}
+
+fn column_list_entry(name: &str) -> ObjectName {
+    ObjectName::from(vec![guard::ident(name)])
 }
 
 /// `excluded.column`: the value of the row that was to be inserted, which was checked.
