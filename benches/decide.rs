@@ -30,8 +30,10 @@ const TPC_H_Q5: &str = "select n_name, sum(l_extendedprice * (1 - l_discount)) a
     and r_name = 'ASIA' and o_orderdate >= date '1994-01-01' \
     and o_orderdate < date '1994-01-01' + interval '1' year group by n_name order by revenue desc";
 
-/// Tables: name, whether tenants share it, columns with their types.
-const TABLES: &[(&str, bool, &[(&str, &str)])] = &[
+/// Name, whether tenants share it, columns with their types.
+type Table = (&'static str, bool, &'static [(&'static str, &'static str)]);
+
+const TABLES: &[Table] = &[
     (
         "pgbench_accounts",
         false,

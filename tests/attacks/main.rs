@@ -19,8 +19,8 @@ mod state;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use entry::{Attacks, Entry};
 use play::{Door, Stage, Verdict, World};
@@ -31,6 +31,7 @@ const WORKERS: usize = 3;
 
 #[test]
 fn every_known_attack_fails_or_is_listed_as_open() {
+    let _alone = alone();
     let attacks = Attacks::load();
     let hedgerow = Hedgerow::start(&Options::new(&attacks.policy));
     let entries = selected(&attacks);
@@ -44,6 +45,7 @@ fn every_known_attack_fails_or_is_listed_as_open() {
 
 #[test]
 fn the_judge_condemns_what_an_unprotected_server_lets_happen() {
+    let _alone = alone();
     let attacks = Attacks::load();
     let entries: Vec<_> = selected(&attacks)
         .into_iter()
@@ -67,6 +69,12 @@ fn the_judge_condemns_what_an_unprotected_server_lets_happen() {
         entries.len() - acquitted.len()
     );
     assert!(acquitted.is_empty(), "of {} attacks the judge let pass {acquitted:?}", entries.len());
+}
+
+/// One test at a time: what an attack does to a role it does to the whole server.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 
 /// All entries, or those that `HEDGEROW_ATTACK=PG-004,PG-005` names.

@@ -125,6 +125,7 @@ impl Room<'_> {
             self.database = Some(database);
         } else {
             discard(&database);
+            server().restore_role();
         }
         // "Nothing in whether an error occurs": an error that the server raised must come as well
         // where B has no rows.

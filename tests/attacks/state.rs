@@ -174,7 +174,7 @@ const SCHEMA: &str = "SELECT md5(string_agg(d, E'\\n' ORDER BY d)) FROM (\
     UNION ALL SELECT concat_ws(' ', 'proc', oid, proname, proowner, prosecdef, proacl, md5(prosrc)) FROM pg_proc WHERE oid > 16000 \
     UNION ALL SELECT concat_ws(' ', 'namespace', nspname, nspacl) FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%temp\\_%' \
     UNION ALL SELECT concat_ws(' ', 'rls', polrelid, polname, coalesce(pg_get_expr(polqual, polrelid), '')) FROM pg_policy \
-    UNION ALL SELECT concat_ws(' ', 'role', rolname, rolsuper, rolbypassrls, rolcreaterole, rolconfig) FROM pg_roles \
+    UNION ALL SELECT concat_ws(' ', 'role', rolname, rolsuper, rolbypassrls, rolcreaterole, rolpassword) FROM pg_authid \
     UNION ALL SELECT concat_ws(' ', 'setting', setdatabase, setrole, setconfig) FROM pg_db_role_setting \
       WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
     UNION ALL SELECT concat_ws(' ', 'comment', objoid, classoid, objsubid, md5(description)) FROM pg_description WHERE objoid > 16000 \

@@ -20,7 +20,7 @@ use serde::Deserialize;
 /// The sample: every statement of it is accepted.
 const SAMPLE: &str = include_str!("sample.jsonl");
 /// What the whole corpus must reach at least; raised as the share grows, never lowered.
-const LEAST_SHARE_OF_CORPUS: f64 = 0.90;
+const LEAST_SHARE_OF_CORPUS: f64 = 0.98;
 
 #[derive(Deserialize)]
 struct Statement {

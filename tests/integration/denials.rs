@@ -1,5 +1,6 @@
 //! Every denial code beside its nearest allowed neighbour; what a denial looks like; what it leaves.
 
+use crate::same::{Look, Pair};
 use crate::support::TENANT_B;
 use crate::support::fixture::World;
 use crate::support::wire;
@@ -126,23 +127,31 @@ fn a_denial_says_why_what_to_do_and_where_the_record_is() {
 }
 
 #[test]
-fn parsers_that_disagree_deny() {
-    let world = World::new();
-    let mut a = world.a();
-    for sql in [
-        "SELECT 1 end; DELETE FROM users",
+fn texts_that_fool_a_parser_are_denied_or_work_as_for_a_alone() {
+    let mut pair = Pair::new();
+    let faults: Vec<String> = [
+        "SELECT 1 end; DELETE FROM documents",
         "SELECT id end FROM users",
         "SELECT '\\' || (SELECT string_agg(secret, $$,$$) FROM users) --'",
-    ] {
-        let outcome = a.query(sql);
-        assert!(
-            outcome.denied() || (outcome.errors().is_empty() && !sql.contains("DELETE")),
-            "{sql}: {outcome:?}"
-        );
-    }
-    assert_eq!(world.truth("SELECT count(*) FROM users"), "6");
-    a.terminate();
-    world.finish();
+        "SELECT id FROM ONLY users",
+        "SELECT - -1",
+        "SELECT U&\"\\0069d\" FROM users",
+        "SELECT id FROM users WHERE credit &> 1 OR 'x' = 'FROM vault'",
+        "SELECT id FROM users WHERE id=@id",
+        "/* SELECT 1; */ SELECT id FROM users -- ; DELETE FROM users",
+    ]
+    .into_iter()
+    .filter_map(|sql| {
+        let through = pair.proxied.query(sql);
+        let straight = pair.direct.query(sql);
+        let same = Look::of(sql, &through) == Look::of(sql, &straight);
+        (!same && !through.denied()).then(|| format!("{sql}: {through:?} but alone {straight:?}"))
+    })
+    .collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_eq!(pair.world.truth("SELECT count(*) FROM users"), "6");
+    assert_eq!(pair.world.truth("SELECT count(*) FROM documents WHERE id > 100"), "2");
+    pair.world.finish();
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn wrong_tokens() -> Vec<(&'static str, String, &'static str)> {
             "HR2001",
         ),
         ("not base64", good.sign().replacen('e', "!", 1), "HR2001"),
-        ("alg none", format!("{}.", no_algorithm.unsigned()), "HR2006"),
+        ("alg none", format!("{}.", no_algorithm.unsigned()), ""),
         ("alg none, signed", no_algorithm.sign(), "HR2006"),
         ("alg None", good.clone().header("alg", json!("None")).sign(), ""),
         ("alg HS384", good.clone().header("alg", json!("HS384")).sign(), "HR2006"),

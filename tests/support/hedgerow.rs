@@ -59,7 +59,7 @@ pub struct Hedgerow {
     pub admin: SocketAddr,
     relay_a: Relay,
     relay_b: Relay,
-    _guardian: Guardian,
+    guardian: Guardian,
 }
 
 impl Hedgerow {
@@ -102,7 +102,7 @@ impl Hedgerow {
                     directory,
                     address,
                     admin,
-                    _guardian: Guardian::after_exit(
+                    guardian: Guardian::after_exit(
                         "kill -KILL \"$1\" 2>/dev/null",
                         &[&pid.to_string()],
                     ),
@@ -262,6 +262,7 @@ impl Drop for Hedgerow {
             log.lines().skip(skip).for_each(|line| eprintln!("  {line}"));
         }
         self.kill();
+        self.guardian.dismiss();
     }
 }
 

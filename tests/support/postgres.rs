@@ -43,6 +43,8 @@ pub struct Server {
     socket_directory: PathBuf,
     templates: Mutex<Vec<String>>,
     databases: AtomicU32,
+    /// The upstream role's password as the server keeps it.
+    verifier: String,
     _guardian: Guardian,
 }
 
@@ -141,17 +143,21 @@ impl Server {
                 &format!("{stop} stop -m immediate -s -D \"$1/data\"; rm -rf \"$1\""),
                 &[base.to_str().expect("UTF-8")],
             );
-            let server = Self {
+            let mut server = Self {
                 port,
                 socket_directory: base,
                 templates: Mutex::default(),
                 databases: AtomicU32::new(0),
+                verifier: String::new(),
                 _guardian: guardian,
             };
             server.run(
                 SUPERUSER,
                 &format!("CREATE ROLE {APP_USER} LOGIN PASSWORD '{APP_PASSWORD}'; CREATE ROLE app_owner LOGIN"),
             );
+            let verifier =
+                format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{APP_USER}'");
+            server.verifier = server.run(SUPERUSER, &verifier).value();
             return server;
         }
         let log = std::fs::read_to_string(base.join("log")).unwrap_or_default();
@@ -206,6 +212,24 @@ impl Server {
         let name = format!("t{number}_{template}");
         self.run(SUPERUSER, &format!("CREATE DATABASE {name} TEMPLATE {template}"));
         name
+    }
+
+    /// Takes back what a statement did to the upstream role: roles belong to the whole server, so
+    /// that one test's damage would be every test's.
+    pub fn restore_role(&self) {
+        let verifier = &self.verifier;
+        let find = format!(
+            "SELECT rolpassword IS DISTINCT FROM '{verifier}' OR EXISTS (SELECT FROM pg_db_role_setting \
+             WHERE setrole = pg_authid.oid AND setdatabase = 0) FROM pg_authid WHERE rolname = '{APP_USER}'"
+        );
+        if self.run(SUPERUSER, &find).value() == "t" {
+            self.run(
+                SUPERUSER,
+                &format!(
+                    "ALTER ROLE {APP_USER} PASSWORD '{verifier}'; ALTER ROLE {APP_USER} RESET ALL"
+                ),
+            );
+        }
     }
 
     /// Drops a database with whoever is connected to it.

@@ -1,6 +1,6 @@
 //! Processes with an end: bounded runs, and a guardian that outlives a crashed test binary.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -95,16 +95,19 @@ fn drain(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
 /// A shell that waits for the end of this test binary, in whatever way it comes, and then runs a
 /// command. Rust's test runner gives no hook at exit; the pipe to the shell closes by itself.
 pub struct Guardian {
-    _pipe: ChildStdin,
+    shell: Child,
+    pipe: Option<ChildStdin>,
 }
 
 impl Guardian {
-    /// Runs `script` with `arguments` as `$1`, `$2`, … once this process is gone or the guardian
-    /// is dropped.
+    /// Runs `script` with `arguments` as `$1`, `$2`, … once this process is gone, unless the
+    /// guardian was dismissed before.
     pub fn after_exit(script: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new("sh")
+        let mut shell = Command::new("sh")
             .arg("-c")
-            .arg(format!("trap '' INT TERM HUP; cat >/dev/null; {script}"))
+            .arg(format!(
+                "trap '' INT TERM HUP; read -r word; [ \"$word\" = dismissed ] && exit; {script}"
+            ))
             .arg("guardian")
             .args(arguments)
             .stdin(Stdio::piped())
@@ -112,6 +115,15 @@ impl Guardian {
             .stderr(Stdio::null())
             .spawn()
             .expect("sh can be run");
-        Self { _pipe: child.stdin.take().expect("piped") }
+        let pipe = shell.stdin.take();
+        Self { shell, pipe }
+    }
+
+    /// What it guarded has ended: nothing is left to do, and its process id may be another's.
+    pub fn dismiss(&mut self) {
+        if let Some(mut pipe) = self.pipe.take() {
+            pipe.write_all(b"dismissed\n").ok();
+        }
+        self.shell.wait().ok();
     }
 }
