@@ -403,9 +403,9 @@ fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
                 node.at("funcname").name_parts().ok_or(Denial::new(DenialCode::Function))?;
             env.function(&parts)
         }
-        "A_Expr" => judge_operator(node.at("name"), env),
-        "SubLink" => judge_operator(node.at("oper_name"), env),
-        "SortBy" => judge_operator(node.at("use_op"), env),
+        "A_Expr" => judge_operator(node.at("name")),
+        "SubLink" => judge_operator(node.at("oper_name")),
+        "SortBy" => judge_operator(node.at("use_op")),
         "TypeName" => judge_type(node, env),
         "SelectStmt" if !node.at("into_clause").is_absent() => {
             Err(Denial::of(DenialCode::StatementKind, "SELECT INTO"))
@@ -416,12 +416,18 @@ fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     }
 }
 
-fn judge_operator(name: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
+fn judge_operator(name: &Tree<'_>) -> Result<(), Denial> {
     let Some(parts) = name.name_parts() else { return Err(Denial::new(DenialCode::Function)) };
     match parts.as_slice() {
         [] => Ok(()),
         ["pg_catalog", _] => Ok(()),
-        [symbol] if !env.catalog.user_operators.contains(*symbol) => Ok(()),
+        [symbol]
+            if lists::is_built_in_operator(symbol)
+                || symbol.starts_with(|c: char| c.is_ascii_alphabetic()) =>
+        {
+            // `BETWEEN` and its like are written where an operator's name would stand.
+            Ok(())
+        }
         _ => Err(Denial::of(DenialCode::Function, format!("operator {}", parts.join(".")))),
     }
 }

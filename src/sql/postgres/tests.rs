@@ -196,6 +196,11 @@ fn everything_that_is_allowed_passes_the_checker() {
         "SELECT g FROM generate_series(1,9) g FETCH FIRST (SELECT count(*) FROM customers) ROWS ONLY",
         "SELECT * FROM items",
         "SELECT i.* FROM items i JOIN orders o ON o.id = i.order_id WHERE i.sku = 'x'",
+        "SELECT sku || 1 FROM items ORDER BY upper(sku) || id",
+        "SELECT sku::int FROM (SELECT * FROM items) x ORDER BY 1",
+        "SELECT * FROM items i, generate_series(1, i.sku::int) g",
+        "SELECT * FROM items i, LATERAL (SELECT i.sku::int AS n) x WHERE x.n = 1",
+        "SELECT count(*), sum(id) FROM items GROUP BY sku::int",
         "SELECT o.id FROM orders o LEFT JOIN items i ON i.order_id = o.id WHERE i.sku || 'x' = 'y'",
         "SELECT * FROM regional WHERE id = 1",
         "INSERT INTO customers (email, name) VALUES ('a', 'b'), ('c', DEFAULT) RETURNING id",
@@ -428,4 +433,20 @@ fn the_deepest_text_that_passes_the_bounds_fits_the_stack_that_is_asked_for() {
         .unwrap()
         .join()
         .unwrap();
+}
+
+#[test]
+fn a_guard_through_a_parent_is_a_filter_where_something_is_computed_of_the_rows() {
+    assert!(!sent("SELECT * FROM items WHERE sku = 'x' ORDER BY sku").contains("IS TRUE"));
+    for computes in [
+        "SELECT * FROM items ORDER BY sku::int",
+        "SELECT sku::int FROM items ORDER BY 1",
+        "SELECT sum(id) FROM items GROUP BY sku::int",
+        "SELECT * FROM items i, generate_series(1, i.sku::int) g",
+        "SELECT DISTINCT sku::int FROM items",
+    ] {
+        assert!(sent(computes).contains("IS TRUE"), "{computes}\n{}", sent(computes));
+    }
+    let merged = sent("SELECT sku::int FROM (SELECT * FROM items) x ORDER BY 1");
+    assert!(merged.contains("OFFSET 0"), "{merged}");
 }

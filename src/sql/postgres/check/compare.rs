@@ -173,7 +173,9 @@ impl Comparison<'_> {
             .tables
             .values()
             .chain(self.env.policy.patterns.iter().map(|(_, policy)| policy));
-        conjunct.is("SubLink")
+        let test =
+            if super::guards::is_true_test(conjunct) { conjunct.at("arg") } else { conjunct };
+        test.is("SubLink")
             && policies
                 .filter(|policy| matches!(policy.protection, Protection::TenantThrough { .. }))
                 .any(|policy| {
@@ -182,13 +184,13 @@ impl Comparison<'_> {
                         policy: std::sync::Arc::clone(policy),
                         relation: None,
                     };
-                    super::guards::column(conjunct.at("testexpr")).is_some_and(|parts| match parts
-                        .as_slice()
-                    {
-                        [qualifier, _] => {
-                            super::guards::is_tenant_guard(conjunct, &table, qualifier, self.env)
+                    super::guards::column(test.at("testexpr")).is_some_and(|parts| {
+                        match parts.as_slice() {
+                            [qualifier, _] => super::guards::is_tenant_guard(
+                                conjunct, &table, qualifier, self.env,
+                            ),
+                            _ => false,
                         }
-                        _ => false,
                     })
                 })
     }

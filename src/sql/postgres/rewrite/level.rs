@@ -25,6 +25,8 @@ pub enum Bond {
     Merged {
         /// Set when it must be kept apart.
         barrier: Rc<Cell<bool>>,
+        /// Whether a guard in it is a semi-join, which the planner may put above a sort.
+        semi_join: bool,
     },
     /// Nothing of other tenants is in it.
     Free,
@@ -137,15 +139,29 @@ impl<'p> Level<'p> {
     pub fn exposed(&self) -> bool {
         self.rels.iter().any(|rel| match &rel.bond {
             Bond::Flat { .. } => true,
-            Bond::Merged { barrier } => !barrier.get(),
+            Bond::Merged { barrier, .. } => !barrier.get(),
             Bond::Free => false,
         })
+    }
+
+    /// Keeps apart what holds a semi-join guard; whether one is left in what is merged.
+    pub fn settle_semi_joins(&self, clean: bool) -> bool {
+        let mut left = false;
+        for rel in &self.rels {
+            if let Bond::Merged { barrier, semi_join: true } = &rel.bond {
+                if !clean {
+                    barrier.set(true);
+                }
+                left |= !barrier.get();
+            }
+        }
+        left
     }
 
     /// Keeps every merged relation of this level and those around it apart.
     pub fn raise_barriers(&self) {
         for rel in &self.rels {
-            if let Bond::Merged { barrier } = &rel.bond {
+            if let Bond::Merged { barrier, .. } = &rel.bond {
                 barrier.set(true);
             }
         }

@@ -77,7 +77,7 @@ pub struct Rewritten {
 /// A denial where the statement cannot be bound to the tenant.
 pub fn rewrite(text: &str, env: Env<'_>) -> Result<Rewritten, Denial> {
     let mut statement = parse(text)?;
-    let mut rewriter = Rewriter { env, tenant_columns: Vec::new(), depth: 0 };
+    let mut rewriter = Rewriter { env, tenant_columns: Vec::new(), depth: 0, plain_order: true };
     rewriter.statement(&mut statement, None)?;
     Ok(Rewritten { text: statement.to_string(), tenant_columns: rewriter.tenant_columns })
 }
@@ -88,6 +88,8 @@ struct Shape {
     outputs: Outputs,
     /// Whether the planner may merge it into the reading level with unguarded rows in it.
     exposed: bool,
+    /// Whether a guard in it is a semi-join that may still be moved.
+    semi_join: bool,
     /// Whether every expression in it is total.
     clean: bool,
 }
@@ -97,6 +99,7 @@ struct CteInScope {
     name: String,
     outputs: Outputs,
     exposed: bool,
+    semi_join: bool,
     barrier: Rc<Cell<bool>>,
 }
 
@@ -128,6 +131,8 @@ struct Rewriter<'a> {
     tenant_columns: Vec<usize>,
     /// How many queries are open: the result columns of the outermost are the client's.
     depth: usize,
+    /// Whether the query at hand sorts by nothing but columns.
+    plain_order: bool,
 }
 
 impl Rewriter<'_> {
@@ -156,6 +161,7 @@ impl Rewriter<'_> {
                     name: name_of(&cte.alias.name),
                     outputs: None,
                     exposed: false,
+                    semi_join: false,
                     barrier: Rc::default(),
                 }));
             }
@@ -166,17 +172,16 @@ impl Rewriter<'_> {
             }
         }
         let inner = Scope { level: scope.level, ctes: Some(&own) };
+        let around = std::mem::replace(&mut self.plain_order, has_plain_order(query));
         let mut shape = self.set_expr(&mut query.body, inner)?;
+        self.plain_order = around;
+        shape.clean &= has_plain_order(query);
         if let Some(order_by) = &mut query.order_by {
             match &mut order_by.kind {
                 OrderByKind::Expressions(keys) => {
                     for key in keys {
-                        let plain = matches!(
-                            key.expr,
-                            Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)
-                        );
                         let clean = self.subqueries(&mut key.expr, inner)? == Subqueries::Clean;
-                        shape.clean &= plain && clean;
+                        shape.clean &= clean;
                     }
                 }
                 OrderByKind::All(_) => return Err(Denial::new(DenialCode::CannotParse)),
@@ -217,6 +222,7 @@ impl Rewriter<'_> {
             name: name_of(&cte.alias.name),
             outputs: from::renamed(shape.outputs, &cte.alias),
             exposed: shape.exposed && !recursive && !changes_data && !apart,
+            semi_join: shape.semi_join,
             barrier: Rc::default(),
         })
     }
@@ -252,6 +258,7 @@ impl Rewriter<'_> {
                 Ok(Shape {
                     outputs: merged(left.outputs, right.outputs),
                     exposed: left.exposed || right.exposed,
+                    semi_join: left.semi_join || right.semi_join,
                     clean: left.clean && right.clean,
                 })
             }
@@ -260,14 +267,19 @@ impl Rewriter<'_> {
                 for value in values.rows.iter_mut().flat_map(|row| row.content.iter_mut()) {
                     clean &= self.subqueries(value, scope)? == Subqueries::Clean;
                 }
-                Ok(Shape { outputs: from::values_outputs(values), exposed: false, clean })
+                Ok(Shape {
+                    outputs: from::values_outputs(values),
+                    exposed: false,
+                    semi_join: false,
+                    clean,
+                })
             }
             SetExpr::Insert(statement)
             | SetExpr::Update(statement)
             | SetExpr::Delete(statement)
             | SetExpr::Merge(statement) => {
                 self.statement(statement, scope.ctes)?;
-                Ok(Shape { outputs: None, exposed: false, clean: false })
+                Ok(Shape { outputs: None, exposed: false, semi_join: false, clean: false })
             }
             SetExpr::Table(_) => Err(Denial::new(DenialCode::CannotParse)),
         }
@@ -297,8 +309,15 @@ impl Rewriter<'_> {
         if self.depth == 1 {
             self.tenant_columns = from::tenant_columns(select, &level);
         }
+        let settled = clean && self.plain_order && !placement.unclean;
+        let mut semi_join = level.settle_semi_joins(settled);
+        if settled {
+            semi_join |= guard::has_semi_join(select);
+        } else {
+            guard::fix_semi_joins(select);
+        }
         placement.raise(&mut select.from);
-        Ok(Shape { outputs, exposed: level.exposed(), clean })
+        Ok(Shape { outputs, exposed: level.exposed(), semi_join, clean })
     }
 
     /// The guards, then the client's conjuncts, each total or shielded.
@@ -492,6 +511,18 @@ impl VisitorMut for SubqueryRewriting<'_, '_, '_> {
     fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Denial> {
         self.open -= 1;
         ControlFlow::Continue(())
+    }
+}
+
+/// Whether a query sorts by nothing but columns and positions.
+fn has_plain_order(query: &Query) -> bool {
+    let plain = |key: &sqlparser::ast::OrderByExpr| {
+        matches!(key.expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_))
+    };
+    match query.order_by.as_ref().map(|order_by| &order_by.kind) {
+        None => true,
+        Some(OrderByKind::Expressions(keys)) => keys.iter().all(plain),
+        Some(OrderByKind::All(_)) => false,
     }
 }
 
