@@ -20,8 +20,10 @@ pub struct Class {
     pub kind: Kind,
     /// Relations and rules, in order of first use.
     pub relations: Vec<RelationUse>,
-    /// Whether it touches rows that belong to tenants, so that it must be rewritten.
+    /// Whether it touches rows that belong to tenants.
     pub protected: bool,
+    /// Whether it must be rewritten: it names a table, whose schema is written out at the least.
+    pub rewritten: bool,
 }
 
 /// Nodes that may stand in a query or data change. A node that is not named here is one that nobody
@@ -162,12 +164,13 @@ pub fn classify(statement: &Tree<'_>, env: Env<'_>) -> Result<Class, Denial> {
         explain(statement)?;
         // Estimates are made of all tenants' rows: they are left out.
         class.protected = true;
+        class.rewritten = true;
     }
     Ok(class)
 }
 
 fn plain(kind: Kind) -> Class {
-    Class { kind, relations: Vec::new(), protected: false }
+    Class { kind, relations: Vec::new(), protected: false, rewritten: false }
 }
 
 /// A statement kind in words: `CreateStmt` is `Create`.
@@ -375,6 +378,7 @@ fn judge_relation<'t>(
                 return Err(Denial::of(refusal, table.name.to_string()));
             }
             class.protected |= table.is_protected();
+            class.rewritten = true;
             let columns: Vec<String> = table.closed_columns(env).map(str::to_owned).collect();
             if !columns.is_empty() {
                 closed.push(Closed { visible, columns, code: DenialCode::ColumnDenied });
@@ -407,6 +411,10 @@ fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
         "SubLink" => judge_operator(node.at("oper_name")),
         "SortBy" => judge_operator(node.at("use_op")),
         "TypeName" => judge_type(node, env),
+        // It may load what the text names.
+        "XmlExpr" if node.at("op").number() == Some(codes::XML_PARSE) => {
+            Err(Denial::of(DenialCode::Function, "xmlparse"))
+        }
         "SelectStmt" if !node.at("into_clause").is_absent() => {
             Err(Denial::of(DenialCode::StatementKind, "SELECT INTO"))
         }

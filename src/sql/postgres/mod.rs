@@ -76,7 +76,7 @@ fn decide_one(statement: pg_raw_parse::Node<'_>, env: Env<'_>) -> Result<Decided
     let class = classify::classify(&tree, env)?;
     let canonical = canonical(statement)?;
     let fingerprint = fingerprint_of(&canonical, &class.kind, &tree);
-    let (text, tenant_columns) = if class.protected {
+    let (text, tenant_columns) = if class.rewritten {
         bind(statement, &tree, &canonical, env)?
     } else {
         (canonical.clone(), Vec::new())

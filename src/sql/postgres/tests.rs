@@ -271,6 +271,7 @@ fn what_may_not_run_is_denied_by_its_code() {
         ("SELECT * FROM secrets", DenialCode::RelationDenied),
         ("SELECT set_config('a.b', 'c', false)", DenialCode::Function),
         ("SELECT pg_read_file('x')", DenialCode::Function),
+        ("SELECT XMLPARSE(DOCUMENT '<a/>')", DenialCode::Function),
         ("SELECT my_function(1)", DenialCode::Function),
         ("SET app.current_tenant = 'x'", DenialCode::ProtectedSetting),
         ("SET search_path = x", DenialCode::ProtectedSetting),
@@ -449,4 +450,9 @@ fn a_guard_through_a_parent_is_a_filter_where_something_is_computed_of_the_rows(
     }
     let merged = sent("SELECT sku::int FROM (SELECT * FROM items) x ORDER BY 1");
     assert!(merged.contains("OFFSET 0"), "{merged}");
+}
+
+#[test]
+fn every_table_is_named_with_its_schema() {
+    assert_eq!(sent("SELECT code FROM currencies"), "SELECT code FROM \"public\".\"currencies\"");
 }

@@ -304,15 +304,16 @@ impl<'e> Verifier<'e> {
             Resolved::Catalog { .. } => return Ok(()),
             Resolved::Table(table) => table,
         };
+        if schema.is_none() {
+            // What a bare name means is for the server's search path to say.
+            return Err(unguarded(name));
+        }
         if !table.is_protected() {
             return Ok(());
         }
         let renamed = !relation.at("alias").at("colnames").is_absent();
         let Place::In(condition) = place else { return Err(unguarded(name)) };
-        if renamed
-            || schema.is_none()
-            || !are_guarded(&conjuncts(condition), &table, visible, self.env)
-        {
+        if renamed || !are_guarded(&conjuncts(condition), &table, visible, self.env) {
             return Err(unguarded(name));
         }
         level.semi_join |= conjuncts(condition).into_iter().any(|conjunct| {
@@ -406,8 +407,8 @@ impl<'e> Verifier<'e> {
         let schema = relation.at("schemaname").text();
         match self.env.resolve(relation.at("catalogname").text(), schema, name)? {
             Resolved::Catalog { .. } => Err(Denial::of(DenialCode::ReadOnly, name)),
-            Resolved::Table(table) if !table.is_protected() => Ok(None),
             Resolved::Table(_) if schema.is_none() => Err(unguarded(name)),
+            Resolved::Table(table) if !table.is_protected() => Ok(None),
             Resolved::Table(table) => Ok(Some(table)),
         }
     }
