@@ -332,7 +332,16 @@ impl Comparison<'_> {
         let named: Option<Vec<&str>> =
             sent_columns.items().iter().map(|column| column.at("name").text()).collect();
         let named = named?;
-        let width = source_width(client.at("select_stmt"))?;
+        let source = client.at("select_stmt");
+        let width = if source.is_absent() {
+            // DEFAULT VALUES, with the tenant written out.
+            return (named.len() == 1).then_some(true);
+        } else if is_star(source.at("target_list").items()) {
+            let leading = named.iter().zip(&known.columns);
+            leading.take_while(|(name, column)| **name == column.name).count()
+        } else {
+            source_width(source)?
+        };
         let own = named.get(..width)?;
         let in_order = own.len() <= known.columns.len()
             && own.iter().zip(&known.columns).all(|(name, column)| **name == column.name);
@@ -355,6 +364,12 @@ impl Comparison<'_> {
     }
 
     fn same_source(&self, client: &Tree<'_>, sent: &Tree<'_>, added: bool) -> bool {
+        if client.is_absent() {
+            return match sent.at("values_lists").items() {
+                [row] => matches!(row.items(), [value] if self.is_own(value)),
+                _ => sent.is_absent(),
+            };
+        }
         if client.kind() != "SelectStmt" || sent.kind() != "SelectStmt" {
             return client == sent;
         }
@@ -385,6 +400,15 @@ impl Comparison<'_> {
     }
 
     fn same_targets(&self, client: &[Tree<'_>], sent: &[Tree<'_>], added: bool) -> bool {
+        if is_star(client) && !is_star(sent.get(..1).unwrap_or_default()) {
+            // `*` written out: columns by their names, perhaps checked, perhaps the tenant's literal.
+            return sent.iter().all(|item| {
+                let value = item.at("val");
+                let value = checked_value(value).unwrap_or(value);
+                let named = super::guards::column(value).is_some_and(|parts| parts.len() == 1);
+                named || self.is_own(value)
+            });
+        }
         client.len() + usize::from(added) == sent.len()
             && client.iter().zip(sent).all(|(item, other)| self.same(item, other))
     }
@@ -402,10 +426,14 @@ impl Comparison<'_> {
             return self.same(client, inner);
         }
         // The tenant's literal for DEFAULT, or for the same value written another way.
-        let own = [TenantType::Uuid, TenantType::Text, TenantType::Int]
+        self.is_own(sent) && (client.is("SetToDefault") || self.spells_tenant(client))
+    }
+
+    /// The tenant's literal.
+    fn is_own(&self, value: &Tree<'_>) -> bool {
+        [TenantType::Uuid, TenantType::Text, TenantType::Int]
             .into_iter()
-            .any(|tenant_type| is_tenant_literal(sent, tenant_type, self.env));
-        own && (client.is("SetToDefault") || self.spells_tenant(client))
+            .any(|tenant_type| is_tenant_literal(value, tenant_type, self.env))
     }
 
     fn spells_tenant(&self, client: &Tree<'_>) -> bool {
@@ -437,6 +465,16 @@ fn is_zero(tree: &Tree<'_>) -> bool {
 fn same_alias(client: &Tree<'_>, sent: &Tree<'_>, name: &str) -> bool {
     let own = |alias: &Tree<'_>| alias.at("aliasname").text().unwrap_or(name).to_owned();
     own(client) == own(sent) && client.at("colnames").items() == sent.at("colnames").items()
+}
+
+/// Whether a select list is a lone `*`.
+fn is_star(items: &[Tree<'_>]) -> bool {
+    match items {
+        [item] => {
+            matches!(item.at("val").at("fields").items(), [only] if only.is("A_Star"))
+        }
+        _ => false,
+    }
 }
 
 /// How many columns a source of rows has, as far as its text tells.

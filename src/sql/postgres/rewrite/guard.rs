@@ -205,6 +205,15 @@ pub fn select_from(factor: TableFactor, item: SelectItem, selection: Option<Expr
     query(SetExpr::Select(Box::new(select)))
 }
 
+/// `VALUES (value)`.
+pub fn values(value: Expr) -> Query {
+    query(SetExpr::Values(sqlparser::ast::Values {
+        explicit_row: false,
+        value_keyword: false,
+        rows: vec![sqlparser::ast::Parens::with_empty_span(vec![value])],
+    }))
+}
+
 /// A query of nothing but a body.
 pub fn query(body: SetExpr) -> Query {
     Query {

@@ -77,7 +77,7 @@ pub struct Rewritten {
 /// A denial where the statement cannot be bound to the tenant.
 pub fn rewrite(text: &str, env: Env<'_>) -> Result<Rewritten, Denial> {
     let mut statement = parse(text)?;
-    let mut rewriter = Rewriter { env, tenant_columns: Vec::new(), depth: 0, plain_order: true };
+    let mut rewriter = Rewriter { env, tenant_columns: Vec::new(), depth: 0, plain_order: true, expanding: None };
     rewriter.statement(&mut statement, None)?;
     Ok(Rewritten { text: statement.to_string(), tenant_columns: rewriter.tenant_columns })
 }
@@ -133,6 +133,9 @@ struct Rewriter<'a> {
     depth: usize,
     /// Whether the query at hand sorts by nothing but columns.
     plain_order: bool,
+    /// The depth of the query whose `*` is written out: an INSERT's source, where the tenant's column
+    /// must be found.
+    expanding: Option<usize>,
 }
 
 impl Rewriter<'_> {
@@ -306,6 +309,9 @@ impl Rewriter<'_> {
         }
         self.other_clauses(select, here, &mut clean)?;
         let outputs = self.projection(&mut select.projection, here, &mut clean)?;
+        if self.expanding == Some(self.depth) {
+            expand(&mut select.projection, &outputs);
+        }
         if self.depth == 1 {
             self.tenant_columns = from::tenant_columns(select, &level);
         }
@@ -511,6 +517,19 @@ impl VisitorMut for SubqueryRewriting<'_, '_, '_> {
     fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Denial> {
         self.open -= 1;
         ControlFlow::Continue(())
+    }
+}
+
+/// Writes a lone `*` out, where its columns are known and each name means one of them.
+fn expand(items: &mut Vec<SelectItem>, outputs: &Outputs) {
+    let (Some(outputs), [SelectItem::Wildcard(_)]) = (outputs, items.as_slice()) else { return };
+    let mut names: Vec<&str> = outputs.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    if names.windows(2).all(|pair| pair.first() != pair.last()) {
+        let column = |(name, _): &(String, Option<Class>)| {
+            SelectItem::UnnamedExpr(Expr::Identifier(guard::ident(name)))
+        };
+        *items = outputs.iter().map(column).collect();
     }
 }
 

@@ -219,12 +219,18 @@ impl Rewriter<'_> {
         drop(table);
 
         // WITH stands on the source query; its CTEs are rewritten with it.
-        let source = insert
-            .source
-            .as_mut()
-            .ok_or_else(|| Denial::of(DenialCode::WriteOutsideTenant, "DEFAULT VALUES"))?;
+        if insert.source.is_none() {
+            // DEFAULT VALUES: the one value that has no default is the tenant.
+            let own = demands.last().filter(|demand| !demand.may_default());
+            let own = own.ok_or_else(|| Denial::of(DenialCode::LeakPossible, visible.clone()))?;
+            insert.columns = vec![column_list_entry(&own.column)];
+            insert.source = Some(Box::new(guard::values(own.filled()?)));
+        }
+        let source = insert.source.as_mut().ok_or(Denial::new(DenialCode::Internal))?;
         self.depth += 1;
+        let around = self.expanding.replace(self.depth + 1);
         self.query(source, Scope { level: None, ctes })?;
+        self.expanding = around;
         self.depth -= 1;
         if !demands.is_empty() {
             let mut named: Vec<String> =
