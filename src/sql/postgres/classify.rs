@@ -242,14 +242,14 @@ fn show(statement: &Tree<'_>) -> Result<Class, Denial> {
     Ok(plain(Kind::Setting))
 }
 
+/// COPY to the client, of a query or a table: the table is read through a query.
 fn copy(statement: &Tree<'_>) -> Result<(), Denial> {
+    let source = statement.at("query").is("SelectStmt") || !statement.at("relation").is_absent();
     let to_client = !statement.at("is_from").truth()
         && !statement.at("is_program").truth()
-        && statement.at("filename").is_absent()
-        && statement.at("relation").is_absent()
-        && statement.at("query").is("SelectStmt");
+        && statement.at("filename").is_absent();
     let object = statement.at("relation").at("relname").text().unwrap_or("COPY");
-    if to_client { Ok(()) } else { Err(Denial::of(DenialCode::Copy, object)) }
+    if to_client && source { Ok(()) } else { Err(Denial::of(DenialCode::Copy, object)) }
 }
 
 /// Whether an EXPLAIN runs its statement.

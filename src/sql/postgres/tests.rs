@@ -237,6 +237,11 @@ fn everything_that_is_allowed_passes_the_checker() {
         "FETCH 10 FROM c",
         "CLOSE c",
         "COPY (SELECT * FROM customers) TO STDOUT WITH (FORMAT csv, HEADER)",
+        "COPY customers TO STDOUT",
+        "COPY public.customers (name, \"email\") TO STDOUT (FORMAT csv, HEADER)",
+        "COPY customers TO STDOUT DELIMITER '|' NULL '' CSV HEADER",
+        "COPY items TO STDOUT (FORMAT binary)",
+        "COPY currencies TO STDOUT",
         "BEGIN ISOLATION LEVEL SERIALIZABLE",
         "SAVEPOINT a",
         "ROLLBACK TO SAVEPOINT a",
@@ -289,7 +294,10 @@ fn what_may_not_run_is_denied_by_its_code() {
         ("SELECT reltuples FROM pg_class", DenialCode::Catalog),
         ("SELECT * FROM pg_class", DenialCode::Catalog),
         ("EXPLAIN ANALYZE SELECT * FROM customers", DenialCode::LeakPossible),
-        ("INSERT INTO customers (tenant_id, email) SELECT * FROM orders o, items i", DenialCode::LeakPossible),
+        (
+            "INSERT INTO customers (tenant_id, email) SELECT * FROM orders o, items i",
+            DenialCode::LeakPossible,
+        ),
         (
             "INSERT INTO customers (tenant_id) VALUES ('bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb')",
             DenialCode::WriteOutsideTenant,

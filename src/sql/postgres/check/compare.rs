@@ -36,6 +36,11 @@ impl Comparison<'_> {
             (Tree::Node("InsertStmt", _), Tree::Node("InsertStmt", _)) => {
                 self.same_insert(client, sent)
             }
+            (Tree::Node("CopyStmt", _), Tree::Node("CopyStmt", _))
+                if !client.at("relation").is_absent() =>
+            {
+                self.same_copy(client, sent)
+            }
             (Tree::Node("ExplainStmt", _), Tree::Node("ExplainStmt", _)) => {
                 self.same_explain(client, sent)
             }
@@ -80,6 +85,10 @@ impl Comparison<'_> {
             }
             // Kept apart or not, a CTE gives the same rows.
             ("CommonTableExpr", "ctematerialized") => true,
+            // `HEADER` and `HEADER true` (PostgreSQL's defGetBoolean takes both).
+            ("DefElem", "arg") => {
+                client == sent || flag(client).is_some() && flag(client) == flag(sent)
+            }
             // A value written to a column: the client's, its check, or the tenant's literal for it.
             ("ResTarget", "val") => self.same_value(client, sent),
             ("MergeWhenClause", "target_list")
@@ -282,6 +291,43 @@ impl Comparison<'_> {
             && same_alias(relation.at("alias"), sent.at("alias"), name)
     }
 
+    /// `COPY (SELECT columns FROM table WHERE guards) TO STDOUT` for `COPY table (columns) TO STDOUT`.
+    fn same_copy(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
+        let query = sent.at("query");
+        let others =
+            client.fields().iter().zip(sent.fields()).all(|((name, value), (_, other))| {
+                matches!(*name, "relation" | "query" | "attlist") || self.same(value, other)
+            });
+        let bare = query.fields().iter().all(|(name, value)| match *name {
+            "target_list" | "from_clause" | "where_clause" | "limit_option" => true,
+            "op" => value.number() == Some(codes::SETOP_NONE),
+            "group_distinct" | "all" => !value.truth(),
+            _ => value.is_absent(),
+        });
+        let (mut stated, mut guards) = (Vec::new(), Vec::new());
+        self.bare(&conjuncts(query.at("where_clause")), &mut stated, &mut guards);
+        let columns = client.at("attlist").items();
+        let items = query.at("target_list").items();
+        let listed = if columns.is_empty() {
+            is_star(items)
+        } else {
+            columns.len() == items.len()
+                && columns.iter().zip(items).all(|(column, item)| {
+                    let named = super::guards::column(item.at("val"));
+                    column.text().is_some_and(|name| named.is_some_and(|parts| parts == [name]))
+                })
+        };
+        let [relation] = query.at("from_clause").items() else { return false };
+        others
+            && bare
+            && listed
+            && stated.is_empty()
+            && sent.at("relation").is_absent()
+            && sent.at("attlist").is_absent()
+            && client.at("query").is_absent()
+            && self.same_relation(client.at("relation"), relation)
+    }
+
     fn same_explain(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
         let of = |tree: &Tree<'_>| {
             tree.at("options")
@@ -465,6 +511,16 @@ fn is_zero(tree: &Tree<'_>) -> bool {
 fn same_alias(client: &Tree<'_>, sent: &Tree<'_>, name: &str) -> bool {
     let own = |alias: &Tree<'_>| alias.at("aliasname").text().unwrap_or(name).to_owned();
     own(client) == own(sent) && client.at("colnames").items() == sent.at("colnames").items()
+}
+
+/// The value of a flag among options.
+fn flag(argument: &Tree<'_>) -> Option<bool> {
+    match (argument.at("boolval"), argument.text()) {
+        (Tree::Bool(flag), _) => Some(*flag),
+        (_, Some(word)) if word.eq_ignore_ascii_case("true") => Some(true),
+        (_, Some(word)) if word.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
 }
 
 /// Whether a select list is a lone `*`.

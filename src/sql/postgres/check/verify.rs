@@ -216,7 +216,7 @@ impl<'e> Verifier<'e> {
         }
         self.having(select.at("having_clause"), &level)?;
         self.fields(select, here, &["with_clause", "from_clause"])?;
-        self.from_expressions(select.at("from_clause"), here)?;
+        self.beside_relations(select.at("from_clause"), here)?;
         let computed = [
             select.at("target_list"),
             select.at("distinct_clause"),
@@ -394,8 +394,8 @@ impl<'e> Verifier<'e> {
             self.assignments(statement.at("target_list"), &table, false)?;
         }
         self.fields(statement, here, &["with_clause", "relation", "from_clause", "using_clause"])?;
-        self.from_expressions(statement.at("from_clause"), here)?;
-        self.from_expressions(statement.at("using_clause"), here)
+        self.beside_relations(statement.at("from_clause"), here)?;
+        self.beside_relations(statement.at("using_clause"), here)
     }
 
     pub(super) fn protected_target(
@@ -428,12 +428,12 @@ impl<'e> Verifier<'e> {
     }
 
     /// Sub-queries in ON, in functions' arguments, in samples: not those that are FROM items.
-    fn from_expressions(&self, from: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
+    fn beside_relations(&self, from: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         match from.kind() {
-            "" => from.items().iter().try_for_each(|item| self.from_expressions(item, scope)),
+            "" => from.items().iter().try_for_each(|item| self.beside_relations(item, scope)),
             "JoinExpr" => {
-                self.from_expressions(from.at("larg"), scope)?;
-                self.from_expressions(from.at("rarg"), scope)?;
+                self.beside_relations(from.at("larg"), scope)?;
+                self.beside_relations(from.at("rarg"), scope)?;
                 self.expressions(from.at("quals"), scope)
             }
             "RangeVar" | "RangeSubselect" => Ok(()),

@@ -64,9 +64,8 @@ fn raise_in<'b>(
     for factor in factors {
         match factor {
             TableFactor::Derived { subquery, .. } => {
-                if barriers.next().is_some_and(|barrier| barrier.get()) {
-                    keep_apart(subquery);
-                }
+                let raised = barriers.next().is_some_and(|barrier| barrier.get());
+                raised.then(|| keep_apart(subquery));
             }
             TableFactor::NestedJoin { table_with_joins, .. } => {
                 raise_in(table_with_joins, barriers)
@@ -107,7 +106,7 @@ fn takes_guard(side: &Side<'_>) -> bool {
 
 impl Rewriter<'_> {
     /// Resolves one FROM item into the level.
-    pub(super) fn from_item(
+    pub(super) fn place_item(
         &mut self,
         item: &mut TableWithJoins,
         level: &mut Level<'_>,
@@ -323,13 +322,15 @@ impl Rewriter<'_> {
             Position::Where | Position::On(_) if renames => None,
             Position::Where => {
                 placement.conditions.extend(guards);
-                Some(Bond::Flat { guard: whole.clone() })
+                Some(Bond::Flat { guard: Box::new(whole.clone()) })
             }
             Position::On(join) => {
                 let slot =
                     placement.joins.get_mut(join).ok_or(Denial::new(DenialCode::Internal))?;
                 slot.extend(guards);
-                Some(Bond::Flat { guard: or_null_extended(whole.clone(), &table, &visible)? })
+                Some(Bond::Flat {
+                    guard: Box::new(or_null_extended(whole.clone(), &table, &visible)?),
+                })
             }
         };
         match bond {

@@ -19,7 +19,7 @@ pub enum Bond {
     /// Conditions of this level keep it (WHERE or ON).
     Flat {
         /// True for the tenant's rows; null-extended rows pass where the relation is null-supplied.
-        guard: Expr,
+        guard: Box<Expr>,
     },
     /// A derived table or CTE whose own level has guards, which the planner may merge into this one.
     Merged {
@@ -124,7 +124,7 @@ impl<'p> Level<'p> {
             .rels
             .iter()
             .filter_map(|rel| match &rel.bond {
-                Bond::Flat { guard } => Some(guard),
+                Bond::Flat { guard } => Some(guard.as_ref()),
                 Bond::Merged { .. } | Bond::Free => None,
             })
             .collect();

@@ -77,7 +77,8 @@ pub struct Rewritten {
 /// A denial where the statement cannot be bound to the tenant.
 pub fn rewrite(text: &str, env: Env<'_>) -> Result<Rewritten, Denial> {
     let mut statement = parse(text)?;
-    let mut rewriter = Rewriter { env, tenant_columns: Vec::new(), depth: 0, plain_order: true, expanding: None };
+    let mut rewriter =
+        Rewriter { env, tenant_columns: Vec::new(), depth: 0, plain_order: true, expanding: None };
     rewriter.statement(&mut statement, None)?;
     Ok(Rewritten { text: statement.to_string(), tenant_columns: rewriter.tenant_columns })
 }
@@ -292,7 +293,7 @@ impl Rewriter<'_> {
         let mut level = Level::new(scope.level);
         let mut placement = from::Placement::default();
         for item in &mut select.from {
-            self.from_item(item, &mut level, scope.ctes, &mut placement)?;
+            self.place_item(item, &mut level, scope.ctes, &mut placement)?;
         }
         let level = level;
         let here = Scope { level: Some(&level), ctes: scope.ctes };
@@ -611,9 +612,9 @@ fn relevant_guards(conjunct: &Expr, level: &Level<'_>) -> Vec<Expr> {
         match level.find(parts).rel {
             Some(rel) => {
                 if let Bond::Flat { guard } = &rel.bond
-                    && !guards.contains(guard)
+                    && !guards.contains(guard.as_ref())
                 {
-                    guards.push(guard.clone());
+                    guards.push(guard.as_ref().clone());
                 }
             }
             None => unsure = true,
@@ -661,15 +662,12 @@ fn keep_apart(query: &mut Query) {
         value: Expr::Value(Value::Number("0".to_owned(), false).into()),
         rows: OffsetRows::None,
     };
-    match &mut query.limit_clause {
-        None => {
-            query.limit_clause = Some(LimitClause::LimitOffset {
-                limit: None,
-                offset: Some(zero()),
-                limit_by: Vec::new(),
-            });
-        }
-        // A limit keeps apart already.
-        Some(_) => {}
+    // A limit keeps apart already.
+    if query.limit_clause.is_none() {
+        query.limit_clause = Some(LimitClause::LimitOffset {
+            limit: None,
+            offset: Some(zero()),
+            limit_by: Vec::new(),
+        });
     }
 }
