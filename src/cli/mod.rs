@@ -81,23 +81,16 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// Reads configuration and policies; prints warnings, and on failure every fault.
+    /// Reads configuration and policies; on failure prints every fault. Warnings are the caller's:
+    /// `check` prints them, `serve` logs them.
     ///
     /// # Errors
     /// Exit code 2, after the faults were printed.
     pub fn load(&self) -> Result<Loaded, ExitCode> {
-        match crate::config::load(&self.config, PolicyEpoch(1)) {
-            Ok(loaded) => {
-                for warning in &loaded.warnings {
-                    eprintln!("warning: {warning}");
-                }
-                Ok(loaded)
-            }
-            Err(faults) => {
-                print_faults(&faults);
-                Err(ExitCode::from(ERROR))
-            }
-        }
+        crate::config::load(&self.config, PolicyEpoch(1)).map_err(|faults| {
+            print_faults(&faults);
+            ExitCode::from(ERROR)
+        })
     }
 }
 
