@@ -20,8 +20,10 @@ pub struct Class {
     pub kind: Kind,
     /// Relations and rules, in order of first use.
     pub relations: Vec<RelationUse>,
-    /// Whether it touches rows that belong to tenants, so that it must be rewritten.
+    /// Whether it touches rows that belong to tenants.
     pub protected: bool,
+    /// Whether it must be rewritten: it names a table, whose schema is written out at the least.
+    pub rewritten: bool,
 }
 
 /// Nodes that may stand in a query or data change. A node that is not named here is one that nobody
@@ -162,12 +164,13 @@ pub fn classify(statement: &Tree<'_>, env: Env<'_>) -> Result<Class, Denial> {
         explain(statement)?;
         // Estimates are made of all tenants' rows: they are left out.
         class.protected = true;
+        class.rewritten = true;
     }
     Ok(class)
 }
 
 fn plain(kind: Kind) -> Class {
-    Class { kind, relations: Vec::new(), protected: false }
+    Class { kind, relations: Vec::new(), protected: false, rewritten: false }
 }
 
 /// A statement kind in words: `CreateStmt` is `Create`.
@@ -239,14 +242,14 @@ fn show(statement: &Tree<'_>) -> Result<Class, Denial> {
     Ok(plain(Kind::Setting))
 }
 
+/// COPY to the client, of a query or a table: the table is read through a query.
 fn copy(statement: &Tree<'_>) -> Result<(), Denial> {
+    let source = statement.at("query").is("SelectStmt") || !statement.at("relation").is_absent();
     let to_client = !statement.at("is_from").truth()
         && !statement.at("is_program").truth()
-        && statement.at("filename").is_absent()
-        && statement.at("relation").is_absent()
-        && statement.at("query").is("SelectStmt");
+        && statement.at("filename").is_absent();
     let object = statement.at("relation").at("relname").text().unwrap_or("COPY");
-    if to_client { Ok(()) } else { Err(Denial::of(DenialCode::Copy, object)) }
+    if to_client && source { Ok(()) } else { Err(Denial::of(DenialCode::Copy, object)) }
 }
 
 /// Whether an EXPLAIN runs its statement.
@@ -375,6 +378,7 @@ fn judge_relation<'t>(
                 return Err(Denial::of(refusal, table.name.to_string()));
             }
             class.protected |= table.is_protected();
+            class.rewritten = true;
             let columns: Vec<String> = table.closed_columns(env).map(str::to_owned).collect();
             if !columns.is_empty() {
                 closed.push(Closed { visible, columns, code: DenialCode::ColumnDenied });
@@ -403,10 +407,14 @@ fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
                 node.at("funcname").name_parts().ok_or(Denial::new(DenialCode::Function))?;
             env.function(&parts)
         }
-        "A_Expr" => judge_operator(node.at("name"), env),
-        "SubLink" => judge_operator(node.at("oper_name"), env),
-        "SortBy" => judge_operator(node.at("use_op"), env),
+        "A_Expr" => judge_operator(node.at("name")),
+        "SubLink" => judge_operator(node.at("oper_name")),
+        "SortBy" => judge_operator(node.at("use_op")),
         "TypeName" => judge_type(node, env),
+        // It may load what the text names.
+        "XmlExpr" if node.at("op").number() == Some(codes::XML_PARSE) => {
+            Err(Denial::of(DenialCode::Function, "xmlparse"))
+        }
         "SelectStmt" if !node.at("into_clause").is_absent() => {
             Err(Denial::of(DenialCode::StatementKind, "SELECT INTO"))
         }
@@ -416,12 +424,18 @@ fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     }
 }
 
-fn judge_operator(name: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
+fn judge_operator(name: &Tree<'_>) -> Result<(), Denial> {
     let Some(parts) = name.name_parts() else { return Err(Denial::new(DenialCode::Function)) };
     match parts.as_slice() {
         [] => Ok(()),
         ["pg_catalog", _] => Ok(()),
-        [symbol] if !env.catalog.user_operators.contains(*symbol) => Ok(()),
+        [symbol]
+            if lists::is_built_in_operator(symbol)
+                || symbol.starts_with(|c: char| c.is_ascii_alphabetic()) =>
+        {
+            // `BETWEEN` and its like are written where an operator's name would stand.
+            Ok(())
+        }
         _ => Err(Denial::of(DenialCode::Function, format!("operator {}", parts.join(".")))),
     }
 }

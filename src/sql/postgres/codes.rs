@@ -71,6 +71,8 @@ codes! {
     RESET = VariableSetKind::VAR_RESET;
     /// `RESET ALL`
     RESET_ALL = VariableSetKind::VAR_RESET_ALL;
+    /// `XMLPARSE`
+    XML_PARSE = XmlExprOp::IS_XMLPARSE;
     /// `UNION`, …: none
     SETOP_NONE = SetOperation::SETOP_NONE;
 }

@@ -229,6 +229,14 @@ impl<'a> Env<'a> {
         })
     }
 
+    /// Whether a relation has partitions or inheritance children.
+    pub fn has_children(&self, name: &RelationName) -> bool {
+        self.catalog.relations.values().any(|child| {
+            let mut parents = child.parents.iter();
+            parents.any(|(schema, parent)| *schema == name.schema && *parent == name.name)
+        })
+    }
+
     /// Whether a function may be called: `Ok` or HR1005.
     ///
     /// # Errors

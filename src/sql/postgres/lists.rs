@@ -375,6 +375,18 @@ pub const OPEN_CATALOGS: &[(&str, &[&str])] = &[
     ("pg_matviews", &["definition"]),
 ];
 
+/// Operator symbols of `pg_catalog`. Where an extension gives one of them another meaning for its own
+/// types (`=` of citext), PostgreSQL still finds the built-in one first for built-in types; a symbol
+/// that only extensions or users define is denied.
+const BUILT_IN_OPERATORS: &str = "!! !~ !~* !~~ !~~* # ## #- #> #>> % & && &< &<| &> * *< *<= *<> *= *> \
+    *>= + - -> ->> -|- / < <-> << <<= <<| <= <> <@ <^ = > >= >> >>= >^ ? ?# ?& ?- ?-| ?| ?|| @ @-@ \
+    @> @? @@ @@@ ^ ^@ | |&> |/ |>> || ||/ ~ ~* ~<=~ ~<~ ~= ~>=~ ~>~ ~~ ~~* !=";
+
+/// Whether `pg_catalog` has an operator of that symbol.
+pub fn is_built_in_operator(symbol: &str) -> bool {
+    BUILT_IN_OPERATORS.split_ascii_whitespace().any(|built_in| built_in == symbol)
+}
+
 /// Whether the built-in safe list holds a function.
 pub fn is_safe_function(name: &str) -> bool {
     SAFE_FUNCTIONS.iter().any(|(_, names)| names.split_ascii_whitespace().any(|safe| safe == name))

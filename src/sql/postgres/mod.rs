@@ -30,6 +30,7 @@ use super::{Decided, Fingerprint, Kind, Limits};
 use crate::catalog::Catalog;
 use crate::claims::Principal;
 use crate::error::{Denial, DenialCode};
+use crate::ids::QuotedIdent;
 use crate::policy::Policy;
 use env::Env;
 use tree::Tree;
@@ -78,7 +79,7 @@ fn decide_one(statement: pg_raw_parse::Node<'_>, env: Env<'_>) -> Result<Decided
     let class = classify::classify(&tree, env)?;
     let canonical = canonical(statement)?;
     let fingerprint = fingerprint_of(&canonical, &class.kind, &tree);
-    let (text, tenant_columns) = if class.protected {
+    let (text, tenant_columns) = if class.rewritten {
         bind(statement, &tree, &canonical, env)?
     } else {
         (canonical.clone(), Vec::new())
@@ -122,6 +123,11 @@ fn bind(
         }
     };
     let disagree = || Denial::new(DenialCode::ParsersDisagree);
+    if !tree.at("relation").is_absent() {
+        let (_, options) = canonical.split_once(" TO STDOUT").ok_or_else(disagree)?;
+        let query = rewrite::rewrite(&copied(tree, env)?, env)?.text;
+        return Ok((format!("COPY ({query}) TO STDOUT{options}"), Vec::new()));
+    }
     let inner_text = self::canonical(inner)?;
     let (before, after) = match tree.kind() {
         "CopyStmt" => {
@@ -137,6 +143,35 @@ fn bind(
         rewrite::rewrite(&inner_text, env)?.text
     };
     Ok((format!("{before}{text}{after}"), Vec::new()))
+}
+
+/// The query that reads what `COPY table TO` would. That leaves out generated columns and rows of
+/// children, which a query does not: where there are such, the client must write the query.
+fn copied(tree: &Tree<'_>, env: Env<'_>) -> Result<String, Denial> {
+    let relation = tree.at("relation");
+    let name = relation.at("relname").text().ok_or(Denial::new(DenialCode::Internal))?;
+    let needs_query = || Denial::of(DenialCode::Copy, name);
+    let schema = relation.at("schemaname").text();
+    let env::Resolved::Table(table) = env.resolve(None, schema, name)? else {
+        return Err(needs_query());
+    };
+    let known = table.relation.ok_or_else(needs_query)?;
+    let columns = tree.at("attlist").name_parts().ok_or_else(needs_query)?;
+    let whole = known.kind == crate::catalog::RelationKind::Table
+        && !env.has_children(&table.name)
+        && (!columns.is_empty() || known.columns.iter().all(|column| !column.generated));
+    if !whole {
+        return Err(needs_query());
+    }
+    let list = match columns.as_slice() {
+        [] => "*".to_owned(),
+        columns => columns
+            .iter()
+            .map(|column| QuotedIdent(column).to_string())
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    Ok(format!("SELECT {list} FROM {}", table.name))
 }
 
 /// `EXPLAIN (…, COSTS OFF) `: estimates are made of all tenants' rows.

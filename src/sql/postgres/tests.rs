@@ -196,6 +196,11 @@ fn everything_that_is_allowed_passes_the_checker() {
         "SELECT g FROM generate_series(1,9) g FETCH FIRST (SELECT count(*) FROM customers) ROWS ONLY",
         "SELECT * FROM items",
         "SELECT i.* FROM items i JOIN orders o ON o.id = i.order_id WHERE i.sku = 'x'",
+        "SELECT sku || 1 FROM items ORDER BY upper(sku) || id",
+        "SELECT sku::int FROM (SELECT * FROM items) x ORDER BY 1",
+        "SELECT * FROM items i, generate_series(1, i.sku::int) g",
+        "SELECT * FROM items i, LATERAL (SELECT i.sku::int AS n) x WHERE x.n = 1",
+        "SELECT count(*), sum(id) FROM items GROUP BY sku::int",
         "SELECT o.id FROM orders o LEFT JOIN items i ON i.order_id = o.id WHERE i.sku || 'x' = 'y'",
         "SELECT * FROM regional WHERE id = 1",
         "INSERT INTO customers (email, name) VALUES ('a', 'b'), ('c', DEFAULT) RETURNING id",
@@ -206,6 +211,12 @@ fn everything_that_is_allowed_passes_the_checker() {
         "INSERT INTO customers (tenant_id, email) SELECT tenant_id, email FROM customers",
         "INSERT INTO customers (email) SELECT note FROM orders UNION SELECT 'x'",
         "INSERT INTO items (order_id, sku) VALUES (1, 'x')",
+        "INSERT INTO customers DEFAULT VALUES RETURNING id",
+        "INSERT INTO customers SELECT * FROM customers",
+        "INSERT INTO customers TABLE customers",
+        "INSERT INTO regional SELECT * FROM (SELECT * FROM regional) x WHERE id = 1",
+        "INSERT INTO orders (id, tenant_id, customer_id, total, note) SELECT * FROM orders",
+        "INSERT INTO customers (name) SELECT code FROM currencies",
         "INSERT INTO customers (id, email) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET email = excluded.email, tenant_id = excluded.tenant_id WHERE customers.secret::int = 1",
         "INSERT INTO customers (id, email) VALUES (1, 'x') ON CONFLICT DO NOTHING",
         "WITH x AS (SELECT 1 AS a) INSERT INTO customers (credit) SELECT a FROM x",
@@ -226,6 +237,11 @@ fn everything_that_is_allowed_passes_the_checker() {
         "FETCH 10 FROM c",
         "CLOSE c",
         "COPY (SELECT * FROM customers) TO STDOUT WITH (FORMAT csv, HEADER)",
+        "COPY customers TO STDOUT",
+        "COPY public.customers (name, \"email\") TO STDOUT (FORMAT csv, HEADER)",
+        "COPY customers TO STDOUT DELIMITER '|' NULL '' CSV HEADER",
+        "COPY items TO STDOUT (FORMAT binary)",
+        "COPY currencies TO STDOUT",
         "BEGIN ISOLATION LEVEL SERIALIZABLE",
         "SAVEPOINT a",
         "ROLLBACK TO SAVEPOINT a",
@@ -266,6 +282,7 @@ fn what_may_not_run_is_denied_by_its_code() {
         ("SELECT * FROM secrets", DenialCode::RelationDenied),
         ("SELECT set_config('a.b', 'c', false)", DenialCode::Function),
         ("SELECT pg_read_file('x')", DenialCode::Function),
+        ("SELECT XMLPARSE(DOCUMENT '<a/>')", DenialCode::Function),
         ("SELECT my_function(1)", DenialCode::Function),
         ("SET app.current_tenant = 'x'", DenialCode::ProtectedSetting),
         ("SET search_path = x", DenialCode::ProtectedSetting),
@@ -277,12 +294,15 @@ fn what_may_not_run_is_denied_by_its_code() {
         ("SELECT reltuples FROM pg_class", DenialCode::Catalog),
         ("SELECT * FROM pg_class", DenialCode::Catalog),
         ("EXPLAIN ANALYZE SELECT * FROM customers", DenialCode::LeakPossible),
-        ("INSERT INTO customers (tenant_id, email) SELECT * FROM orders", DenialCode::LeakPossible),
+        (
+            "INSERT INTO customers (tenant_id, email) SELECT * FROM orders o, items i",
+            DenialCode::LeakPossible,
+        ),
         (
             "INSERT INTO customers (tenant_id) VALUES ('bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb')",
             DenialCode::WriteOutsideTenant,
         ),
-        ("INSERT INTO customers DEFAULT VALUES", DenialCode::WriteOutsideTenant),
+        ("INSERT INTO items DEFAULT VALUES", DenialCode::WriteOutsideTenant),
         (
             "UPDATE customers SET tenant_id = 'bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb'",
             DenialCode::TenantColumnChange,
@@ -428,4 +448,25 @@ fn the_deepest_text_that_passes_the_bounds_fits_the_stack_that_is_asked_for() {
         .unwrap()
         .join()
         .unwrap();
+}
+
+#[test]
+fn a_guard_through_a_parent_is_a_filter_where_something_is_computed_of_the_rows() {
+    assert!(!sent("SELECT * FROM items WHERE sku = 'x' ORDER BY sku").contains("IS TRUE"));
+    for computes in [
+        "SELECT * FROM items ORDER BY sku::int",
+        "SELECT sku::int FROM items ORDER BY 1",
+        "SELECT sum(id) FROM items GROUP BY sku::int",
+        "SELECT * FROM items i, generate_series(1, i.sku::int) g",
+        "SELECT DISTINCT sku::int FROM items",
+    ] {
+        assert!(sent(computes).contains("IS TRUE"), "{computes}\n{}", sent(computes));
+    }
+    let merged = sent("SELECT sku::int FROM (SELECT * FROM items) x ORDER BY 1");
+    assert!(merged.contains("OFFSET 0"), "{merged}");
+}
+
+#[test]
+fn every_table_is_named_with_its_schema() {
+    assert_eq!(sent("SELECT code FROM currencies"), "SELECT code FROM \"public\".\"currencies\"");
 }

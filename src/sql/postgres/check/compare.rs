@@ -36,6 +36,11 @@ impl Comparison<'_> {
             (Tree::Node("InsertStmt", _), Tree::Node("InsertStmt", _)) => {
                 self.same_insert(client, sent)
             }
+            (Tree::Node("CopyStmt", _), Tree::Node("CopyStmt", _))
+                if !client.at("relation").is_absent() =>
+            {
+                self.same_copy(client, sent)
+            }
             (Tree::Node("ExplainStmt", _), Tree::Node("ExplainStmt", _)) => {
                 self.same_explain(client, sent)
             }
@@ -80,6 +85,10 @@ impl Comparison<'_> {
             }
             // Kept apart or not, a CTE gives the same rows.
             ("CommonTableExpr", "ctematerialized") => true,
+            // `HEADER` and `HEADER true` (PostgreSQL's defGetBoolean takes both).
+            ("DefElem", "arg") => {
+                client == sent || flag(client).is_some() && flag(client) == flag(sent)
+            }
             // A value written to a column: the client's, its check, or the tenant's literal for it.
             ("ResTarget", "val") => self.same_value(client, sent),
             ("MergeWhenClause", "target_list")
@@ -173,7 +182,9 @@ impl Comparison<'_> {
             .tables
             .values()
             .chain(self.env.policy.patterns.iter().map(|(_, policy)| policy));
-        conjunct.is("SubLink")
+        let test =
+            if super::guards::is_true_test(conjunct) { conjunct.at("arg") } else { conjunct };
+        test.is("SubLink")
             && policies
                 .filter(|policy| matches!(policy.protection, Protection::TenantThrough { .. }))
                 .any(|policy| {
@@ -182,13 +193,13 @@ impl Comparison<'_> {
                         policy: std::sync::Arc::clone(policy),
                         relation: None,
                     };
-                    super::guards::column(conjunct.at("testexpr")).is_some_and(|parts| match parts
-                        .as_slice()
-                    {
-                        [qualifier, _] => {
-                            super::guards::is_tenant_guard(conjunct, &table, qualifier, self.env)
+                    super::guards::column(test.at("testexpr")).is_some_and(|parts| {
+                        match parts.as_slice() {
+                            [qualifier, _] => super::guards::is_tenant_guard(
+                                conjunct, &table, qualifier, self.env,
+                            ),
+                            _ => false,
                         }
-                        _ => false,
                     })
                 })
     }
@@ -280,6 +291,43 @@ impl Comparison<'_> {
             && same_alias(relation.at("alias"), sent.at("alias"), name)
     }
 
+    /// `COPY (SELECT columns FROM table WHERE guards) TO STDOUT` for `COPY table (columns) TO STDOUT`.
+    fn same_copy(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
+        let query = sent.at("query");
+        let others =
+            client.fields().iter().zip(sent.fields()).all(|((name, value), (_, other))| {
+                matches!(*name, "relation" | "query" | "attlist") || self.same(value, other)
+            });
+        let bare = query.fields().iter().all(|(name, value)| match *name {
+            "target_list" | "from_clause" | "where_clause" | "limit_option" => true,
+            "op" => value.number() == Some(codes::SETOP_NONE),
+            "group_distinct" | "all" => !value.truth(),
+            _ => value.is_absent(),
+        });
+        let (mut stated, mut guards) = (Vec::new(), Vec::new());
+        self.bare(&conjuncts(query.at("where_clause")), &mut stated, &mut guards);
+        let columns = client.at("attlist").items();
+        let items = query.at("target_list").items();
+        let listed = if columns.is_empty() {
+            is_star(items)
+        } else {
+            columns.len() == items.len()
+                && columns.iter().zip(items).all(|(column, item)| {
+                    let named = super::guards::column(item.at("val"));
+                    column.text().is_some_and(|name| named.is_some_and(|parts| parts == [name]))
+                })
+        };
+        let [relation] = query.at("from_clause").items() else { return false };
+        others
+            && bare
+            && listed
+            && stated.is_empty()
+            && sent.at("relation").is_absent()
+            && sent.at("attlist").is_absent()
+            && client.at("query").is_absent()
+            && self.same_relation(client.at("relation"), relation)
+    }
+
     fn same_explain(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
         let of = |tree: &Tree<'_>| {
             tree.at("options")
@@ -330,7 +378,16 @@ impl Comparison<'_> {
         let named: Option<Vec<&str>> =
             sent_columns.items().iter().map(|column| column.at("name").text()).collect();
         let named = named?;
-        let width = source_width(client.at("select_stmt"))?;
+        let source = client.at("select_stmt");
+        let width = if source.is_absent() {
+            // DEFAULT VALUES, with the tenant written out.
+            return (named.len() == 1).then_some(true);
+        } else if is_star(source.at("target_list").items()) {
+            let leading = named.iter().zip(&known.columns);
+            leading.take_while(|(name, column)| **name == column.name).count()
+        } else {
+            source_width(source)?
+        };
         let own = named.get(..width)?;
         let in_order = own.len() <= known.columns.len()
             && own.iter().zip(&known.columns).all(|(name, column)| **name == column.name);
@@ -353,6 +410,12 @@ impl Comparison<'_> {
     }
 
     fn same_source(&self, client: &Tree<'_>, sent: &Tree<'_>, added: bool) -> bool {
+        if client.is_absent() {
+            return match sent.at("values_lists").items() {
+                [row] => matches!(row.items(), [value] if self.is_own(value)),
+                _ => sent.is_absent(),
+            };
+        }
         if client.kind() != "SelectStmt" || sent.kind() != "SelectStmt" {
             return client == sent;
         }
@@ -383,6 +446,15 @@ impl Comparison<'_> {
     }
 
     fn same_targets(&self, client: &[Tree<'_>], sent: &[Tree<'_>], added: bool) -> bool {
+        if is_star(client) && !is_star(sent.get(..1).unwrap_or_default()) {
+            // `*` written out: columns by their names, perhaps checked, perhaps the tenant's literal.
+            return sent.iter().all(|item| {
+                let value = item.at("val");
+                let value = checked_value(value).unwrap_or(value);
+                let named = super::guards::column(value).is_some_and(|parts| parts.len() == 1);
+                named || self.is_own(value)
+            });
+        }
         client.len() + usize::from(added) == sent.len()
             && client.iter().zip(sent).all(|(item, other)| self.same(item, other))
     }
@@ -400,10 +472,14 @@ impl Comparison<'_> {
             return self.same(client, inner);
         }
         // The tenant's literal for DEFAULT, or for the same value written another way.
-        let own = [TenantType::Uuid, TenantType::Text, TenantType::Int]
+        self.is_own(sent) && (client.is("SetToDefault") || self.spells_tenant(client))
+    }
+
+    /// The tenant's literal.
+    fn is_own(&self, value: &Tree<'_>) -> bool {
+        [TenantType::Uuid, TenantType::Text, TenantType::Int]
             .into_iter()
-            .any(|tenant_type| is_tenant_literal(sent, tenant_type, self.env));
-        own && (client.is("SetToDefault") || self.spells_tenant(client))
+            .any(|tenant_type| is_tenant_literal(value, tenant_type, self.env))
     }
 
     fn spells_tenant(&self, client: &Tree<'_>) -> bool {
@@ -435,6 +511,26 @@ fn is_zero(tree: &Tree<'_>) -> bool {
 fn same_alias(client: &Tree<'_>, sent: &Tree<'_>, name: &str) -> bool {
     let own = |alias: &Tree<'_>| alias.at("aliasname").text().unwrap_or(name).to_owned();
     own(client) == own(sent) && client.at("colnames").items() == sent.at("colnames").items()
+}
+
+/// The value of a flag among options.
+fn flag(argument: &Tree<'_>) -> Option<bool> {
+    match (argument.at("boolval"), argument.text()) {
+        (Tree::Bool(flag), _) => Some(*flag),
+        (_, Some(word)) if word.eq_ignore_ascii_case("true") => Some(true),
+        (_, Some(word)) if word.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether a select list is a lone `*`.
+fn is_star(items: &[Tree<'_>]) -> bool {
+    match items {
+        [item] => {
+            matches!(item.at("val").at("fields").items(), [only] if only.is("A_Star"))
+        }
+        _ => false,
+    }
 }
 
 /// How many columns a source of rows has, as far as its text tells.

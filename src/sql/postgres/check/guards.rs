@@ -95,6 +95,7 @@ fn is_guard_at(
             })
         }
         Protection::TenantThrough { column, .. } => {
+            let conjunct = if is_true_test(conjunct) { conjunct.at("arg") } else { conjunct };
             conjunct.is("SubLink")
                 && conjunct.at("sub_link_type").number() == Some(codes::ANY_SUBLINK)
                 && conjunct.at("oper_name").is_absent()
@@ -103,6 +104,11 @@ fn is_guard_at(
         }
         Protection::Shared | Protection::Deny => false,
     }
+}
+
+/// `… IS TRUE`
+pub(super) fn is_true_test(tree: &Tree<'_>) -> bool {
+    tree.is("BooleanTest") && tree.at("booltesttype").number() == Some(0)
 }
 
 /// `SELECT p.key FROM schema.parent AS p WHERE <the guards of parent>` and nothing else.

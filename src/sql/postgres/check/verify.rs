@@ -11,16 +11,35 @@ use super::guards::{
 use super::shape::is_total;
 use crate::error::{Denial, DenialCode};
 
+/// What the planner may merge of a query into its reader.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Exposure {
+    /// Rows that only the query's own guards keep out.
+    rows: bool,
+    /// A guard that is a semi-join, which may be done after sorting.
+    semi_join: bool,
+}
+
+impl Exposure {
+    fn or(self, other: Self) -> Self {
+        Self { rows: self.rows || other.rows, semi_join: self.semi_join || other.semi_join }
+    }
+
+    fn unless(self, apart: bool) -> Self {
+        if apart { Self::default() } else { self }
+    }
+}
+
 /// CTEs in scope: name, and whether the planner may merge unguarded rows of it into its reader.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'s> {
     pub(super) outer: Option<&'s Scope<'s>>,
-    pub(super) own: &'s [(&'s str, bool)],
+    pub(super) own: &'s [(&'s str, Exposure)],
     pub(super) level: Option<&'s Level<'s>>,
 }
 
 impl Scope<'_> {
-    fn cte(&self, name: &str) -> Option<bool> {
+    fn cte(&self, name: &str) -> Option<Exposure> {
         let own = self.own.iter().rev().find(|(own, _)| *own == name);
         own.map(|(_, exposed)| *exposed).or_else(|| self.outer.and_then(|outer| outer.cte(name)))
     }
@@ -38,6 +57,8 @@ pub(super) struct Level<'s> {
     pub(super) flat: Vec<Flat<'s>>,
     /// A derived table or CTE that may be merged stands in it.
     pub(super) merged: bool,
+    /// A guard in it, or in what is merged, is a semi-join.
+    pub(super) semi_join: bool,
 }
 
 impl Level<'_> {
@@ -131,14 +152,20 @@ impl<'e> Verifier<'e> {
     }
 
     /// Whether the statement's rows may be merged into its reader with unguarded rows among them.
-    pub(super) fn statement(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<bool, Denial> {
+    pub(super) fn statement(
+        &self,
+        statement: &Tree<'_>,
+        scope: Scope<'_>,
+    ) -> Result<Exposure, Denial> {
         let with = statement.at("with_clause");
         let recursive = with.at("recursive").truth();
         let ctes = with.at("ctes").items();
-        let mut own: Vec<(&str, bool)> = Vec::new();
+        let mut own: Vec<(&str, Exposure)> = Vec::new();
         if recursive {
             own.extend(
-                ctes.iter().filter_map(|cte| cte.at("ctename").text()).map(|name| (name, false)),
+                ctes.iter()
+                    .filter_map(|cte| cte.at("ctename").text())
+                    .map(|name| (name, Exposure::default())),
             );
         }
         for cte in ctes {
@@ -147,28 +174,32 @@ impl<'e> Verifier<'e> {
             let exposed = self.statement(query, inner)?;
             let materialized = cte.at("ctematerialized").number() == Some(1);
             let name = cte.at("ctename").text().ok_or_else(leak)?;
-            own.push((name, exposed && !materialized && !recursive && query.is("SelectStmt")));
+            let apart = materialized || recursive || !query.is("SelectStmt");
+            own.push((name, exposed.unless(apart)));
         }
         let scope = Scope { outer: Some(&scope), own: &own, level: scope.level };
         match statement.kind() {
             "SelectStmt" => self.select(statement, scope),
-            "InsertStmt" => self.insert(statement, scope).map(|()| false),
-            "UpdateStmt" | "DeleteStmt" => self.change(statement, scope).map(|()| false),
-            "MergeStmt" => self.merge(statement, scope).map(|()| false),
+            "InsertStmt" => self.insert(statement, scope).map(|()| Exposure::default()),
+            "UpdateStmt" | "DeleteStmt" => {
+                self.change(statement, scope).map(|()| Exposure::default())
+            }
+            "MergeStmt" => self.merge(statement, scope).map(|()| Exposure::default()),
             _ => Err(leak()),
         }
     }
 
-    fn select(&self, select: &Tree<'_>, scope: Scope<'_>) -> Result<bool, Denial> {
+    fn select(&self, select: &Tree<'_>, scope: Scope<'_>) -> Result<Exposure, Denial> {
         let limited =
             !select.at("limit_count").is_absent() || !select.at("limit_offset").is_absent();
         if select.at("op").number() != Some(codes::SETOP_NONE) {
             let left = self.statement(select.at("larg"), scope)?;
             let right = self.statement(select.at("rarg"), scope)?;
             self.fields(select, scope, &["larg", "rarg", "with_clause"])?;
-            return Ok((left || right) && !limited);
+            return Ok(left.or(right).unless(limited));
         }
-        let mut level = Level { outer: scope.level, flat: Vec::new(), merged: false };
+        let mut level =
+            Level { outer: scope.level, flat: Vec::new(), merged: false, semi_join: false };
         let mut conditions = vec![select.at("where_clause")];
         for item in select.at("from_clause").items() {
             self.from(
@@ -185,8 +216,21 @@ impl<'e> Verifier<'e> {
         }
         self.having(select.at("having_clause"), &level)?;
         self.fields(select, here, &["with_clause", "from_clause"])?;
-        self.from_expressions(select.at("from_clause"), here)?;
-        Ok((!level.flat.is_empty() || level.merged) && !limited)
+        self.beside_relations(select.at("from_clause"), here)?;
+        let computed = [
+            select.at("target_list"),
+            select.at("distinct_clause"),
+            select.at("group_clause"),
+            select.at("sort_clause"),
+            select.at("window_clause"),
+        ];
+        if level.semi_join
+            && !(computed.into_iter().all(is_total) && arguments_total(select.at("from_clause")))
+        {
+            return Err(leak());
+        }
+        let rows = !level.flat.is_empty() || level.merged;
+        Ok(Exposure { rows, semi_join: level.semi_join }.unless(limited))
     }
 
     /// One FROM item: relations into the level, ON conditions among the conditions.
@@ -208,7 +252,9 @@ impl<'e> Verifier<'e> {
                 // What stands beside it may reach into it only if it is LATERAL; the level so far
                 // is what it could name.
                 let inner = Scope { level: Some(level), ..scope };
-                level.merged |= self.statement(item.at("subquery"), inner)?;
+                let exposure = self.statement(item.at("subquery"), inner)?;
+                level.merged |= exposure.rows;
+                level.semi_join |= exposure.semi_join;
                 Ok(())
             }
             "JoinExpr" => {
@@ -247,7 +293,8 @@ impl<'e> Verifier<'e> {
         'e: 't,
     {
         if let Some(exposed) = bare_name(relation).and_then(|name| scope.cte(name)) {
-            level.merged |= exposed;
+            level.merged |= exposed.rows;
+            level.semi_join |= exposed.semi_join;
             return Ok(());
         }
         let name = relation.at("relname").text().ok_or_else(leak)?;
@@ -257,17 +304,21 @@ impl<'e> Verifier<'e> {
             Resolved::Catalog { .. } => return Ok(()),
             Resolved::Table(table) => table,
         };
+        if schema.is_none() {
+            // What a bare name means is for the server's search path to say.
+            return Err(unguarded(name));
+        }
         if !table.is_protected() {
             return Ok(());
         }
         let renamed = !relation.at("alias").at("colnames").is_absent();
         let Place::In(condition) = place else { return Err(unguarded(name)) };
-        if renamed
-            || schema.is_none()
-            || !are_guarded(&conjuncts(condition), &table, visible, self.env)
-        {
+        if renamed || !are_guarded(&conjuncts(condition), &table, visible, self.env) {
             return Err(unguarded(name));
         }
+        level.semi_join |= conjuncts(condition).into_iter().any(|conjunct| {
+            conjunct.is("SubLink") && is_tenant_guard(conjunct, &table, visible, self.env)
+        });
         level.flat.push(Flat { table, visible });
         Ok(())
     }
@@ -320,7 +371,7 @@ impl<'e> Verifier<'e> {
 
     fn change(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         let condition = statement.at("where_clause");
-        let mut level = Level { outer: None, flat: Vec::new(), merged: false };
+        let mut level = Level { outer: None, flat: Vec::new(), merged: false, semi_join: false };
         let mut conditions = vec![condition];
         if condition.is("CurrentOfExpr") {
             // The cursor's own query was guarded when it was declared.
@@ -343,8 +394,8 @@ impl<'e> Verifier<'e> {
             self.assignments(statement.at("target_list"), &table, false)?;
         }
         self.fields(statement, here, &["with_clause", "relation", "from_clause", "using_clause"])?;
-        self.from_expressions(statement.at("from_clause"), here)?;
-        self.from_expressions(statement.at("using_clause"), here)
+        self.beside_relations(statement.at("from_clause"), here)?;
+        self.beside_relations(statement.at("using_clause"), here)
     }
 
     pub(super) fn protected_target(
@@ -356,8 +407,8 @@ impl<'e> Verifier<'e> {
         let schema = relation.at("schemaname").text();
         match self.env.resolve(relation.at("catalogname").text(), schema, name)? {
             Resolved::Catalog { .. } => Err(Denial::of(DenialCode::ReadOnly, name)),
-            Resolved::Table(table) if !table.is_protected() => Ok(None),
             Resolved::Table(_) if schema.is_none() => Err(unguarded(name)),
+            Resolved::Table(table) if !table.is_protected() => Ok(None),
             Resolved::Table(table) => Ok(Some(table)),
         }
     }
@@ -377,12 +428,12 @@ impl<'e> Verifier<'e> {
     }
 
     /// Sub-queries in ON, in functions' arguments, in samples: not those that are FROM items.
-    fn from_expressions(&self, from: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
+    fn beside_relations(&self, from: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         match from.kind() {
-            "" => from.items().iter().try_for_each(|item| self.from_expressions(item, scope)),
+            "" => from.items().iter().try_for_each(|item| self.beside_relations(item, scope)),
             "JoinExpr" => {
-                self.from_expressions(from.at("larg"), scope)?;
-                self.from_expressions(from.at("rarg"), scope)?;
+                self.beside_relations(from.at("larg"), scope)?;
+                self.beside_relations(from.at("rarg"), scope)?;
                 self.expressions(from.at("quals"), scope)
             }
             "RangeVar" | "RangeSubselect" => Ok(()),
@@ -398,5 +449,22 @@ impl<'e> Verifier<'e> {
             "RangeVar" => Err(unguarded("relation")),
             _ => tree.children().try_for_each(|child| self.expressions(child, scope)),
         }
+    }
+}
+
+/// Whether what FROM items compute of the rows beside them is total: the arguments of functions, and
+/// LATERAL sub-selects throughout.
+fn arguments_total(from: &Tree<'_>) -> bool {
+    match from.kind() {
+        "" => from.items().iter().all(arguments_total),
+        "JoinExpr" => arguments_total(from.at("larg")) && arguments_total(from.at("rarg")),
+        "RangeVar" => true,
+        "RangeSubselect" => !from.at("lateral").truth() || is_total(from.at("subquery")),
+        "RangeFunction" => {
+            let calls = from.at("functions").items().iter().flat_map(|call| call.items());
+            calls.filter(|call| call.is("FuncCall")).all(|call| is_total(call.at("args")))
+        }
+        "RangeTableSample" => arguments_total(from.at("relation")),
+        _ => false,
     }
 }

@@ -113,7 +113,7 @@ impl<'e> Verifier<'e> {
     pub(super) fn insert(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         let source = statement.at("select_stmt");
         let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
-        let mut level = Level { outer: None, flat: Vec::new(), merged: false };
+        let mut level = Level { outer: None, flat: Vec::new(), merged: false, semi_join: false };
         if let Some(table) = self.protected_target(statement)? {
             let columns: Vec<&str> = statement
                 .at("cols")
@@ -232,6 +232,7 @@ impl<'e> Verifier<'e> {
             outer: None,
             flat: vec![Flat { table: table.clone(), visible }],
             merged: false,
+            semi_join: false,
         };
         self.conditions(conflict.at("where_clause"), &level)?;
         self.assignments(conflict.at("target_list"), table, true)?;
@@ -240,7 +241,7 @@ impl<'e> Verifier<'e> {
 
     pub(super) fn merge(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         let condition = statement.at("join_condition");
-        let mut level = Level { outer: None, flat: Vec::new(), merged: false };
+        let mut level = Level { outer: None, flat: Vec::new(), merged: false, semi_join: false };
         let mut conditions = vec![condition];
         let no_ctes = Scope { outer: None, own: &[], level: None };
         self.relation(statement.at("relation"), Place::In(condition), no_ctes, &mut level)?;

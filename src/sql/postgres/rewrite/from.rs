@@ -41,6 +41,8 @@ pub(super) struct Placement {
     joins: Vec<Vec<Expr>>,
     /// One for each derived table, in order of appearance.
     barriers: Vec<Rc<Cell<bool>>>,
+    /// An expression in FROM itself (arguments, LATERAL) is not total.
+    pub unclean: bool,
 }
 
 impl Placement {
@@ -62,9 +64,8 @@ fn raise_in<'b>(
     for factor in factors {
         match factor {
             TableFactor::Derived { subquery, .. } => {
-                if barriers.next().is_some_and(|barrier| barrier.get()) {
-                    keep_apart(subquery);
-                }
+                let raised = barriers.next().is_some_and(|barrier| barrier.get());
+                raised.then(|| keep_apart(subquery));
             }
             TableFactor::NestedJoin { table_with_joins, .. } => {
                 raise_in(table_with_joins, barriers)
@@ -105,7 +106,7 @@ fn takes_guard(side: &Side<'_>) -> bool {
 
 impl Rewriter<'_> {
     /// Resolves one FROM item into the level.
-    pub(super) fn from_item(
+    pub(super) fn place_item(
         &mut self,
         item: &mut TableWithJoins,
         level: &mut Level<'_>,
@@ -161,7 +162,7 @@ impl Rewriter<'_> {
             TableFactor::Table { args: None, .. } => {
                 self.relation(factor, level, ctes, placement, position)
             }
-            TableFactor::Derived { subquery, alias, .. } => {
+            TableFactor::Derived { lateral, subquery, alias, .. } => {
                 // LATERAL or not, columns of this level resolve the same or not at all.
                 let shape = {
                     self.depth += 1;
@@ -171,7 +172,12 @@ impl Rewriter<'_> {
                 };
                 let barrier = Rc::new(Cell::new(false));
                 placement.barriers.push(Rc::clone(&barrier));
-                let bond = if shape.exposed { Bond::Merged { barrier } } else { Bond::Free };
+                placement.unclean |= *lateral && !shape.clean;
+                let bond = if shape.exposed {
+                    Bond::Merged { barrier, semi_join: shape.semi_join }
+                } else {
+                    Bond::Free
+                };
                 let (visible, columns) = match alias {
                     Some(alias) => (name_of(&alias.name), renamed(shape.outputs, alias)),
                     None => (String::new(), shape.outputs),
@@ -192,7 +198,7 @@ impl Rewriter<'_> {
             }
             TableFactor::Table { name, alias, args: Some(call), .. } => {
                 for argument in &mut call.args {
-                    self.argument(argument, level, ctes)?;
+                    placement.unclean |= !self.argument(argument, level, ctes)?;
                 }
                 level
                     .rels
@@ -201,7 +207,7 @@ impl Rewriter<'_> {
             }
             TableFactor::Function { name, args, alias, .. } => {
                 for argument in args {
-                    self.argument(argument, level, ctes)?;
+                    placement.unclean |= !self.argument(argument, level, ctes)?;
                 }
                 level
                     .rels
@@ -210,7 +216,8 @@ impl Rewriter<'_> {
             }
             TableFactor::UNNEST { alias, array_exprs, .. } => {
                 for array in array_exprs {
-                    self.subqueries(array, Scope { level: Some(level), ctes })?;
+                    let subqueries = self.subqueries(array, Scope { level: Some(level), ctes })?;
+                    placement.unclean |= !super::total::is_total(array, level, subqueries);
                 }
                 let visible = alias
                     .as_ref()
@@ -222,12 +229,13 @@ impl Rewriter<'_> {
         }
     }
 
+    /// Rewrites the sub-queries of an argument; whether it is total.
     fn argument(
         &mut self,
         argument: &mut sqlparser::ast::FunctionArg,
         level: &Level<'_>,
         ctes: Option<&Ctes<'_>>,
-    ) -> Result<(), Denial> {
+    ) -> Result<bool, Denial> {
         use sqlparser::ast::{FunctionArg, FunctionArgExpr};
         let argument = match argument {
             FunctionArg::Unnamed(argument)
@@ -236,9 +244,11 @@ impl Rewriter<'_> {
         };
         match argument {
             FunctionArgExpr::Expr(expression) => {
-                self.subqueries(expression, Scope { level: Some(level), ctes }).map(|_| ())
+                let scope = Scope { level: Some(level), ctes };
+                let subqueries = self.subqueries(expression, scope)?;
+                Ok(super::total::is_total(expression, level, subqueries))
             }
-            FunctionArgExpr::Wildcard => Ok(()),
+            FunctionArgExpr::Wildcard => Ok(true),
             FunctionArgExpr::QualifiedWildcard(_) | FunctionArgExpr::WildcardWithOptions(_) => {
                 Err(Denial::new(DenialCode::CannotParse))
             }
@@ -264,7 +274,7 @@ impl Rewriter<'_> {
             && let Some(cte) = ctes.and_then(|ctes| ctes.find(single))
         {
             let bond = if cte.exposed {
-                Bond::Merged { barrier: Rc::clone(&cte.barrier) }
+                Bond::Merged { barrier: Rc::clone(&cte.barrier), semi_join: cte.semi_join }
             } else {
                 Bond::Free
             };
@@ -312,13 +322,15 @@ impl Rewriter<'_> {
             Position::Where | Position::On(_) if renames => None,
             Position::Where => {
                 placement.conditions.extend(guards);
-                Some(Bond::Flat { guard: whole.clone() })
+                Some(Bond::Flat { guard: Box::new(whole.clone()) })
             }
             Position::On(join) => {
                 let slot =
                     placement.joins.get_mut(join).ok_or(Denial::new(DenialCode::Internal))?;
                 slot.extend(guards);
-                Some(Bond::Flat { guard: or_null_extended(whole.clone(), &table, &visible)? })
+                Some(Bond::Flat {
+                    guard: Box::new(or_null_extended(whole.clone(), &table, &visible)?),
+                })
             }
         };
         match bond {

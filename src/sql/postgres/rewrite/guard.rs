@@ -205,6 +205,15 @@ pub fn select_from(factor: TableFactor, item: SelectItem, selection: Option<Expr
     query(SetExpr::Select(Box::new(select)))
 }
 
+/// `VALUES (value)`.
+pub fn values(value: Expr) -> Query {
+    query(SetExpr::Values(sqlparser::ast::Values {
+        explicit_row: false,
+        value_keyword: false,
+        rows: vec![sqlparser::ast::Parens::with_empty_span(vec![value])],
+    }))
+}
+
 /// A query of nothing but a body.
 pub fn query(body: SetExpr) -> Query {
     Query {
@@ -304,6 +313,76 @@ fn coalesce_text(value: Expr) -> Expr {
         over: None,
         within_group: Vec::new(),
     })
+}
+
+/// Whether an expression is the guard of a table without a tenant column, as a plain IN, which the
+/// planner makes a semi-join.
+fn is_semi_join(expression: &Expr) -> bool {
+    let Expr::InSubquery { subquery, negated: false, .. } = expression else { return false };
+    let SetExpr::Select(select) = &*subquery.body else { return false };
+    matches!(
+        select.from.as_slice(),
+        [TableWithJoins { relation: TableFactor::Table { alias: Some(alias), .. }, .. }]
+            if alias.name.value.starts_with(PARENT)
+    )
+}
+
+/// Calls `change` for each top-level conjunct of WHERE and of every ON of the level.
+fn each_conjunct(select: &mut Select, change: &mut impl FnMut(&mut Expr)) {
+    fn conjuncts(condition: &mut Expr, change: &mut impl FnMut(&mut Expr)) {
+        match condition {
+            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+                conjuncts(left, change);
+                conjuncts(right, change);
+            }
+            other => change(other),
+        }
+    }
+    fn joins(item: &mut TableWithJoins, change: &mut impl FnMut(&mut Expr)) {
+        use sqlparser::ast::{JoinConstraint, JoinOperator};
+        if let TableFactor::NestedJoin { table_with_joins, .. } = &mut item.relation {
+            joins(table_with_joins, change);
+        }
+        for join in &mut item.joins {
+            if let TableFactor::NestedJoin { table_with_joins, .. } = &mut join.relation {
+                joins(table_with_joins, change);
+            }
+            if let JoinOperator::Join(JoinConstraint::On(on))
+            | JoinOperator::Inner(JoinConstraint::On(on))
+            | JoinOperator::Left(JoinConstraint::On(on))
+            | JoinOperator::LeftOuter(JoinConstraint::On(on))
+            | JoinOperator::Right(JoinConstraint::On(on))
+            | JoinOperator::RightOuter(JoinConstraint::On(on)) = &mut join.join_operator
+            {
+                conjuncts(on, change);
+            }
+        }
+    }
+    if let Some(selection) = &mut select.selection {
+        conjuncts(selection, change);
+    }
+    for item in &mut select.from {
+        joins(item, change);
+    }
+}
+
+/// Whether a guard of the level is a semi-join.
+pub fn has_semi_join(select: &mut Select) -> bool {
+    let mut found = false;
+    each_conjunct(select, &mut |conjunct| found |= is_semi_join(conjunct));
+    found
+}
+
+/// Makes every semi-join guard of the level a filter on its table (`… IN (…) IS TRUE`). A semi-join
+/// may be done after the rows were sorted or handed to a function, and then what was computed for
+/// that has met every tenant's rows.
+pub fn fix_semi_joins(select: &mut Select) {
+    each_conjunct(select, &mut |conjunct| {
+        if is_semi_join(conjunct) {
+            let guard = std::mem::replace(conjunct, Expr::Wildcard(AttachedToken::empty()));
+            *conjunct = Expr::IsTrue(Box::new(Expr::Nested(Box::new(guard))));
+        }
+    });
 }
 
 /// The name under which a checked value is looked at.

@@ -19,12 +19,14 @@ pub enum Bond {
     /// Conditions of this level keep it (WHERE or ON).
     Flat {
         /// True for the tenant's rows; null-extended rows pass where the relation is null-supplied.
-        guard: Expr,
+        guard: Box<Expr>,
     },
     /// A derived table or CTE whose own level has guards, which the planner may merge into this one.
     Merged {
         /// Set when it must be kept apart.
         barrier: Rc<Cell<bool>>,
+        /// Whether a guard in it is a semi-join, which the planner may put above a sort.
+        semi_join: bool,
     },
     /// Nothing of other tenants is in it.
     Free,
@@ -122,7 +124,7 @@ impl<'p> Level<'p> {
             .rels
             .iter()
             .filter_map(|rel| match &rel.bond {
-                Bond::Flat { guard } => Some(guard),
+                Bond::Flat { guard } => Some(guard.as_ref()),
                 Bond::Merged { .. } | Bond::Free => None,
             })
             .collect();
@@ -137,15 +139,29 @@ impl<'p> Level<'p> {
     pub fn exposed(&self) -> bool {
         self.rels.iter().any(|rel| match &rel.bond {
             Bond::Flat { .. } => true,
-            Bond::Merged { barrier } => !barrier.get(),
+            Bond::Merged { barrier, .. } => !barrier.get(),
             Bond::Free => false,
         })
+    }
+
+    /// Keeps apart what holds a semi-join guard; whether one is left in what is merged.
+    pub fn settle_semi_joins(&self, clean: bool) -> bool {
+        let mut left = false;
+        for rel in &self.rels {
+            if let Bond::Merged { barrier, semi_join: true } = &rel.bond {
+                if !clean {
+                    barrier.set(true);
+                }
+                left |= !barrier.get();
+            }
+        }
+        left
     }
 
     /// Keeps every merged relation of this level and those around it apart.
     pub fn raise_barriers(&self) {
         for rel in &self.rels {
-            if let Bond::Merged { barrier } = &rel.bond {
+            if let Bond::Merged { barrier, .. } = &rel.bond {
                 barrier.set(true);
             }
         }

@@ -77,7 +77,8 @@ pub struct Rewritten {
 /// A denial where the statement cannot be bound to the tenant.
 pub fn rewrite(text: &str, env: Env<'_>) -> Result<Rewritten, Denial> {
     let mut statement = parse(text)?;
-    let mut rewriter = Rewriter { env, tenant_columns: Vec::new(), depth: 0 };
+    let mut rewriter =
+        Rewriter { env, tenant_columns: Vec::new(), depth: 0, plain_order: true, expanding: None };
     rewriter.statement(&mut statement, None)?;
     Ok(Rewritten { text: statement.to_string(), tenant_columns: rewriter.tenant_columns })
 }
@@ -88,6 +89,8 @@ struct Shape {
     outputs: Outputs,
     /// Whether the planner may merge it into the reading level with unguarded rows in it.
     exposed: bool,
+    /// Whether a guard in it is a semi-join that may still be moved.
+    semi_join: bool,
     /// Whether every expression in it is total.
     clean: bool,
 }
@@ -97,6 +100,7 @@ struct CteInScope {
     name: String,
     outputs: Outputs,
     exposed: bool,
+    semi_join: bool,
     barrier: Rc<Cell<bool>>,
 }
 
@@ -128,6 +132,11 @@ struct Rewriter<'a> {
     tenant_columns: Vec<usize>,
     /// How many queries are open: the result columns of the outermost are the client's.
     depth: usize,
+    /// Whether the query at hand sorts by nothing but columns.
+    plain_order: bool,
+    /// The depth of the query whose `*` is written out: an INSERT's source, where the tenant's column
+    /// must be found.
+    expanding: Option<usize>,
 }
 
 impl Rewriter<'_> {
@@ -156,6 +165,7 @@ impl Rewriter<'_> {
                     name: name_of(&cte.alias.name),
                     outputs: None,
                     exposed: false,
+                    semi_join: false,
                     barrier: Rc::default(),
                 }));
             }
@@ -166,17 +176,16 @@ impl Rewriter<'_> {
             }
         }
         let inner = Scope { level: scope.level, ctes: Some(&own) };
+        let around = std::mem::replace(&mut self.plain_order, has_plain_order(query));
         let mut shape = self.set_expr(&mut query.body, inner)?;
+        self.plain_order = around;
+        shape.clean &= has_plain_order(query);
         if let Some(order_by) = &mut query.order_by {
             match &mut order_by.kind {
                 OrderByKind::Expressions(keys) => {
                     for key in keys {
-                        let plain = matches!(
-                            key.expr,
-                            Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)
-                        );
                         let clean = self.subqueries(&mut key.expr, inner)? == Subqueries::Clean;
-                        shape.clean &= plain && clean;
+                        shape.clean &= clean;
                     }
                 }
                 OrderByKind::All(_) => return Err(Denial::new(DenialCode::CannotParse)),
@@ -217,6 +226,7 @@ impl Rewriter<'_> {
             name: name_of(&cte.alias.name),
             outputs: from::renamed(shape.outputs, &cte.alias),
             exposed: shape.exposed && !recursive && !changes_data && !apart,
+            semi_join: shape.semi_join,
             barrier: Rc::default(),
         })
     }
@@ -252,6 +262,7 @@ impl Rewriter<'_> {
                 Ok(Shape {
                     outputs: merged(left.outputs, right.outputs),
                     exposed: left.exposed || right.exposed,
+                    semi_join: left.semi_join || right.semi_join,
                     clean: left.clean && right.clean,
                 })
             }
@@ -260,14 +271,19 @@ impl Rewriter<'_> {
                 for value in values.rows.iter_mut().flat_map(|row| row.content.iter_mut()) {
                     clean &= self.subqueries(value, scope)? == Subqueries::Clean;
                 }
-                Ok(Shape { outputs: from::values_outputs(values), exposed: false, clean })
+                Ok(Shape {
+                    outputs: from::values_outputs(values),
+                    exposed: false,
+                    semi_join: false,
+                    clean,
+                })
             }
             SetExpr::Insert(statement)
             | SetExpr::Update(statement)
             | SetExpr::Delete(statement)
             | SetExpr::Merge(statement) => {
                 self.statement(statement, scope.ctes)?;
-                Ok(Shape { outputs: None, exposed: false, clean: false })
+                Ok(Shape { outputs: None, exposed: false, semi_join: false, clean: false })
             }
             SetExpr::Table(_) => Err(Denial::new(DenialCode::CannotParse)),
         }
@@ -277,7 +293,7 @@ impl Rewriter<'_> {
         let mut level = Level::new(scope.level);
         let mut placement = from::Placement::default();
         for item in &mut select.from {
-            self.from_item(item, &mut level, scope.ctes, &mut placement)?;
+            self.place_item(item, &mut level, scope.ctes, &mut placement)?;
         }
         let level = level;
         let here = Scope { level: Some(&level), ctes: scope.ctes };
@@ -294,11 +310,21 @@ impl Rewriter<'_> {
         }
         self.other_clauses(select, here, &mut clean)?;
         let outputs = self.projection(&mut select.projection, here, &mut clean)?;
+        if self.expanding == Some(self.depth) {
+            expand(&mut select.projection, &outputs);
+        }
         if self.depth == 1 {
             self.tenant_columns = from::tenant_columns(select, &level);
         }
+        let settled = clean && self.plain_order && !placement.unclean;
+        let mut semi_join = level.settle_semi_joins(settled);
+        if settled {
+            semi_join |= guard::has_semi_join(select);
+        } else {
+            guard::fix_semi_joins(select);
+        }
         placement.raise(&mut select.from);
-        Ok(Shape { outputs, exposed: level.exposed(), clean })
+        Ok(Shape { outputs, exposed: level.exposed(), semi_join, clean })
     }
 
     /// The guards, then the client's conjuncts, each total or shielded.
@@ -495,6 +521,31 @@ impl VisitorMut for SubqueryRewriting<'_, '_, '_> {
     }
 }
 
+/// Writes a lone `*` out, where its columns are known and each name means one of them.
+fn expand(items: &mut Vec<SelectItem>, outputs: &Outputs) {
+    let (Some(outputs), [SelectItem::Wildcard(_)]) = (outputs, items.as_slice()) else { return };
+    let mut names: Vec<&str> = outputs.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    if names.windows(2).all(|pair| pair.first() != pair.last()) {
+        let column = |(name, _): &(String, Option<Class>)| {
+            SelectItem::UnnamedExpr(Expr::Identifier(guard::ident(name)))
+        };
+        *items = outputs.iter().map(column).collect();
+    }
+}
+
+/// Whether a query sorts by nothing but columns and positions.
+fn has_plain_order(query: &Query) -> bool {
+    let plain = |key: &sqlparser::ast::OrderByExpr| {
+        matches!(key.expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_))
+    };
+    match query.order_by.as_ref().map(|order_by| &order_by.kind) {
+        None => true,
+        Some(OrderByKind::Expressions(keys)) => keys.iter().all(plain),
+        Some(OrderByKind::All(_)) => false,
+    }
+}
+
 /// Takes a chain of ANDs apart.
 fn flatten(expression: Expr, conjuncts: &mut Vec<Expr>) {
     match expression {
@@ -561,9 +612,9 @@ fn relevant_guards(conjunct: &Expr, level: &Level<'_>) -> Vec<Expr> {
         match level.find(parts).rel {
             Some(rel) => {
                 if let Bond::Flat { guard } = &rel.bond
-                    && !guards.contains(guard)
+                    && !guards.contains(guard.as_ref())
                 {
-                    guards.push(guard.clone());
+                    guards.push(guard.as_ref().clone());
                 }
             }
             None => unsure = true,
@@ -611,15 +662,12 @@ fn keep_apart(query: &mut Query) {
         value: Expr::Value(Value::Number("0".to_owned(), false).into()),
         rows: OffsetRows::None,
     };
-    match &mut query.limit_clause {
-        None => {
-            query.limit_clause = Some(LimitClause::LimitOffset {
-                limit: None,
-                offset: Some(zero()),
-                limit_by: Vec::new(),
-            });
-        }
-        // A limit keeps apart already.
-        Some(_) => {}
+    // A limit keeps apart already.
+    if query.limit_clause.is_none() {
+        query.limit_clause = Some(LimitClause::LimitOffset {
+            limit: None,
+            offset: Some(zero()),
+            limit_by: Vec::new(),
+        });
     }
 }

@@ -219,12 +219,18 @@ impl Rewriter<'_> {
         drop(table);
 
         // WITH stands on the source query; its CTEs are rewritten with it.
-        let source = insert
-            .source
-            .as_mut()
-            .ok_or_else(|| Denial::of(DenialCode::WriteOutsideTenant, "DEFAULT VALUES"))?;
+        if insert.source.is_none() {
+            // DEFAULT VALUES: the one value that has no default is the tenant.
+            let own = demands.last().filter(|demand| !demand.may_default());
+            let own = own.ok_or_else(|| Denial::of(DenialCode::LeakPossible, visible.clone()))?;
+            insert.columns = vec![column_list_entry(&own.column)];
+            insert.source = Some(Box::new(guard::values(own.filled()?)));
+        }
+        let source = insert.source.as_mut().ok_or(Denial::new(DenialCode::Internal))?;
         self.depth += 1;
+        let around = self.expanding.replace(self.depth + 1);
         self.query(source, Scope { level: None, ctes })?;
+        self.expanding = around;
         self.depth -= 1;
         if !demands.is_empty() {
             let mut named: Vec<String> =
@@ -258,7 +264,7 @@ impl Rewriter<'_> {
         level.rels.push(Rel {
             visible: visible.clone(),
             columns: columns.clone(),
-            bond: Bond::Flat { guard: whole },
+            bond: Bond::Flat { guard: Box::new(whole.clone()) },
             tenant,
         });
         match &mut insert.on {
@@ -270,10 +276,7 @@ impl Rewriter<'_> {
                     level.rels.push(Rel {
                         visible: visible.clone(),
                         columns: columns.clone(),
-                        bond: Bond::Flat {
-                            guard: guard::all(guards.iter().cloned())
-                                .ok_or(Denial::new(DenialCode::Internal))?,
-                        },
+                        bond: Bond::Flat { guard: Box::new(whole) },
                         tenant: None,
                     });
                     level.rels.push(Rel {
@@ -306,7 +309,7 @@ impl Rewriter<'_> {
         let demands = self.demands_of(&update.table.relation)?;
         let mut level = Level::new(None);
         let mut placement = Placement::default();
-        self.from_item(&mut update.table, &mut level, ctes, &mut placement)?;
+        self.place_item(&mut update.table, &mut level, ctes, &mut placement)?;
         let from = match &mut update.from {
             Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) => {
                 from.as_mut_slice()
@@ -316,7 +319,7 @@ impl Rewriter<'_> {
         let mut barriers = Placement::default();
         barriers.conditions = std::mem::take(&mut placement.conditions);
         for item in from.iter_mut() {
-            self.from_item(item, &mut level, ctes, &mut barriers)?;
+            self.place_item(item, &mut level, ctes, &mut barriers)?;
         }
         let level = level;
         let scope = Scope { level: Some(&level), ctes };
@@ -343,13 +346,13 @@ impl Rewriter<'_> {
         let mut level = Level::new(None);
         let mut placement = Placement::default();
         for target in targets.iter_mut() {
-            self.from_item(target, &mut level, ctes, &mut placement)?;
+            self.place_item(target, &mut level, ctes, &mut placement)?;
         }
         let using: &mut [TableWithJoins] = delete.using.as_deref_mut().unwrap_or_default();
         let mut barriers = Placement::default();
         barriers.conditions = std::mem::take(&mut placement.conditions);
         for item in using.iter_mut() {
-            self.from_item(item, &mut level, ctes, &mut barriers)?;
+            self.place_item(item, &mut level, ctes, &mut barriers)?;
         }
         let level = level;
         let scope = Scope { level: Some(&level), ctes };
@@ -373,7 +376,7 @@ impl Rewriter<'_> {
         let mut level = Level::new(None);
         let mut placement = Placement::default();
         let mut target = TableWithJoins { relation: merge.table.clone(), joins: Vec::new() };
-        self.from_item(&mut target, &mut level, ctes, &mut placement)?;
+        self.place_item(&mut target, &mut level, ctes, &mut placement)?;
         merge.table = target.relation;
         let guards = std::mem::take(&mut placement.conditions);
         // A source row of another tenant would take the NOT MATCHED path: it is filtered before.
