@@ -148,6 +148,13 @@ pub const METRICS: &[Metric] = &[
         help: "Version of the policy in force; grows with each successful load.",
     },
     Metric {
+        name: "hedgerow_reload_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["result"],
+        help: "Reloads of the policies: ok, or error, which left them as they were.",
+    },
+    Metric {
         name: "hedgerow_quota_rejections_total",
         kind: Kind::Counter,
         unit: Unit::Count,
@@ -266,6 +273,9 @@ pub(super) fn start_at_zero() {
     counter!("hedgerow_token_verifications_total", "result" => "ok").increment(0);
     for code in DenialCode::ALL.iter().filter(|code| code.code().starts_with("HR2")) {
         counter!("hedgerow_token_verifications_total", "result" => code.code()).increment(0);
+    }
+    for result in ["ok", "error"] {
+        counter!("hedgerow_reload_total", "result" => result).increment(0);
     }
     for metric in METRICS.iter().filter(|metric| metric.labels.is_empty()) {
         match metric.kind {

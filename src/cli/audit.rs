@@ -44,7 +44,7 @@ pub struct VerifyArgs {
     #[arg(long, env = "HEDGEROW_PUBLIC_KEY", value_name = "FILE")]
     public_key: Option<PathBuf>,
     /// The last segment is still being written: it may lack its checkpoint.
-    #[arg(long, env = "HEDGEROW_OPEN")]
+    #[arg(long, env = "HEDGEROW_OPEN", value_parser = super::flag)]
     open: bool,
 }
 

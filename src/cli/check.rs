@@ -13,7 +13,7 @@ const AFTER_HELP: &str = "\
 Example:
   hedgerow check --config hedgerow.yaml
 
-Prints a summary and ends with 0, or prints every error as file:line:column and ends with 2.";
+Prints a summary and warnings and ends with 0, or prints every error as file:line:column and ends with 2.";
 
 /// Check configuration and policies; start nothing
 #[derive(Clone, Debug, Args)]
@@ -26,7 +26,10 @@ pub struct CheckArgs {
 /// Runs the command.
 pub fn run(args: &CheckArgs) -> ExitCode {
     match args.config.load() {
-        Ok(Loaded { config, policies, .. }) => {
+        Ok(Loaded { config, policies, warnings }) => {
+            for warning in warnings {
+                eprintln!("warning: {warning}");
+            }
             print!("{}", summary(&config, &policies));
             ExitCode::SUCCESS
         }

@@ -33,7 +33,7 @@ const DATABASE: &str = "demo";
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct DemoArgs {
     /// End after the show instead of staying up
-    #[arg(long, env = "HEDGEROW_ONCE")]
+    #[arg(long, env = "HEDGEROW_ONCE", value_parser = super::flag)]
     pub once: bool,
     /// Keep configuration, keys and audit files in this directory (made if need be, must be empty)
     #[arg(long, value_name = "DIR", env = "HEDGEROW_DIR")]

@@ -52,7 +52,7 @@ pub struct ExplainArgs {
     #[arg(long, env = "HEDGEROW_CATALOG", value_name = "FILE", conflicts_with = "live")]
     catalog: Option<PathBuf>,
     /// Read the catalog from the upstream
-    #[arg(long, env = "HEDGEROW_LIVE", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "HEDGEROW_LIVE", value_parser = super::flag)]
     live: bool,
     /// How the answer looks
     #[arg(long, value_enum, env = "HEDGEROW_FORMAT", default_value_t = Format::Text)]

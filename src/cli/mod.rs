@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod check;
+pub mod console;
 pub mod demo;
 pub mod explain;
 pub mod log;
@@ -80,23 +81,16 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// Reads configuration and policies; prints warnings, and on failure every fault.
+    /// Reads configuration and policies; on failure prints every fault. Warnings are the caller's:
+    /// `check` prints them, `serve` logs them.
     ///
     /// # Errors
     /// Exit code 2, after the faults were printed.
     pub fn load(&self) -> Result<Loaded, ExitCode> {
-        match crate::config::load(&self.config, PolicyEpoch(1)) {
-            Ok(loaded) => {
-                for warning in &loaded.warnings {
-                    eprintln!("warning: {warning}");
-                }
-                Ok(loaded)
-            }
-            Err(faults) => {
-                print_faults(&faults);
-                Err(ExitCode::from(ERROR))
-            }
-        }
+        crate::config::load(&self.config, PolicyEpoch(1)).map_err(|faults| {
+            print_faults(&faults);
+            ExitCode::from(ERROR)
+        })
     }
 }
 
@@ -104,6 +98,19 @@ impl ConfigArgs {
 pub const NO: u8 = 1;
 /// Exit code of an error: usage, configuration, input.
 pub const ERROR: u8 = 2;
+
+/// A flag in the environment: `HEDGEROW_OPEN=1`. What is neither yes nor no is an error, so that a
+/// slip does not apply what was only to be printed.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn flag(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("write 1 or true, 0 or false".to_owned()),
+    }
+}
 
 /// Prints faults to standard error, one a line.
 pub fn print_faults(faults: &[Fault]) {
@@ -134,6 +141,7 @@ enum Command {
     Token(token::TokenArgs),
     /// Verify and search audit files
     Audit(audit::AuditCommand),
+    Console(console::ConsoleArgs),
     /// Show it all on a throw-away PostgreSQL
     Demo(demo::DemoArgs),
     Schema(schema::SchemaArgs),
@@ -160,6 +168,7 @@ pub fn main() -> ExitCode {
         Command::Rls(args) => ended(rls(&args).map(|()| ExitCode::SUCCESS)),
         Command::Token(args) => ended(args.run().map(|()| ExitCode::SUCCESS)),
         Command::Audit(command) => audit::run(&command),
+        Command::Console(args) => console::run(&args),
         Command::Demo(args) => ended(blocking(demo::run(&args)).map(|()| ExitCode::SUCCESS)),
         Command::Schema(args) => schema::run(&args),
     }

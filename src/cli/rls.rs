@@ -40,7 +40,7 @@ pub struct RlsArgs {
     #[arg(long, value_name = "FILE", env = "HEDGEROW_CONFIG")]
     pub config: PathBuf,
     /// Apply instead of print
-    #[arg(long, env = "HEDGEROW_APPLY")]
+    #[arg(long, env = "HEDGEROW_APPLY", value_parser = super::flag)]
     pub apply: bool,
     /// The database [default: that of the configuration]
     #[arg(long, value_name = "NAME", env = "HEDGEROW_DATABASE")]

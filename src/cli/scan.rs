@@ -16,7 +16,7 @@ use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::catalog_load::{effective_policy, is_protected, load, posture};
 use crate::endpoint::Endpoint;
 use crate::ids::RelationName;
-use crate::policy::{Policy, Protection};
+use crate::policy::{Policy, Protection, name};
 
 /// Names of tenant columns that are met in the wild, the likeliest first.
 const TENANT_COLUMNS: &[&str] = &[
@@ -124,7 +124,7 @@ pub fn draft(catalog: &Catalog, policy: &Policy) -> Option<String> {
             "deny   # no tenant was found: shared, if every tenant may read it",
             String::as_str,
         );
-        let key = format!("{}.{}", relation.schema, relation.name);
+        let key = name::spell(&[&relation.schema, &relation.name]);
         let _ = writeln!(text, "  {}: {rule}", scalar(&key));
     }
     Some(text)
@@ -166,7 +166,7 @@ fn direct_rules(
     let mut rules = BTreeMap::new();
     for relation in missing {
         if relation.column(tenant).is_some() {
-            rules.insert(relation.relation_name(), format!("{{tenant: {}}}", scalar(tenant)));
+            rules.insert(relation.relation_name(), tenant_rule(tenant));
         }
     }
     let referred: BTreeSet<(RelationName, &String)> = catalog
@@ -181,10 +181,14 @@ fn direct_rules(
         .collect();
     for (parent, key) in referred {
         if missing.iter().any(|relation| relation.relation_name() == parent) {
-            rules.entry(parent).or_insert_with(|| format!("{{tenant: {}}}", scalar(key)));
+            rules.entry(parent).or_insert_with(|| tenant_rule(key));
         }
     }
     rules
+}
+
+fn tenant_rule(column: &str) -> String {
+    format!("{{tenant: {}}}", scalar(&name::spell(&[column])))
 }
 
 /// Tables without a tenant column whose foreign key leads to a table that has one; again and again,
@@ -213,8 +217,9 @@ fn extend_through(
                     });
                 (named || rules.contains_key(&parent)).then(|| {
                     let target =
-                        format!("{}.{}.{parent_column}", key.parent_schema, key.parent_name);
-                    format!("{{tenant_through: {{{}: {}}}}}", scalar(column), scalar(&target))
+                        name::spell(&[&key.parent_schema, &key.parent_name, parent_column]);
+                    let column = name::spell(&[column]);
+                    format!("{{tenant_through: {{{}: {}}}}}", scalar(&column), scalar(&target))
                 })
             });
             if let Some(rule) = through {
@@ -244,6 +249,7 @@ fn scalar(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::catalog::{Column, ForeignKey};
+    use crate::ids::PolicyEpoch;
 
     fn relation(name: &str, columns: &[&str], keys: &[(&str, &str)]) -> (RelationName, Relation) {
         let relation = Relation {
@@ -292,12 +298,19 @@ mod tests {
                 relation("sessions", &["id", "user_id"], &[("user_id", "users")]),
                 relation("clicks", &["id", "session_id"], &[("session_id", "sessions")]),
                 relation("Odd: \"one\"", &["id"], &[]),
+                relation("Accounts", &["Id", "org_id"], &[]),
+                relation("Notes", &["id", "accountId"], &[("accountId", "Accounts")]),
             ]
             .into_iter()
             .collect(),
             ..Catalog::default()
         };
         let text = draft(&catalog, &Policy::default()).unwrap();
+        let compiled = crate::policy::load::compile(&[("draft.yaml", &text)], PolicyEpoch(1));
+        let compiled = compiled.unwrap_or_else(|faults| panic!("{faults:#?}")).postgres;
+        for relation in catalog.relations.values() {
+            assert!(compiled.tables.contains_key(&relation.relation_name()), "{}", relation.name);
+        }
         insta::assert_snapshot!(text);
     }
 }

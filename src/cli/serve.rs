@@ -53,6 +53,9 @@ pub fn run(args: &ServeArgs, global: Global) -> ExitCode {
         Err(code) => return code,
     };
     log::start(global, loaded.config.log);
+    for warning in &loaded.warnings {
+        tracing::warn!(%warning, "configuration");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)

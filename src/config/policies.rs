@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::read_text;
 use crate::ids::PolicyEpoch;
-use crate::policy::{Policies, load::compile};
-use crate::yaml::{Fault, SourcePosition};
+use crate::policy::{Policies, Policy, load::compile};
+use crate::sql::postgres::check_expression;
+use crate::yaml::{Fault, SourcePosition, quoted};
 
 /// Most policy files.
 const MAX_FILES: usize = 10_000;
@@ -16,7 +17,8 @@ const MAX_FILES: usize = 10_000;
 const MAX_DEPTH: usize = 8;
 
 /// Reads and compiles the policies below `directory`; `at` is where the configuration names it.
-/// Files that look like policies but are not read (`*.yml`) are added to `warnings`.
+/// Files that look like policies but are not read (`*.yml`), and what is not enforced as written yet,
+/// are added to `warnings`.
 ///
 /// # Errors
 /// Every fault of every file, sorted.
@@ -49,14 +51,31 @@ pub fn load(
         }
     }
     match compile(&texts, epoch) {
-        Ok(policies) if faults.is_empty() => Ok(policies),
-        Ok(_) => Err(faults),
-        Err(mut more) => {
-            faults.append(&mut more);
-            faults.sort();
-            Err(faults)
+        Ok(mut policies) => {
+            faults.extend(expression_faults(&policies.postgres));
+            if faults.is_empty() {
+                warnings.append(&mut policies.warnings);
+                return Ok(policies);
+            }
+        }
+        Err(mut more) => faults.append(&mut more),
+    }
+    faults.sort();
+    Err(faults)
+}
+
+/// What is wrong with the SQL in `where` and `mask`. Here, and not where files are compiled, because
+/// SQL is another layer's.
+fn expression_faults(policy: &Policy) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (table, expression) in policy.expressions() {
+        if let Err(message) = check_expression(&expression.text) {
+            let message =
+                format!("{}: the SQL expression is refused: {message}", quoted(&table.rule));
+            faults.push(Fault::new(&expression.at, message));
         }
     }
+    faults
 }
 
 /// The policy files below a directory, sorted.

@@ -336,3 +336,75 @@ proptest! {
         let _ = validate::validate("f", &text, Path::new("/nowhere/f"), &|_| None);
     }
 }
+
+#[test]
+fn sql_in_policies_is_judged_when_they_are_loaded() {
+    let place = Place::new();
+    place.write(
+        "policies/b.yaml",
+        "\
+tenant: {column: org, type: text}
+tables:
+  a: {where: \"region = claim('region')\", columns: {email: {mask: \"left(email, 1) || '***'\"}}}
+  b: {where: \"region =\"}
+  c: {where: \"id IN (SELECT id FROM other)\"}
+  d: {where: \"pg_sleep(1) IS NULL\"}
+  e:
+    columns:
+      email: {mask: \"(SELECT email FROM users)\"}
+  \"f_*.*\": {where: \"users.active\"}
+",
+    );
+    assert_snapshot!(place.faults(GOOD), @r#"
+policies/b.yaml:4:14: `b`: the SQL expression is refused: Expected: an expression, found: EOF
+policies/b.yaml:5:14: `c`: the SQL expression is refused: sub-queries are not allowed: only the row itself and claims
+policies/b.yaml:6:14: `d`: the SQL expression is refused: the function `pg_sleep` is not on the list of safe functions
+policies/b.yaml:9:21: `e`: the SQL expression is refused: sub-queries are not allowed: only the row itself and claims
+policies/b.yaml:10:20: `f_*.*`: the SQL expression is refused: `users.active`: a column is written without its table
+"#);
+}
+
+#[test]
+fn what_is_not_enforced_yet_is_said_with_its_place() {
+    let place = Place::new();
+    place.write(
+        "policies/b.yaml",
+        "\
+mode: monitor
+tenant: {column: org, type: text}
+tables:
+  a: {mode: monitor, columns: {email: {mask: \"'x'\"}, hash: deny}}
+  b: {mode: enforce}
+ddl: {claim: role, in: [migrator]}
+break_glass: {claim: role, in: [dba], max_lifetime: 1h}
+quotas:
+  - {statements_per_second: 200, burst: 400, concurrent: 20}
+",
+    );
+    let text =
+        GOOD.replace("audit: {directory: audit}", "audit: {directory: audit, sinks: [stdout]}");
+    let text = text.replace(
+        "  listen: 127.0.0.1:6432\n",
+        "  listen: 127.0.0.1:6432\n  authentication: oauthbearer\n  pool: {mode: transaction}\n",
+    );
+    let text = text.replace(
+        "  issuers:\n",
+        "  revocation: {redis: \"redis://127.0.0.1:6379/0\"}\n  issuers:\n",
+    );
+    let warnings = place.load(&text).unwrap().warnings;
+    let root = format!("{}/", place.0.path().display());
+    let lines: Vec<String> =
+        warnings.iter().map(|warning| warning.to_string().replace(&root, "")).collect();
+    assert_snapshot!(lines.join("\n"), @r#"
+hedgerow.yaml:3:15: `revocation` is not enforced yet: revoked tokens are accepted until they expire
+hedgerow.yaml:10:19: `oauthbearer` is not built yet: clients must send the token as the password
+hedgerow.yaml:11:16: `transaction` pooling is not built yet: connections are kept by session
+hedgerow.yaml:15:35: sinks are not built yet: records go to the files only
+policies/b.yaml:1:7: `mode: monitor` is not built yet: what would be denied is denied, as with `enforce`
+policies/b.yaml:4:13: `mode: monitor` is not built yet: what would be denied is denied, as with `enforce`
+policies/b.yaml:4:46: masks are not built yet: a statement that names the column is denied (HR1010), but for callers that `unless` lets see it
+policies/b.yaml:6:6: `ddl` is not built yet: schema changes are denied to everybody
+policies/b.yaml:7:14: `break_glass` is not built yet: nobody sees more than one tenant
+policies/b.yaml:9:5: quotas are not built yet: tenants are not limited
+"#);
+}

@@ -92,6 +92,7 @@ fn config(
     let with_bigquery = file.bigquery.is_some();
     let bigquery = file.bigquery.and_then(|section| {
         let section = section.0?;
+        check.warn(&section.listen.at, "`bigquery` is not built yet: nothing listens here");
         if let Ok(address) = section.listen.value.parse() {
             listeners.push(("bigquery.listen", section.listen.clone(), address));
         }

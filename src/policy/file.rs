@@ -134,7 +134,7 @@ section! {
         /// The engine.
         pub engine: Option<PostgresEngine>,
         /// Enforced (the default) or only monitored: for every table below that does not say.
-        pub mode: Option<ModeWord>,
+        pub mode: Option<At<ModeWord>>,
         /// The tenant column of every table below that does not name its own.
         pub tenant: Option<Present<DefaultTenant>>,
         /// Rules by table: `public.users`, `users`, `public."Customers"`, or a pattern `metrics.*`.
@@ -250,7 +250,7 @@ section! {
         /// Rules on columns.
         pub columns: Option<Entries<ColumnEntry>>,
         /// Enforced or only monitored.
-        pub mode: Option<ModeWord>,
+        pub mode: Option<At<ModeWord>>,
     }
 }
 
@@ -374,7 +374,7 @@ section! {
         /// The engine.
         pub engine: BigQueryEngine,
         /// Enforced (the default) or only monitored.
-        pub mode: Option<ModeWord>,
+        pub mode: Option<At<ModeWord>>,
         /// The tenant column of every table below that does not name its own.
         pub tenant: Option<Present<DefaultTenant>>,
         /// Rules by table: `project.dataset.table`, each part with `*`.

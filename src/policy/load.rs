@@ -26,6 +26,14 @@ use crate::yaml::{self, Fault, Key, SourcePosition, quoted};
 /// Longest way from a table through its parents to a tenant column.
 pub const MAX_TENANT_THROUGH: usize = 3;
 
+const MONITOR: &str =
+    "`mode: monitor` is not built yet: what would be denied is denied, as with `enforce`";
+const MASK: &str = "masks are not built yet: a statement that names the column is denied (HR1010), \
+                    but for callers that `unless` lets see it";
+const DDL: &str = "`ddl` is not built yet: schema changes are denied to everybody";
+const BREAK_GLASS: &str = "`break_glass` is not built yet: nobody sees more than one tenant";
+const QUOTA: &str = "quotas are not built yet: tenants are not limited";
+
 /// Everything that the policy files say.
 #[derive(Clone, Debug, Default)]
 pub struct Policies {
@@ -33,6 +41,9 @@ pub struct Policies {
     pub postgres: Policy,
     /// The policy for BigQuery.
     pub bigquery: BigQueryPolicy,
+    /// What is accepted but not enforced as written yet, sorted. Each of these fails closed, but for
+    /// quotas.
+    pub warnings: Vec<Fault>,
 }
 
 /// Compiles policy files, given as (name, text).
@@ -84,6 +95,7 @@ struct Names {
 #[derive(Default)]
 struct Compiler {
     faults: Vec<Fault>,
+    warnings: Vec<Fault>,
     postgres: Policy,
     bigquery: BigQueryPolicy,
     /// First place of each name, by engine and canonical spelling.
@@ -93,6 +105,20 @@ struct Compiler {
 impl Compiler {
     fn fault(&mut self, at: &SourcePosition, message: impl Into<String>) {
         self.faults.push(Fault::new(at, message));
+    }
+
+    fn warn(&mut self, at: &SourcePosition, message: &str) {
+        self.warnings.push(Fault::new(at, message));
+    }
+
+    /// The mode; monitoring is not built, and what is to be monitored is enforced until it is.
+    fn mode(&mut self, mode: Option<At<ModeWord>>) -> Option<Mode> {
+        let At { value, at } = mode?;
+        match value {
+            ModeWord::Enforce => {}
+            ModeWord::Monitor => self.warn(&at, MONITOR),
+        }
+        Some(value.into())
     }
 
     /// The value, or its error as a fault at `at`.
@@ -128,7 +154,7 @@ impl Compiler {
     fn defaults(
         &mut self,
         tenant: Option<Present<DefaultTenant>>,
-        mode: Option<ModeWord>,
+        mode: Option<At<ModeWord>>,
         names: Names,
     ) -> Defaults {
         let tenant = tenant.map(|Present(tenant)| {
@@ -139,7 +165,7 @@ impl Compiler {
             let tenant_type = tenant.map_or(TenantType::Text, |tenant| tenant.r#type.into());
             (column.unwrap_or_default(), tenant_type)
         });
-        Defaults { tenant, mode: mode.map_or(Mode::Enforce, Mode::from), names }
+        Defaults { tenant, mode: self.mode(mode).unwrap_or_default(), names }
     }
 
     fn postgres(&mut self, file: PostgresFile) {
@@ -172,11 +198,13 @@ impl Compiler {
         if let Some(At { value, at }) = file.ddl
             && self.first("key", "ddl".to_owned(), &at)
         {
+            self.warn(&at, DDL);
             self.postgres.ddl = self.claim_rule(value);
         }
         if let Some(At { value, at }) = file.break_glass
             && self.first("key", "break_glass".to_owned(), &at)
         {
+            self.warn(&at, BREAK_GLASS);
             self.postgres.break_glass = self.break_glass(value, &at);
         }
         for quota in file.quotas.unwrap_or_default() {
@@ -309,6 +337,7 @@ impl Compiler {
                 }
             },
         };
+        let mode = self.mode(rules.mode);
         let mut columns = BTreeMap::new();
         for (column, rule) in rules.columns.unwrap_or_default().0 {
             let read = (defaults.names.column)(&column.text);
@@ -316,6 +345,7 @@ impl Compiler {
             let rule = match rule {
                 ColumnEntry::Word(_) => Some(ColumnRule::Deny),
                 ColumnEntry::Mask(mask) => {
+                    self.warn(&mask.mask.at, MASK);
                     let expression = expression(mask.mask);
                     match mask.unless.map(|rule| self.claim_rule(rule)) {
                         Some(None) => None,
@@ -338,7 +368,7 @@ impl Compiler {
             access: rules.access.map_or(Access::ALL, |access| self.access(access)),
             condition: rules.r#where.map(expression),
             columns,
-            mode: rules.mode.map_or(defaults.mode, Mode::from),
+            mode: mode.unwrap_or(defaults.mode),
             ..table
         }
     }
@@ -417,6 +447,7 @@ impl Compiler {
     }
 
     fn quota(&mut self, At { value, at }: At<QuotaEntry>) -> Option<Quota> {
+        self.warn(&at, QUOTA);
         if value.statements_per_second.is_none() && value.concurrent.is_none() {
             let message = "a quota needs `statements_per_second` or `concurrent`";
             self.fault(&at, message);
@@ -474,7 +505,9 @@ impl Compiler {
         }
         self.postgres.epoch = epoch;
         self.bigquery.epoch = epoch;
-        Ok(Policies { postgres: self.postgres, bigquery: self.bigquery })
+        self.warnings.sort();
+        let Self { postgres, bigquery, warnings, .. } = self;
+        Ok(Policies { postgres, bigquery, warnings })
     }
 }
 

@@ -87,6 +87,20 @@ fn bare_part(text: &str) -> Result<(Part, &str), String> {
     Ok((Part { text: name.to_owned(), pattern: name.contains('*') }, rest))
 }
 
+/// Writes a name so that [`parts`] reads the same parts: in double quotes where it must be.
+pub fn spell(parts: &[&str]) -> String {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.chars().any(char::is_uppercase)
+            && part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$'))
+    };
+    let spelled = parts.iter().map(|part| match plain(part) {
+        true => (*part).to_owned(),
+        false => format!("\"{}\"", part.replace('"', "\"\"")),
+    });
+    spelled.collect::<Vec<_>>().join(".")
+}
+
 /// The name of an entry in `tables`.
 ///
 /// # Errors
@@ -195,6 +209,19 @@ mod tests {
             Ok((RelationName::new("public", "cloud_accounts"), "id".into()))
         );
         assert_eq!(column("\"tenantId\""), Ok("tenantId".into()));
+    }
+
+    #[test]
+    fn a_name_that_is_spelled_reads_as_it_was() {
+        for part in ["users", "Users", "a.b", "c\"d", "a*", "ünder", "x y", "ÄB", "a-b", "1"] {
+            let spelled = spell(&["public", part]);
+            assert_eq!(
+                entry(&spelled),
+                Ok(EntryName::Exact(RelationName::new("public", part))),
+                "{spelled}"
+            );
+            assert_eq!(column(&spell(&[part])), Ok(part.to_owned()));
+        }
     }
 
     #[test]

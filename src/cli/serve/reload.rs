@@ -62,16 +62,21 @@ impl Reloader {
         let epoch = PolicyEpoch(self.policy.load().epoch.0 + 1);
         let (directory, at) = (self.directory.clone(), self.at.clone());
         let compiled = tokio::task::spawn_blocking(move || {
-            policies::load(&directory, &at, epoch, &mut Vec::new())
+            let mut warnings = Vec::new();
+            let policies = policies::load(&directory, &at, epoch, &mut warnings);
+            (policies, warnings)
         });
         match compiled.await {
-            Ok(Ok(policies)) => {
+            Ok((Ok(policies), warnings)) => {
+                for warning in warnings {
+                    tracing::warn!(%warning, "policy file");
+                }
                 self.policy.store(Arc::new(policies.postgres));
                 tracing::info!(epoch = epoch.0, "policies reloaded");
                 self.count("ok");
                 self.record(Decision::Allow, epoch, "policies reloaded").await;
             }
-            Ok(Err(faults)) => self.refuse(&faults, epoch).await,
+            Ok((Err(faults), _)) => self.refuse(&faults, epoch).await,
             Err(error) => {
                 tracing::error!(%error, "the reload was cut short; the policies stay as they were");
                 self.count("error");

@@ -15,6 +15,7 @@ mod check;
 mod classify;
 mod codes;
 mod env;
+mod expression;
 mod lists;
 mod rewrite;
 mod scope;
@@ -35,6 +36,7 @@ use env::Env;
 use tree::Tree;
 
 pub use check::Guarded;
+pub use expression::check_expression;
 pub use rewrite::{MARKER, parse_condition};
 
 /// Stack that [`bounds::MAX_DEPTH`] levels of either parser's recursion need at most, in a debug
