@@ -24,12 +24,16 @@ build: deps ## Build the release binary: target/release/hedgerow
 	cargo build --locked --release
 
 .PHONY: test
-test: deps python ## Everything that a change must pass
+test: deps python node ## Everything that a change must pass
 	@scripts/test.sh $(ARGS)
 
 .PHONY: python
 python: ## The Python clients that the tests drive, in .venv
 	@scripts/python-env.sh
+
+.PHONY: node
+node: ## The Node.js clients that the tests drive, in tests/clients/node_modules
+	@scripts/node-env.sh
 
 .PHONY: fmt
 fmt: ## Format the source
