@@ -63,6 +63,11 @@ pub fn compare(sql: &str, ordered: bool, proxied: &Outcome, plain: &Outcome) -> 
                 Some(difference) => Verdict::OtherError(difference),
             };
         }
+        // OPEN: a table that is set apart under its guard has no primary key, on which GROUP BY
+        // could rest.
+        (Some(error), None) if error.sqlstate() == "42803" => {
+            return Verdict::OtherError(format!("OPEN, group by key: {}", error.message()));
+        }
         (Some(error), None) => {
             return Verdict::Different(format!(
                 "an error behind the proxy only: {} {}",

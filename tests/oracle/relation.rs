@@ -68,10 +68,10 @@ impl Grammar {
     pub fn table(&mut self, table: &Table) -> (Tree, Vec<Source>) {
         let alias = self.name("a");
         let columns = table.columns();
-        let (text, feature, columns) = match self.random.below(20) {
+        let (text, feature, columns) = match self.random.below(40) {
             0 => (format!("public.{} AS {alias}", table.name), "qualified table", columns),
             1 => (format!("ONLY {} AS {alias}", table.name), "only", columns),
-            2 | 3 => {
+            2..=5 => {
                 let renamed: Vec<Column> = columns
                     .into_iter()
                     .enumerate()

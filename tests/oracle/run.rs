@@ -43,7 +43,11 @@ impl Run {
 
     /// Makes statement `number` of the seed and compares.
     pub fn one(&mut self, number: u64, report: &mut Report) {
-        let mut random = Random::new(self.seed.wrapping_mul(1_000_003).wrapping_add(number));
+        let mut random = Random::new(
+            (self.seed ^ (self.world.tenants.sql_type.len() as u64) << 32)
+                .wrapping_mul(1_000_003)
+                .wrapping_add(number),
+        );
         let delivery = random.choose(&Delivery::ALL);
         let grammar = Grammar::new(random, self.world.tenants.clone(), delivery.has_parameters());
         let statement = grammar.statement();
@@ -65,6 +69,14 @@ impl Run {
                 reduced,
             });
         }
+    }
+
+    /// Runs a statement of a file by simple query.
+    pub fn replay(&mut self, sql: &str) -> Verdict {
+        let writes = ["INSERT", "UPDATE", "DELETE", "MERGE"].iter().any(|word| sql.contains(word));
+        let statement =
+            Statement { tree: Tree::nothing(), parameters: Vec::new(), ordered: false, writes };
+        self.play(&statement, sql, Delivery::Simple).0
     }
 
     /// What came of it, and the SQLSTATE of the plain side.

@@ -91,8 +91,11 @@ impl Grammar {
         let locks = std::mem::take(&mut query.locks);
         self.ctes.truncate(kept);
         let count = query.columns.len();
-        let ordered = place == Place::Top && self.random.chance(50);
-        let limited = self.random.chance(if place == Place::Top { 15 } else { 10 });
+        // PostgreSQL before 18 takes ORDER BY a column that a condition binds to a constant for
+        // settled, although grouping sets make it NULL: the guard binds the tenant column.
+        let sets = query.tree.features().contains("grouping sets");
+        let ordered = !sets && place == Place::Top && self.random.chance(50);
+        let limited = !sets && self.random.chance(if place == Place::Top { 15 } else { 10 });
         let order = if ordered || limited || query.distinct_on {
             let places: Vec<String> = (1..=count)
                 .map(|n| {
@@ -429,7 +432,8 @@ impl Grammar {
                 "GROUP BY ROLLUP ($)",
                 "GROUP BY GROUPING SETS (($), ())",
             ]);
-            Tree::of(Sort::Other, template, vec![Tree::list(", ", keys)])
+            let tree = Tree::of(Sort::Other, template, vec![Tree::list(", ", keys)]);
+            if template == "GROUP BY $" { tree } else { tree.feature("grouping sets") }
         };
         let having = if self.random.chance(40) {
             let ty = self.random.choose(&[Ty::Int, Ty::Text, Ty::Num]);

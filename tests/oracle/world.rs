@@ -58,36 +58,38 @@ impl World {
                 .replace("{B}", tenants.b)
                 .replace("{TYPE}", kind)
         };
+        let keep = |database: &str| {
+            for table in WRITABLE {
+                server().run(
+                    database,
+                    &format!("DROP TABLE IF EXISTS pristine.{table}; CREATE TABLE pristine.{table} AS TABLE {table}"),
+                );
+            }
+            server().run(database, "VACUUM ANALYZE");
+        };
         server().template(&full, "template1", |server| {
             server.run(&full, &fill(SCHEMA));
-            server.run(
-                &full,
-                &format!("ALTER DATABASE {full} SET statement_timeout = '{STATEMENT_TIMEOUT}'"),
-            );
+            keep(&full);
         });
         server().template(&alone, &full, |server| {
-            server.run(
-                &alone,
-                &format!("ALTER DATABASE {alone} SET statement_timeout = '{STATEMENT_TIMEOUT}'"),
-            );
             for table in WRITABLE {
                 server.run(&alone, &format!("DELETE FROM {table} WHERE id BETWEEN 100 AND 399"));
             }
             // What the proxy fills in where the client leaves the tenant out.
             for table in ["accounts", "orders", "regional", "events", "stock"] {
-                server.run(
-                    &alone,
-                    &format!("ALTER TABLE {table} ALTER tenant_id SET DEFAULT '{}'", tenants.a),
-                );
+                let default =
+                    format!("ALTER TABLE {table} ALTER tenant_id SET DEFAULT '{}'", tenants.a);
+                server.run(&alone, &default);
             }
             server
                 .run(&alone, &format!("ALTER TABLE notes ALTER owner SET DEFAULT '{}'", tenants.a));
+            keep(&alone);
         });
+        let (full, alone) = (server().clone_of(&full), server().clone_of(&alone));
         for database in [&full, &alone] {
-            for table in WRITABLE {
-                server().run(database, &format!("CREATE TABLE pristine.{table} AS TABLE {table}"));
-            }
-            server().run(database, "VACUUM ANALYZE");
+            let limit =
+                format!("ALTER DATABASE {database} SET statement_timeout = '{STATEMENT_TIMEOUT}'");
+            server().run(database, &limit);
         }
         let hedgerow = Hedgerow::start(&Options::new(&fill(POLICY)));
         let token = Token::hs256(tenants.a)
