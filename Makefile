@@ -44,6 +44,11 @@ lint: ## Formatting and clippy, warnings denied
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 
+.PHONY: oracle
+oracle: deps ## Noninterference, by generated statements: make oracle SECONDS=600 SEED=7
+	HEDGEROW_ORACLE_SECONDS=$(or $(SECONDS),600) HEDGEROW_ORACLE_SEED=$(or $(SEED),1) \
+		cargo test --locked --test oracle -- --nocapture
+
 .PHONY: bench
 bench: deps ## Measure: decisions (criterion), and pgbench against PgBouncer
 	cargo bench --locked $(ARGS)
