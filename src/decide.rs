@@ -1,6 +1,10 @@
 //! The one decision: statement text + principal + policy + catalog → verdict. Layer 3, pure: no
 //! I/O, no clock. PostgreSQL sessions, `explain`, tests and fuzzers all come through here.
 
+mod verdicts;
+
+pub use verdicts::{Question, Source, Verdicts, Viewpoint};
+
 use crate::catalog::Catalog;
 use crate::claims::Principal;
 use crate::error::Denial;

@@ -54,6 +54,25 @@ impl Facts {
         }
     }
 
+    /// The memory that it takes besides the text that the client sent, by estimate.
+    pub(super) fn bytes(&self) -> usize {
+        /// What an allocation costs beside what is in it.
+        const ALLOCATION: usize = 32;
+        let guarded = self.guarded.as_ref().map_or(0, |guarded| guarded.text().len());
+        let relations: usize = self
+            .relations
+            .iter()
+            .map(|used| size_of_val(used) + used.relation.len() + ALLOCATION)
+            .sum();
+        size_of::<Self>()
+            + 6 * ALLOCATION
+            + guarded
+            + relations
+            + size_of_val(&*self.tenant_columns)
+            + self.fingerprint.len()
+            + self.normalized.len()
+    }
+
     /// For a portal that SQL made (DECLARE) or a name that SQL prepared: nothing is known, so the
     /// worst is assumed.
     pub(super) fn unknown() -> Self {

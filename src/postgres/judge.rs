@@ -1,7 +1,8 @@
 //! Asks for decisions: policy and catalog snapshots, stack, panics. Layer 5.
 //!
 //! The decision itself is [`crate::decide`]; here it gets a stack that deep statements cannot
-//! overflow, and a panic in it becomes a denial.
+//! overflow, and a panic in it becomes a denial. What was decided before under the same key is not
+//! decided again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,12 +14,11 @@ use super::facts::Facts;
 use super::meters::Meters;
 use crate::catalog::Catalog;
 use crate::catalog_load::Catalogs;
-use crate::claims::Principal;
-use crate::decide::{Context, Refusal, decide};
+use crate::decide::{Question, Refusal, Source, Verdicts, Viewpoint, decide};
 use crate::error::{Denial, DenialCode};
 use crate::ids::{CatalogEpoch, PolicyEpoch};
 use crate::policy::Policy;
-use crate::sql::{Decided, Fingerprint, Limits};
+use crate::sql::{Decided, Fingerprint};
 
 /// Stack that must be left before a decision begins. Runtimes whose threads have
 /// [`DECIDING_STACK_BYTES`] never need to switch.
@@ -26,13 +26,16 @@ const MIN_STACK_BYTES: usize = 8 << 20;
 /// Stack that a decision gets when less is left.
 const DECIDING_STACK_BYTES: usize = 16 << 20;
 
+/// Facts of all statements of a text.
+pub(super) type Decision = Arc<[Arc<Facts>]>;
+
 /// Decides for one session.
 pub(super) struct Judge {
     pub(super) policy: Arc<ArcSwap<Policy>>,
     pub(super) catalogs: Catalogs,
-    pub(super) database: Arc<str>,
-    pub(super) principal: Principal,
-    pub(super) limits: Limits,
+    pub(super) verdicts: Arc<Verdicts<Decision>>,
+    /// Whoever takes on another identity takes on another viewpoint.
+    pub(super) viewpoint: Viewpoint,
     pub(super) meters: Arc<Meters>,
 }
 
@@ -58,18 +61,16 @@ impl Refused {
 
 impl Judge {
     /// Decides a text. All its statements may run, or none.
-    pub(super) async fn decide(&self, text: &str) -> Result<Vec<Facts>, Refused> {
-        if text.len() > self.limits.max_statement {
+    pub(super) async fn decide(&self, text: &str) -> Result<Decision, Refused> {
+        if text.len() > self.viewpoint.limits().max_statement {
             return Err(Refused::of(Denial::new(DenialCode::StatementTooLarge)));
         }
         let policy = self.policy.load_full();
         let mut catalog = self.catalog().await?;
-        let begun = Instant::now();
         let mut verdict = self.ask(text, &policy, &catalog);
-        self.meters.decided(begun.elapsed());
         if matches!(&verdict, Err(refusal) if refusal.denial.code == DenialCode::UnknownRelation) {
             // The name may be younger than the catalog.
-            match self.catalogs.refresh(&self.database).await {
+            match self.catalogs.refresh(self.viewpoint.database()).await {
                 Ok(fresh) if fresh.epoch != catalog.epoch => {
                     catalog = fresh;
                     verdict = self.ask(text, &policy, &catalog);
@@ -78,19 +79,12 @@ impl Judge {
                 Err(error) => tracing::warn!(%error, "the catalog could not be refreshed"),
             }
         }
-        let client_text: Arc<str> = text.into();
-        match verdict {
-            Ok(decided) => Ok(decided
-                .into_iter()
-                .map(|decided| Facts::new(&client_text, decided, policy.epoch, catalog.epoch))
-                .collect()),
-            Err(Refusal { denial, fingerprint }) => Err(Refused {
-                denial,
-                fingerprint,
-                policy_epoch: policy.epoch,
-                catalog_epoch: catalog.epoch,
-            }),
-        }
+        verdict.map_err(|Refusal { denial, fingerprint }| Refused {
+            denial,
+            fingerprint,
+            policy_epoch: policy.epoch,
+            catalog_epoch: catalog.epoch,
+        })
     }
 
     /// Whether facts were found under the policy and catalog that hold now.
@@ -104,29 +98,104 @@ impl Judge {
         if super::tests::scripted() {
             return Ok(Arc::default());
         }
-        self.catalogs.current(&self.database).await.map_err(|error| {
+        self.catalogs.current(self.viewpoint.database()).await.map_err(|error| {
             tracing::error!(%error, "no catalog: statements are denied");
             Refused::of(Denial::new(DenialCode::Internal))
         })
     }
 
-    fn ask(&self, text: &str, policy: &Policy, catalog: &Catalog) -> Result<Vec<Decided>, Refusal> {
-        #[cfg(test)]
-        if super::tests::scripted() {
-            return super::tests::decide(text, policy.epoch);
+    fn ask(&self, text: &str, policy: &Policy, catalog: &Catalog) -> Result<Decision, Refusal> {
+        let question = Question { text, policy, catalog, viewpoint: &self.viewpoint };
+        let (source, verdict) = self.verdicts.answer(question, |question| {
+            let begun = Instant::now();
+            let decided = think(question);
+            self.meters.decided(begun.elapsed());
+            decided.map(|decided| prepare(question, decided))
+        });
+        match source {
+            Source::Known => self.meters.verdict_known(),
+            Source::Made => self.meters.verdict_made(self.verdicts.bytes()),
         }
-        let context = Context { policy, catalog, principal: &self.principal, limits: self.limits };
-        stacker::maybe_grow(MIN_STACK_BYTES, DECIDING_STACK_BYTES, || {
-            catch_unwind(AssertUnwindSafe(|| decide(text, context)))
+        verdict
+    }
+}
+
+/// The decision, on a stack that it cannot overflow; a panic is a denial.
+fn think(question: Question<'_>) -> Result<Vec<Decided>, Refusal> {
+    #[cfg(test)]
+    if super::tests::scripted() {
+        return super::tests::decide(question.text, question.policy.epoch);
+    }
+    stacker::maybe_grow(MIN_STACK_BYTES, DECIDING_STACK_BYTES, || {
+        catch_unwind(AssertUnwindSafe(|| decide(question.text, question.context())))
+    })
+    .unwrap_or_else(|_panic| {
+        // SECURITY: the panic's own text is on standard error already; it is not put in a log
+        // record, for it may quote the statement.
+        tracing::error!("a decision panicked: the statement is denied");
+        Err(Refusal {
+            denial: Denial::new(DenialCode::Internal),
+            fingerprint: Fingerprint::default(),
         })
-        .unwrap_or_else(|_panic| {
-            // SECURITY: the panic's own text is on standard error already; it is not put in a log
-            // record, for it may quote the statement.
-            tracing::error!("a decision panicked: the statement is denied");
-            Err(Refusal {
-                denial: Denial::new(DenialCode::Internal),
-                fingerprint: Fingerprint::default(),
-            })
-        })
+    })
+}
+
+/// What a session needs of a decision, and how many bytes that takes.
+fn prepare(question: Question<'_>, decided: Vec<Decided>) -> (Decision, usize) {
+    let client_text: Arc<str> = question.text.into();
+    let (policy, catalog) = (question.policy.epoch, question.catalog.epoch);
+    let decision: Decision = decided
+        .into_iter()
+        .map(|decided| Arc::new(Facts::new(&client_text, decided, policy, catalog)))
+        .collect();
+    let bytes = decision.iter().map(|facts| facts.bytes()).sum::<usize>();
+    (decision, bytes.saturating_add(client_text.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claims::{Claims, Principal, TenantClaim};
+    use crate::endpoint::{Endpoint, TlsMode};
+    use crate::sql::Limits;
+
+    fn judge(tenant: &str, verdicts: &Arc<Verdicts<Decision>>) -> Judge {
+        let endpoint = Endpoint {
+            host: "/nowhere".to_owned(),
+            port: 1,
+            database: None,
+            user: "app".to_owned(),
+            password: None,
+            tls: TlsMode::Disable,
+            ca_file: None,
+            client_certificate: None,
+        };
+        let tenant = Some(TenantClaim::Text(tenant.to_owned()));
+        let principal = Principal::assumed(tenant, Claims::default());
+        Judge {
+            policy: Arc::new(ArcSwap::from_pointee(Policy::default())),
+            catalogs: Catalogs::new(endpoint),
+            verdicts: Arc::clone(verdicts),
+            viewpoint: Viewpoint::new(&principal, "d", Limits { max_statement: 100 }),
+            meters: Arc::new(Meters::new()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_text_is_decided_once_for_each_tenant_and_policy() {
+        let verdicts = Arc::new(Verdicts::new(1 << 20));
+        let (a, b) = (judge("a", &verdicts), judge("b", &verdicts));
+        let first = a.decide("SELECT 1; SELECT 2").await.ok().unwrap();
+        assert_eq!(first.len(), 2);
+        assert!(Arc::ptr_eq(&first, &a.decide("SELECT 1; SELECT 2").await.ok().unwrap()));
+        let another = judge("a", &verdicts).decide("SELECT 1; SELECT 2").await.ok().unwrap();
+        assert!(Arc::ptr_eq(&first, &another), "sessions share");
+        let foreign = b.decide("SELECT 1; SELECT 2").await.ok().unwrap();
+        assert!(!Arc::ptr_eq(&first, &foreign), "tenants do not");
+        let newer = Policy { epoch: PolicyEpoch(1), ..Policy::default() };
+        a.policy.store(Arc::new(newer));
+        let renewed = a.decide("SELECT 1; SELECT 2").await.ok().unwrap();
+        assert!(!Arc::ptr_eq(&first, &renewed), "a policy decides for itself");
+        assert!(a.decide("DENY").await.is_err() && a.decide("DENY").await.is_err());
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
 use super::cancel::CancelKeys;
+use super::judge::Decision;
 use super::meters::{Counted, Meters};
 use super::recorder::{Caller, Recorder};
 use super::sign_in::{self, SignInFault, farewell, refuse};
@@ -29,6 +30,7 @@ use super::upstream::Connector;
 use super::{Settings, Shared};
 use crate::audit::ClientAddress;
 use crate::catalog_load::LoadError;
+use crate::decide::Verdicts;
 use crate::error::SqlState;
 
 /// How long a client may take to sign in.
@@ -37,6 +39,8 @@ const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_TURNED_AWAY: usize = 100;
 /// Pause after a failed accept: the reason, such as too many open files, rarely goes away at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Memory for verdicts that were reached before, of all tenants together.
+const VERDICT_BYTES: u64 = 64 << 20;
 /// The port in a Unix socket's name when there is no TCP port.
 const DEFAULT_PORT: u16 = 5432;
 
@@ -76,6 +80,7 @@ pub(super) struct Front {
     pub(super) connector: Arc<Connector>,
     pub(super) upstream_name: Arc<str>,
     pub(super) cancel_keys: CancelKeys,
+    pub(super) verdicts: Arc<Verdicts<Decision>>,
     /// Places among the backends, by database.
     pub(super) backends: DashMap<String, Arc<Semaphore>>,
     tls: ArcSwapOption<TlsAcceptor>,
@@ -152,6 +157,7 @@ impl Server {
             connector: Arc::new(connector),
             meters: Arc::new(Meters::new()),
             cancel_keys: CancelKeys::default(),
+            verdicts: Arc::new(Verdicts::new(VERDICT_BYTES)),
             backends: DashMap::new(),
             tls: ArcSwapOption::from_pointee(tls),
             clients: Arc::new(Semaphore::new(settings.limits.max_clients)),

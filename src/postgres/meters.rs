@@ -16,6 +16,9 @@ pub(super) struct Meters {
     rewritten: Counter,
     cross_tenant: Counter,
     deciding: Histogram,
+    verdicts_known: Counter,
+    verdicts_made: Counter,
+    verdict_bytes: Gauge,
     pub(super) clients_signing_in: Gauge,
     pub(super) clients_active: Gauge,
     pub(super) upstream_connecting: Gauge,
@@ -32,6 +35,9 @@ impl Meters {
             deciding: histogram!(
                 "hedgerow_added_latency_seconds", "engine" => ENGINE, "phase" => "decide"
             ),
+            verdicts_known: counter!("hedgerow_rewrite_cache_hits"),
+            verdicts_made: counter!("hedgerow_rewrite_cache_misses"),
+            verdict_bytes: gauge!("hedgerow_rewrite_cache_bytes"),
             clients_signing_in: gauge!("hedgerow_clients", "state" => "signing_in"),
             clients_active: gauge!("hedgerow_clients", "state" => "active"),
             upstream_connecting: gauge!("hedgerow_upstream_connections", "state" => "connecting"),
@@ -41,6 +47,18 @@ impl Meters {
 
     pub(super) fn decided(&self, duration: Duration) {
         self.deciding.record(duration);
+    }
+
+    /// A decision came from the cache.
+    pub(super) fn verdict_known(&self) {
+        self.verdicts_known.increment(1);
+    }
+
+    /// A decision was made; those that are kept take that many bytes.
+    pub(super) fn verdict_made(&self, bytes: u64) {
+        self.verdicts_made.increment(1);
+        // Exact up to 2^53 bytes.
+        self.verdict_bytes.set(bytes as f64);
     }
 
     pub(super) fn ran(&self, rewritten: bool) {

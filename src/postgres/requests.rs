@@ -148,19 +148,19 @@ impl Link {
             }
             Err(fault) => return Err(malformed(fault)),
         };
-        let mut decided = match self.judge.decide(text).await {
+        let decided = match self.judge.decide(text).await {
             Ok(decided) => decided,
             Err(refused) => return self.deny(Form::Query, refused).await,
         };
         // Empty statements beside others get no answer of their own.
-        if decided.iter().any(|facts| facts.kind != Kind::Empty) {
-            decided.retain(|facts| facts.kind != Kind::Empty);
-        } else {
-            decided.truncate(1);
-        }
+        let all_empty = decided.iter().all(|facts| facts.kind == Kind::Empty);
+        let to_run = decided
+            .iter()
+            .enumerate()
+            .filter(|(position, facts)| facts.kind != Kind::Empty || (all_empty && *position == 0));
         let mut statements = VecDeque::with_capacity(decided.len());
-        for facts in decided {
-            let facts = match self.with_prepared(facts).await {
+        for (_, facts) in to_run {
+            let facts = match self.with_prepared(Arc::clone(facts)).await {
                 Ok(facts) => facts,
                 Err(answer) => {
                     discard(statements);
@@ -173,7 +173,7 @@ impl Link {
                     record,
                     parameters: None,
                     watch: Watch::new(&facts.tenant_columns, &[]),
-                    facts: Arc::new(facts),
+                    facts,
                     rows: 0,
                 }),
                 Err(_unavailable) => {
@@ -194,18 +194,19 @@ impl Link {
     }
 
     /// An SQL EXECUTE runs what was prepared: its facts count too, if they still hold.
-    async fn with_prepared(&mut self, mut facts: Facts) -> Result<Facts, Answer> {
+    async fn with_prepared(&mut self, facts: Arc<Facts>) -> Result<Arc<Facts>, Answer> {
         let Kind::Execute(name) = &facts.kind else { return Ok(facts) };
         let Some(prepared) = self.names.statement(name).cloned() else { return Ok(facts) };
         let prepared = self.renewed(name, prepared).await?;
-        facts.protected |= prepared.protected;
-        if facts.tenant_columns.is_empty() {
-            facts.tenant_columns = Arc::clone(&prepared.tenant_columns);
+        let mut both = facts.as_ref().clone();
+        both.protected |= prepared.protected;
+        if both.tenant_columns.is_empty() {
+            both.tenant_columns = Arc::clone(&prepared.tenant_columns);
         }
-        if facts.relations.is_empty() {
-            facts.relations = Arc::clone(&prepared.relations);
+        if both.relations.is_empty() {
+            both.relations = Arc::clone(&prepared.relations);
         }
-        Ok(facts)
+        Ok(Arc::new(both))
     }
 
     async fn parse(&mut self, body: &[u8]) -> Result<(), End> {
@@ -217,7 +218,7 @@ impl Link {
             }
             Err(fault) => return Err(malformed(fault)),
         };
-        let mut decided = match self.judge.decide(parse.text).await {
+        let decided = match self.judge.decide(parse.text).await {
             Ok(decided) => decided,
             Err(refused) => return self.deny(Form::Extended, refused).await,
         };
@@ -226,16 +227,14 @@ impl Link {
             self.refuse(Form::Extended, Answer::plain(SqlState("42601"), message));
             return Ok(());
         }
-        let facts = decided.pop().unwrap_or_else(|| Facts {
-            kind: Kind::Empty,
-            protected: false,
-            ..Facts::unknown()
+        let facts = decided.first().cloned().unwrap_or_else(|| {
+            Arc::new(Facts { kind: Kind::Empty, protected: false, ..Facts::unknown() })
         });
         let Ok(permit) = self.recorder.permit() else {
             self.refuse(Form::Extended, Answer::audit_unavailable());
             return Ok(());
         };
-        let (facts, request) = (Arc::new(facts), self.replies.next_request());
+        let request = self.replies.next_request();
         let Ok(undo) = self.names.prepare(parse.name, Arc::clone(&facts), request) else {
             self.refuse(Form::Extended, too_many_names());
             return Ok(());
@@ -282,11 +281,10 @@ impl Link {
             Ok(true) => return Ok(facts),
             Ok(false) if facts.guarded.is_none() => return Ok(facts),
             Ok(false) => match self.judge.decide(&facts.client_text).await {
-                Ok(mut decided) => match (decided.pop(), decided.is_empty()) {
-                    (Some(renewed), true) if renewed.same_decision(&facts) => {
-                        let renewed = Arc::new(renewed);
-                        self.names.renew(name, &renewed);
-                        return Ok(renewed);
+                Ok(decided) => match &*decided {
+                    [renewed] if renewed.same_decision(&facts) => {
+                        self.names.renew(name, renewed);
+                        return Ok(Arc::clone(renewed));
                     }
                     _ => Refused::of(Denial::of(DenialCode::Internal, "prepared statement")),
                 },

@@ -330,7 +330,7 @@ where
     /// Handles what is there of both sides, until there is no whole frame left or a bound is reached.
     async fn handle_frames(&mut self) -> Result<(), End> {
         let Self { from_client, from_server, link, .. } = self;
-        let max_statement = link.judge.limits.max_statement;
+        let max_statement = link.judge.viewpoint.limits().max_statement;
         loop {
             let mut progress = false;
             while link.takes_requests() {

@@ -19,6 +19,7 @@ use super::session::{Link, Rules, Session};
 use super::socket::Socket;
 use super::startup::Opened;
 use crate::audit::ClientAddress;
+use crate::decide::Viewpoint;
 use crate::error::{Denial, DenialCode, SqlState};
 use crate::identity::VerifiedIdentity;
 use crate::sql;
@@ -170,9 +171,12 @@ impl Admitted {
         let judge = Judge {
             policy: Arc::clone(&front.shared.policy),
             catalogs: front.shared.catalogs.clone(),
-            database: Arc::clone(&caller.database),
-            principal: identity.principal().clone(),
-            limits: sql::Limits { max_statement: front.settings.limits.max_statement },
+            verdicts: Arc::clone(&front.verdicts),
+            viewpoint: Viewpoint::new(
+                identity.principal(),
+                &caller.database,
+                sql::Limits { max_statement: front.settings.limits.max_statement },
+            ),
             meters: Arc::clone(&front.meters),
         };
         let rules = Rules {

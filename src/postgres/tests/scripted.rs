@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{self, Audit, ClientAddress};
 use crate::catalog_load::Catalogs;
 use crate::claims::{Claims, Principal, TenantClaim};
+use crate::decide::{Verdicts, Viewpoint};
 use crate::endpoint::{Endpoint, TlsMode};
 use crate::policy::Policy;
 use crate::postgres::answer::End;
@@ -41,9 +42,12 @@ fn session(audit: &Audit) -> (Session<DuplexStream, DuplexStream>, DuplexStream,
     let judge = Judge {
         policy: Arc::new(ArcSwap::from_pointee(Policy::default())),
         catalogs: Catalogs::new(endpoint.clone()),
-        database: "d".into(),
-        principal: Principal { tenant: Some(tenant.clone()), claims: Claims::default() },
-        limits: sql::Limits { max_statement: 1000 },
+        verdicts: Arc::new(Verdicts::new(1 << 20)),
+        viewpoint: Viewpoint::new(
+            &Principal { tenant: Some(tenant.clone()), claims: Claims::default() },
+            "d",
+            sql::Limits { max_statement: 1000 },
+        ),
         meters: Arc::clone(&meters),
     };
     let caller = Caller {

@@ -1,0 +1,381 @@
+//! Verdicts that were reached before, bounded by bytes. Layer 3, pure.
+//!
+//! SECURITY: an entry is found again only by the very question it answers. [`Key`] is made in one
+//! place, from the whole [`Question`]; what is put in is what the caller made of that same question.
+//! Refusals are not kept: each is decided anew, and recorded.
+
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use moka::Equivalent;
+use moka::sync::Cache;
+use sha2::{Digest as _, Sha256};
+
+use super::Context;
+use crate::catalog::Catalog;
+use crate::claims::{Claims, Principal, TenantClaim};
+use crate::ids::{CatalogEpoch, PolicyEpoch};
+use crate::policy::Policy;
+use crate::sql::Limits;
+
+/// Claims that differ from token to token of one caller. No decision sees them, so that all tokens
+/// of one caller share their verdicts; whether a token still holds is not a question of SQL.
+const OF_ONE_TOKEN: [&str; 4] = ["exp", "iat", "jti", "nbf"];
+/// Longest text whose verdict is kept, in bytes: longer ones are loads of data, and never come again.
+const MAX_KEPT_TEXT: usize = 64 << 10;
+/// What an entry takes beside its text and value: key, nodes of the table, counters.
+const ENTRY_BYTES: usize = 512;
+
+/// From where a text is judged: all that a decision depends on and that stays while a session keeps
+/// its identity. A new identity is a new viewpoint.
+#[derive(Clone, Debug)]
+pub struct Viewpoint {
+    standing: Arc<Standing>,
+    principal: Principal,
+    limits: Limits,
+}
+
+/// The part of a viewpoint that is compared.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Standing {
+    database: Box<str>,
+    tenant: Option<TenantClaim>,
+    /// Of all claims that a decision sees, in the issuer's order and spelling. (RFC 8785 would not
+    /// do: it reads numbers as floats, and takes neighbours above 2^53 for one.)
+    claims: [u8; 32],
+    max_statement: usize,
+}
+
+impl Viewpoint {
+    /// The viewpoint of a caller on one database. The claims of one token only (`exp`, `iat`,
+    /// `jti`, `nbf`) are left out: for policies they are claims that the token does not have.
+    pub fn new(principal: &Principal, database: &str, limits: Limits) -> Self {
+        let Principal { tenant, claims } = principal;
+        let mut claims = claims.clone();
+        claims.0.retain(|name, _| !OF_ONE_TOKEN.contains(&name.as_str()));
+        let standing = Standing {
+            database: database.into(),
+            tenant: tenant.clone(),
+            claims: digest(&claims),
+            max_statement: limits.max_statement,
+        };
+        let principal = Principal { tenant: tenant.clone(), claims };
+        Self { standing: Arc::new(standing), principal, limits }
+    }
+
+    /// The database.
+    pub fn database(&self) -> &str {
+        &self.standing.database
+    }
+
+    /// Bounds on what is looked at.
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+}
+
+fn digest(claims: &Claims) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for (name, value) in &claims.0 {
+        // A value's JSON ends by itself; the name is JSON too, so that no two lists of claims run
+        // into the same bytes.
+        hasher.update(serde_json::Value::String(name.clone()).to_string());
+        hasher.update(":");
+        hasher.update(value.to_string());
+        hasher.update(",");
+    }
+    hasher.finalize().into()
+}
+
+/// A text, and everything that its verdict depends on.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The whole text.
+    pub text: &'a str,
+    /// The policy snapshot.
+    pub policy: &'a Policy,
+    /// The catalog snapshot.
+    pub catalog: &'a Catalog,
+    /// Who asks, and where.
+    pub viewpoint: &'a Viewpoint,
+}
+
+impl<'a> Question<'a> {
+    /// What the decision gets to see.
+    pub const fn context(&self) -> Context<'a> {
+        Context {
+            policy: self.policy,
+            catalog: self.catalog,
+            principal: &self.viewpoint.principal,
+            limits: self.viewpoint.limits,
+        }
+    }
+}
+
+/// A question's key, borrowed to look up and owned to keep.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key<S, T> {
+    standing: S,
+    policy: PolicyEpoch,
+    catalog: CatalogEpoch,
+    text: T,
+}
+
+type Borrowed<'a> = Key<&'a Arc<Standing>, &'a str>;
+type Owned = Key<Arc<Standing>, Arc<str>>;
+
+impl<'a> Borrowed<'a> {
+    /// The one way to a key. What a verdict depends on and is not in here would leak from one caller
+    /// to another.
+    fn of(question: Question<'a>) -> Self {
+        let Question { text, policy, catalog, viewpoint } = question;
+        Self { standing: &viewpoint.standing, policy: policy.epoch, catalog: catalog.epoch, text }
+    }
+
+    fn kept(&self) -> Owned {
+        Key {
+            standing: Arc::clone(self.standing),
+            policy: self.policy,
+            catalog: self.catalog,
+            text: self.text.into(),
+        }
+    }
+}
+
+impl Equivalent<Owned> for Borrowed<'_> {
+    fn equivalent(&self, kept: &Owned) -> bool {
+        // The text is compared in full: a hash alone decides nothing.
+        self.policy == kept.policy
+            && self.catalog == kept.catalog
+            && *self.standing == kept.standing
+            && self.text == &*kept.text
+    }
+}
+
+/// A verdict and the memory that it takes.
+#[derive(Clone)]
+struct Kept<V> {
+    verdict: V,
+    bytes: u32,
+}
+
+/// How an answer came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// It was known.
+    Known,
+    /// It was made now.
+    Made,
+}
+
+/// Verdicts of the whole process. `V` is what a front makes of them: cheap to clone.
+pub struct Verdicts<V> {
+    cache: Cache<Owned, Kept<V>>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl<V: Clone + Send + Sync + 'static> Verdicts<V> {
+    /// What is kept takes about `capacity` bytes at most.
+    pub fn new(capacity: u64) -> Self {
+        let bytes = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&bytes);
+        let cache = Cache::builder()
+            .max_capacity(capacity)
+            .weigher(|_key: &Owned, kept: &Kept<V>| kept.bytes)
+            .eviction_listener(move |_key, kept: Kept<V>, _cause| {
+                counter.fetch_sub(u64::from(kept.bytes), Ordering::Relaxed);
+            })
+            .build();
+        Self { cache, bytes }
+    }
+
+    /// The verdict on a question: the one that is known, or the one that `make` comes to, which says
+    /// too how many bytes it takes. A refusal is not kept.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn answer<E>(
+        &self,
+        question: Question<'_>,
+        make: impl FnOnce(Question<'_>) -> Result<(V, usize), E>,
+    ) -> (Source, Result<V, E>) {
+        let key = Key::of(question);
+        if let Some(kept) = self.cache.get(&key) {
+            return (Source::Known, Ok(kept.verdict));
+        }
+        let made = make(question).map(|(verdict, bytes)| {
+            if question.text.len() <= MAX_KEPT_TEXT {
+                let bytes = bytes.saturating_add(question.text.len()).saturating_add(ENTRY_BYTES);
+                let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+                self.bytes.fetch_add(bytes.into(), Ordering::Relaxed);
+                self.cache.insert(key.kept(), Kept { verdict: verdict.clone(), bytes });
+            }
+            verdict
+        });
+        (Source::Made, made)
+    }
+
+    /// Memory that the kept verdicts take, by estimate.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const TEXT: &str = "SELECT 1";
+
+    fn viewpoint(tenant: Option<TenantClaim>, claims: Value, database: &str) -> Viewpoint {
+        let Value::Object(claims) = claims else { panic!("claims are an object") };
+        let principal = Principal::assumed(tenant, Claims(claims));
+        Viewpoint::new(&principal, database, Limits::default())
+    }
+
+    fn of(tenant: &str, claims: Value) -> Viewpoint {
+        viewpoint(Some(TenantClaim::Text(tenant.to_owned())), claims, "d")
+    }
+
+    fn snapshots(policy: u64, catalog: u64) -> (Policy, Catalog) {
+        (
+            Policy { epoch: PolicyEpoch(policy), ..Policy::default() },
+            Catalog { epoch: CatalogEpoch(catalog), ..Catalog::default() },
+        )
+    }
+
+    /// Asks; a verdict that must be made is `name`.
+    fn ask(
+        verdicts: &Verdicts<&'static str>,
+        viewpoint: &Viewpoint,
+        (policy, catalog): &(Policy, Catalog),
+        text: &str,
+        name: &'static str,
+    ) -> (Source, &'static str) {
+        let question = Question { text, policy, catalog, viewpoint };
+        let (source, verdict) = verdicts.answer(question, |_| Ok::<_, ()>((name, 0)));
+        (source, verdict.unwrap())
+    }
+
+    #[test]
+    fn whatever_a_verdict_depends_on_keeps_entries_apart() {
+        let verdicts = Verdicts::new(1 << 20);
+        let claims = || json!({"role": "reader", "n": 9_007_199_254_740_992_i64});
+        let snapshot = snapshots(1, 1);
+        let short = Limits { max_statement: 10 };
+        let same = Principal::assumed(
+            Some(TenantClaim::Text("1".to_owned())),
+            of("1", claims()).principal.claims,
+        );
+        let integer = Some(TenantClaim::Integer(1));
+        let text = |tenant: &str| Some(TenantClaim::Text(tenant.to_owned()));
+        let questions = [
+            ("first", of("1", claims()), &snapshot, TEXT),
+            ("other tenant", of("2", claims()), &snapshot, TEXT),
+            ("longer tenant", of("1 ", claims()), &snapshot, TEXT),
+            ("tenant of another type", viewpoint(integer, claims(), "d"), &snapshot, TEXT),
+            ("no tenant", viewpoint(None, claims(), "d"), &snapshot, TEXT),
+            ("other database", viewpoint(text("1"), claims(), "e"), &snapshot, TEXT),
+            ("no claims", of("1", json!({})), &snapshot, TEXT),
+            ("other claim", of("1", json!({"role": "admin"})), &snapshot, TEXT),
+            ("a list", of("1", json!({"role": ["admin"]})), &snapshot, TEXT),
+            ("other name", of("1", json!({"rol": "eadmin"})), &snapshot, TEXT),
+            ("a JSON text", of("1", json!({"role": "\"admin\""})), &snapshot, TEXT),
+            ("text for number", of("1", json!({"role": "1"})), &snapshot, TEXT),
+            ("number for text", of("1", json!({"role": 1})), &snapshot, TEXT),
+            ("float", of("1", json!({"role": 1.0})), &snapshot, TEXT),
+            ("nested", of("1", json!({"a": {"exp": 1}})), &snapshot, TEXT),
+            ("nested otherwise", of("1", json!({"a": {"exp": 2}})), &snapshot, TEXT),
+            (
+                "a number that as a float is the same",
+                of("1", json!({"role": "reader", "n": 9_007_199_254_740_993_i64})),
+                &snapshot,
+                TEXT,
+            ),
+            ("other limits", Viewpoint::new(&same, "d", short), &snapshot, TEXT),
+            ("newer policy", of("1", claims()), &snapshots(2, 1), TEXT),
+            ("newer catalog", of("1", claims()), &snapshots(1, 2), TEXT),
+            ("longer text", of("1", claims()), &snapshot, "SELECT 1 "),
+            ("shorter text", of("1", claims()), &snapshot, "SELECT "),
+            ("other letter", of("1", claims()), &snapshot, "SELECT 2"),
+            ("other case", of("1", claims()), &snapshot, "SELECt 1"),
+            ("empty text", of("1", claims()), &snapshot, ""),
+        ];
+        for (name, viewpoint, snapshot, text) in &questions {
+            assert_eq!(ask(&verdicts, viewpoint, snapshot, text, name), (Source::Made, *name));
+        }
+        for (name, viewpoint, snapshot, text) in &questions {
+            let again = ask(&verdicts, viewpoint, snapshot, text, "foreign");
+            assert_eq!(again, (Source::Known, *name));
+        }
+    }
+
+    #[test]
+    fn claims_do_not_run_into_each_other() {
+        let verdicts = Verdicts::new(1 << 20);
+        let snapshot = snapshots(1, 1);
+        let lists = [
+            json!({"a": "b", "c": "d"}),
+            json!({"a": "b\",\"c\":\"d"}),
+            json!({"a\":\"b\",\"c": "d"}),
+            json!({"a": ["b", "c"]}),
+            json!({"a": ["b"], "c": []}),
+            json!({"a": null}),
+            json!({"a": "null"}),
+        ];
+        for claims in &lists {
+            let (source, _) = ask(&verdicts, &of("1", claims.clone()), &snapshot, TEXT, "made");
+            assert_eq!(source, Source::Made, "{claims}");
+        }
+    }
+
+    #[test]
+    fn tokens_of_one_caller_share_verdicts_and_no_decision_sees_what_tells_them_apart() {
+        let verdicts = Verdicts::new(1 << 20);
+        let snapshot = snapshots(1, 1);
+        let token = |n: i64| json!({"sub": "u", "exp": n, "iat": n, "nbf": n, "jti": n.to_string(), "role": "r"});
+        let (first, second) = (of("1", token(1)), of("1", token(2)));
+        assert_eq!(ask(&verdicts, &first, &snapshot, TEXT, "x").0, Source::Made);
+        assert_eq!(ask(&verdicts, &second, &snapshot, TEXT, "y"), (Source::Known, "x"));
+        let seen: Vec<_> = first.principal.claims.0.keys().map(String::as_str).collect();
+        assert_eq!(seen, ["sub", "role"]);
+    }
+
+    #[test]
+    fn a_refusal_is_decided_anew() {
+        let verdicts = Verdicts::<()>::new(1 << 20);
+        let (policy, catalog) = snapshots(1, 1);
+        let viewpoint = of("1", json!({}));
+        let question =
+            Question { text: TEXT, policy: &policy, catalog: &catalog, viewpoint: &viewpoint };
+        for _ in 0..2 {
+            let (source, refused) = verdicts.answer(question, |_| Err("no"));
+            assert_eq!((source, refused), (Source::Made, Err("no")));
+        }
+        assert_eq!(verdicts.bytes(), 0);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_counted() {
+        let verdicts = Verdicts::<()>::new(64 << 10);
+        let (policy, catalog) = snapshots(1, 1);
+        let viewpoint = of("1", json!({}));
+        let asked = |text: &str| {
+            let question =
+                Question { text, policy: &policy, catalog: &catalog, viewpoint: &viewpoint };
+            let _made = verdicts.answer(question, |_| Ok::<_, ()>(((), 1000)));
+        };
+        for n in 0..10_000 {
+            asked(&n.to_string());
+        }
+        verdicts.cache.run_pending_tasks();
+        assert!(verdicts.bytes() > 0 && verdicts.bytes() <= 64 << 10, "{}", verdicts.bytes());
+        assert_eq!(verdicts.bytes(), verdicts.cache.weighted_size());
+        let before = verdicts.bytes();
+        asked(&"x".repeat(MAX_KEPT_TEXT + 1));
+        assert_eq!(verdicts.bytes(), before, "loads of data are not kept");
+    }
+}
