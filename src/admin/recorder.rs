@@ -152,7 +152,7 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         unit: Unit::Count,
         labels: &["result"],
-        help: "Reloads of the policies: ok, or error, which left them as they were.",
+        help: "Reloads of policies or certificate: ok, or error, which left them as they were.",
     },
     Metric {
         name: "hedgerow_quota_rejections_total",

@@ -36,7 +36,8 @@ Example:
   hedgerow serve --config hedgerow.yaml
 
 SIGTERM and SIGINT drain: no new clients, transactions may finish, audit is closed; a second signal
-ends at once. SIGHUP, or a changed file, reloads the policies; a reload with errors changes nothing.";
+ends at once. SIGHUP, or a changed file, reloads the policies and the
+certificate for clients; a reload with errors changes nothing.";
 
 /// Run the sidecar in the foreground
 #[derive(Clone, Debug, Args)]
@@ -131,8 +132,8 @@ async fn run_parts(
     tracing::info!(listen = ?config.postgres.as_ref().and_then(|p| p.listen), "serving");
 
     let stop_server = CancellationToken::new();
+    let mut reloading = tokio::spawn(reloader.run(server.tls_reload()));
     let mut serving = tokio::spawn(server.run(stop_server.clone()));
-    let mut reloading = tokio::spawn(reloader.run());
     let ended_by_itself = tokio::select! {
         () = signals.stop() => false,
         _ = &mut serving => true,

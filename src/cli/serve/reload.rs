@@ -1,4 +1,5 @@
-//! Policies in force, and how they are replaced: on SIGHUP, or when a file changed. Layer 6.
+//! Policies and the certificate for clients, and how they are replaced: on SIGHUP, or when a file
+//! changed. Keys look after themselves. Layer 6.
 //!
 //! All or nothing: a reload with one fault changes nothing, is logged, counted and recorded. A
 //! statement keeps the policy that it began with, as it holds its snapshot.
@@ -14,15 +15,17 @@ use crate::audit::{Audit, Decision, Engine, Event, Kind};
 use crate::config::{Config, policies};
 use crate::ids::PolicyEpoch;
 use crate::policy::Policy;
+use crate::postgres::TlsReload;
 use crate::yaml::{Fault, SourcePosition};
 
 /// Between two looks at the policy files. Asking beats being told: it works on every file system,
 /// and through the links by which Kubernetes swaps a ConfigMap.
 const POLL: Duration = Duration::from_secs(2);
 
-/// Replaces the policy.
+/// Replaces the policy and the certificate.
 pub struct Reloader {
     directory: PathBuf,
+    certificate: Vec<PathBuf>,
     at: SourcePosition,
     policy: Arc<ArcSwap<Policy>>,
     audit: Audit,
@@ -33,7 +36,10 @@ impl Reloader {
     pub fn new(config: &Config, policy: Arc<ArcSwap<Policy>>, audit: Audit) -> Self {
         let file = config.file.display().to_string().into();
         let at = SourcePosition { file, line: 1, column: 1 };
-        Self { directory: config.policies.clone(), at, policy, audit }
+        let tls = config.postgres.as_ref().and_then(|postgres| postgres.tls.as_ref());
+        let certificate =
+            tls.map_or_else(Vec::new, |tls| vec![tls.cert_file.clone(), tls.key_file.clone()]);
+        Self { directory: config.policies.clone(), certificate, at, policy, audit }
     }
 
     /// Records which policy is in force at the start.
@@ -42,9 +48,10 @@ impl Reloader {
     }
 
     /// Waits for signals and changes, for ever.
-    pub async fn run(self) -> std::io::Result<()> {
+    pub async fn run(self, tls: TlsReload) -> std::io::Result<()> {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut seen = look(self.directory.clone()).await;
+        let mut seen_certificate = self.look_at_certificate();
         loop {
             let asked = tokio::select! {
                 _ = hangup.recv() => true,
@@ -54,6 +61,29 @@ impl Reloader {
             if asked || now != seen {
                 seen = now;
                 self.reload().await;
+            }
+            let now = self.look_at_certificate();
+            if asked && !self.certificate.is_empty() || now != seen_certificate {
+                seen_certificate = now;
+                self.reload_certificate(&tls);
+            }
+        }
+    }
+
+    fn look_at_certificate(&self) -> Vec<Facts> {
+        self.certificate.iter().map(|path| facts(path)).collect()
+    }
+
+    /// For sessions that begin from now on.
+    fn reload_certificate(&self, tls: &TlsReload) {
+        match tls.reload() {
+            Ok(()) => {
+                tracing::info!("certificate for clients reloaded");
+                self.count("ok");
+            }
+            Err(error) => {
+                tracing::error!(%error, "the certificate for clients stays as it was");
+                self.count("error");
             }
         }
     }
@@ -111,8 +141,11 @@ impl Reloader {
     }
 }
 
+/// Name, size and time of a file.
+type Facts = (PathBuf, u64, Option<SystemTime>);
+
 /// Name, size and time of every policy file: cheap, and different when one of them changed.
-async fn look(directory: PathBuf) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
+async fn look(directory: PathBuf) -> Vec<Facts> {
     tokio::task::spawn_blocking(move || {
         policies::files(&directory)
             .unwrap_or_default()
@@ -124,7 +157,7 @@ async fn look(directory: PathBuf) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
     .unwrap_or_default()
 }
 
-fn facts(path: &Path) -> (PathBuf, u64, Option<SystemTime>) {
+fn facts(path: &Path) -> Facts {
     match std::fs::metadata(path) {
         Ok(metadata) => (path.to_owned(), metadata.len(), metadata.modified().ok()),
         Err(_) => (path.to_owned(), 0, None),

@@ -219,7 +219,7 @@ impl Rewriter<'_> {
                     // SECURITY: what is merged into the tree can be reached by the alias's columns,
                     // and the level no longer knows it, so that nobody could raise its barrier.
                     for rel in level.rels.iter().skip(before) {
-                        if let Bond::Merged { barrier } = &rel.bond {
+                        if let Bond::Merged { barrier, .. } = &rel.bond {
                             barrier.set(true);
                         }
                     }
