@@ -6,7 +6,7 @@
 # mode did not carry before 1.21), Hedgerow with enforcement and audit on. Rounds are interleaved,
 # so that a busy minute of the machine hits all three; medians are printed as a Markdown table, with
 # the CPU seconds that each proxy spent on a million queries. A ratio is the median of the rounds'
-# ratios, not the ratio of medians. Last, the memory that idle clients take is printed.
+# ratios, not the ratio of medians. The memory that idle clients take is printed too.
 #
 # Usage: bench/pg.sh [--seconds 3] [--rounds 3] [--clients "1 8 64"] [--protocols "simple extended
 #        prepared"] [--scale 5] [--pool 20] [--idle 200] [--binary target/release/hedgerow]
@@ -186,6 +186,26 @@ session_pid=$(process_on "$session_port")
 rows=$(ask "$hedgerow_port" "$token" 'SELECT count(*) FROM pgbench_accounts')
 [[ $rows == $((scale * 100000)) ]] || { echo "through Hedgerow $rows rows are seen: no guard" >&2; exit 1; }
 
+# Memory of idle clients, before anything else has grown: `bench/idle.py` opens them, waits for a
+# line, and lets them go.
+resident() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
+memory=""
+if ((idle > 0)); then
+  for proxy in "PgBouncer $session_port $session_pid bench" "Hedgerow $hedgerow_port $hedgerow_pid $token"; do
+    read -r name port pid password <<<"$proxy"
+    before=$(resident "$pid")
+    coproc waiting { PGPASSWORD=$password bench/idle.py "$port" "$idle"; }
+    waiting_pid=$waiting_PID
+    read -r _ <&"${waiting[0]}"
+    after=$(resident "$pid")
+    echo "let go" >&"${waiting[1]}"
+    wait "$waiting_pid" || true
+    memory+=$(awk -v name="$name" -v before="$before" -v after="$after" -v idle="$idle" 'BEGIN {
+      printf "%s: %d KiB resident at first, %d KiB with %d idle clients and their connections upstream: %.1f KiB each",
+        name, before, after, idle, (after - before) / idle }')$'\n'
+  done
+fi
+
 ticks() { # PID: user and system time in clock ticks
   awk '{ sub(/^.*\) /, ""); print $12 + $13 }' "/proc/$1/stat"
 }
@@ -239,19 +259,4 @@ for protocol in $protocols; do
   done
 done
 
-# Memory of idle clients: `bench/idle.py` opens them, waits for the word, and lets them go.
-((idle > 0)) || exit 0
-resident() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
-echo
-for proxy in "PgBouncer $session_port $session_pid bench" "Hedgerow $hedgerow_port $hedgerow_pid $token"; do
-  read -r name port pid password <<<"$proxy"
-  before=$(resident "$pid")
-  coproc waiting { PGPASSWORD=$password bench/idle.py "$port" "$idle"; }
-  read -r _ <&"${waiting[0]}"
-  after=$(resident "$pid")
-  echo "let go" >&"${waiting[1]}"
-  wait "$waiting_PID" 2>/dev/null || true
-  awk -v name="$name" -v before="$before" -v after="$after" -v idle="$idle" 'BEGIN {
-    printf "%s: %d KiB resident after the rounds, %d KiB with %d idle clients: %.1f KiB each\n",
-      name, before, after, idle, (after - before) / idle }'
-done
+printf '\n%s' "$memory"
