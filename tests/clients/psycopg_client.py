@@ -88,19 +88,18 @@ def transactions_roll_back(tenant):
 
 def pipelines_keep_their_order(tenant):
     with connect(tenant, autocommit=True) as connection:
-        with connection.pipeline() as pipeline:
+        with connection.pipeline():
             cursors = [connection.execute("SELECT id FROM users WHERE id = %s", (n,)) for n in (1, 101, 3, 103)]
             expect([[row[0] for row in cursor] for cursor in cursors],
                    [[n] if n in tenant.users else [] for n in (1, 101, 3, 103)])
-            denied = connection.execute("SELECT id FROM vault")
-            after = connection.execute("SELECT 1")
-            try:
-                pipeline.sync()
-            except errors.InsufficientPrivilege as denial:
-                assert "HR1004" in denial.diag.message_detail, denial
-            else:
-                raise AssertionError("not denied")
-            del denied, after
+        try:
+            with connection.pipeline():  # the error is raised where psycopg reads it: here or below
+                connection.execute("SELECT id FROM vault")
+                connection.execute("SELECT 1")
+        except errors.InsufficientPrivilege as denial:
+            assert "HR1004" in denial.diag.message_detail, denial
+        else:
+            raise AssertionError("not denied")
         expect(ids(connection), tenant.users)
 
 

@@ -114,10 +114,15 @@ fn python() -> PathBuf {
 
 /// Runs a client's program of `tests/clients`, which ends with 0 when all of it holds.
 fn run_client(program: &Path, script: &str) {
+    run_client_with(program, &[], script);
+}
+
+fn run_client_with(program: &Path, arguments: &[&str], script: &str) {
     let world = World::new();
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(program);
     command
+        .args(arguments)
         .arg(root.join("tests/clients").join(script))
         .env("HEDGEROW_PORT_A", world.hedgerow.for_a().port().to_string())
         .env("HEDGEROW_PORT_B", world.hedgerow.for_b().port().to_string())
@@ -175,6 +180,20 @@ fn node_postgres_works_as_an_application_uses_it() {
 #[test]
 fn postgres_js_works_as_an_application_uses_it() {
     run_node("postgres_js_client.mjs");
+}
+
+/// pgjdbc is optional: Debian's `libpostgresql-jdbc-java`, or a jar named by HEDGEROW_JDBC, and a
+/// Java that compiles.
+#[test]
+fn pgjdbc_works_as_an_application_uses_it() {
+    const DEBIANS: &str = "/usr/share/java/postgresql.jar";
+    let jar = std::env::var("HEDGEROW_JDBC").unwrap_or_else(|_| DEBIANS.to_owned());
+    let java = Command::new("javac").arg("--version").output().is_ok_and(|o| o.status.success());
+    if java && Path::new(&jar).is_file() {
+        run_client_with(Path::new("java"), &["-cp", &jar], "JdbcClient.java");
+    } else {
+        eprintln!("JdbcClient.java: skipped, a Java compiler or pgjdbc is not installed");
+    }
 }
 
 #[tokio::test]

@@ -229,18 +229,8 @@ fn setting(statement: &Tree<'_>) -> Result<Class, Denial> {
 
 /// SHOW of one setting; SHOW ALL tells of the server.
 fn show(statement: &Tree<'_>) -> Result<Class, Denial> {
-    const CLOSED: &[&str] = &[
-        "all",
-        "listen_addresses",
-        "port",
-        "unix_socket_directories",
-        "primary_conninfo",
-        "session_preload_libraries",
-        "shared_preload_libraries",
-        "log_line_prefix",
-    ];
     let name = statement.at("name").text().unwrap_or_default().to_ascii_lowercase();
-    if CLOSED.contains(&name.as_str()) {
+    if lists::CLOSED_SETTINGS.contains(&name.as_str()) {
         return Err(Denial::of(DenialCode::ProtectedSetting, name));
     }
     Ok(plain(Kind::Setting))
@@ -330,7 +320,7 @@ fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Denial>
     if changes_setting && class.protected {
         return Err(Denial::of(DenialCode::Function, SET_CONFIG));
     }
-    if !closed.is_empty() {
+    if !closed.is_empty() && !reads_one_setting(statement, &closed) {
         judge_columns(statement, &closed)?;
     }
     judge_attribute_notation(statement, env, &aliases)?;
@@ -418,7 +408,13 @@ fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
         "FuncCall" => {
             let parts =
                 node.at("funcname").name_parts().ok_or(Denial::new(DenialCode::Function))?;
-            env.function(&parts)
+            match parts.as_slice() {
+                // PostgreSQL's own, and nobody's to replace.
+                ["information_schema", name] if lists::INFORMATION_FUNCTIONS.contains(name) => {
+                    Ok(())
+                }
+                parts => env.function(parts),
+            }
         }
         "A_Expr" => judge_operator(node.at("name")),
         "SubLink" => judge_operator(node.at("oper_name")),
@@ -493,6 +489,29 @@ fn judge_type(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
         }
         _ => Err(Denial::of(DenialCode::UnknownRelation, parts.join("."))),
     }
+}
+
+/// `SELECT setting FROM pg_settings WHERE name = 'max_index_keys'`, as drivers ask for what SHOW
+/// tells them too: one plain look-up of a setting that SHOW does not close, and nothing beside it.
+fn reads_one_setting(statement: &Tree<'_>, closed: &[Closed<'_>]) -> bool {
+    const CATALOG: &str = "pg_settings";
+    let [Closed { visible: CATALOG, code: DenialCode::Catalog, .. }] = closed else { return false };
+    let [from] = statement.at("from_clause").items() else { return false };
+    let [target] = statement.at("target_list").items() else { return false };
+    let [shown] = target.at("val").at("fields").items() else { return false };
+    let test = statement.at("where_clause");
+    let [column] = test.at("lexpr").at("fields").items() else { return false };
+    let Some(name) = test.at("rexpr").at("val").at("").text() else { return false };
+    statement.is("SelectStmt")
+        && shown.text() == Some("setting")
+        && from.is("RangeVar")
+        && from.at("relname").text() == Some(CATALOG)
+        && test.is("A_Expr")
+        && test.at("kind").number() == Some(codes::OP)
+        && matches!(test.at("name").name_parts().as_deref(), Some(["="]))
+        && column.text() == Some("name")
+        && test.at("rexpr").is("A_Const")
+        && !lists::CLOSED_SETTINGS.contains(&name.to_ascii_lowercase().as_str())
 }
 
 /// Refuses a statement that could show a closed column: by name, by `*`, or by a whole row.

@@ -295,6 +295,22 @@ pub const FREE_SETTINGS: &[&str] = &[
     "xmloption",
 ];
 
+/// Settings that a session may not even see: they tell of the server.
+pub const CLOSED_SETTINGS: &[&str] = &[
+    "all",
+    "listen_addresses",
+    "port",
+    "unix_socket_directories",
+    "primary_conninfo",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "log_line_prefix",
+];
+
+/// Functions of `information_schema` that may be called: they compute from their arguments alone.
+/// JDBC's metadata calls it.
+pub const INFORMATION_FUNCTIONS: &[&str] = &["_pg_expandarray"];
+
 /// Settings of [`FREE_SETTINGS`] that are pinned to one value (compared in lower case without `-`
 /// and `_`): the parsers and the wire rely on it.
 pub const PINNED_SETTINGS: &[(&str, &[&str])] = &[
