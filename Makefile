@@ -24,12 +24,16 @@ build: deps ## Build the release binary: target/release/hedgerow
 	cargo build --locked --release
 
 .PHONY: test
-test: deps python ## Everything that a change must pass
+test: deps python node ## Everything that a change must pass
 	@scripts/test.sh $(ARGS)
 
 .PHONY: python
 python: ## The Python clients that the tests drive, in .venv
 	@scripts/python-env.sh
+
+.PHONY: node
+node: ## The Node.js clients that the tests drive, in tests/clients/node_modules
+	@scripts/node-env.sh
 
 .PHONY: fmt
 fmt: ## Format the source
@@ -39,6 +43,11 @@ fmt: ## Format the source
 lint: ## Formatting and clippy, warnings denied
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
+
+.PHONY: oracle
+oracle: deps ## Noninterference, by generated statements: make oracle SECONDS=600 SEED=7
+	HEDGEROW_ORACLE_SECONDS=$(or $(SECONDS),600) HEDGEROW_ORACLE_SEED=$(or $(SEED),1) \
+		cargo test --locked --test oracle -- --nocapture
 
 .PHONY: bench
 bench: deps ## Measure: decisions (criterion), and pgbench against PgBouncer

@@ -5,19 +5,20 @@
 # PgBouncer twice (transaction mode; session mode for prepared statements, which its transaction
 # mode did not carry before 1.21), Hedgerow with enforcement and audit on. Rounds are interleaved,
 # so that a busy minute of the machine hits all three; medians are printed as a Markdown table, with
-# the CPU seconds that each proxy spent on a million queries.
+# the CPU seconds that each proxy spent on a million queries. A ratio is the median of the rounds'
+# ratios, not the ratio of medians. Last, the memory that idle clients take is printed.
 #
 # Usage: bench/pg.sh [--seconds 3] [--rounds 3] [--clients "1 8 64"] [--protocols "simple extended
-#        prepared"] [--scale 5] [--pool 20] [--binary target/release/hedgerow]
+#        prepared"] [--scale 5] [--pool 20] [--idle 200] [--binary target/release/hedgerow]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seconds=3 rounds=3 clients="1 8 64" protocols="simple extended prepared" scale=5 pool=20
+seconds=3 rounds=3 clients="1 8 64" protocols="simple extended prepared" scale=5 pool=20 idle=200
 binary="${CARGO_TARGET_DIR:-target}/release/hedgerow"
 while (($#)); do
   case "$1" in
     --seconds) seconds=$2 ;; --rounds) rounds=$2 ;; --clients) clients=$2 ;;
-    --protocols) protocols=$2 ;; --scale) scale=$2 ;; --pool) pool=$2 ;; --binary) binary=$2 ;;
+    --protocols) protocols=$2 ;; --scale) scale=$2 ;; --pool) pool=$2 ;; --idle) idle=$2 ;; --binary) binary=$2 ;;
     -h | --help) sed -n '2,/^set/p' "$0" | sed -n 's/^# \{0,1\}//p'; exit 0 ;;
     *) echo "unknown option $1 (--help says which there are)" >&2; exit 2 ;;
   esac
@@ -78,7 +79,7 @@ cat >>"$dir/servers/data/postgresql.conf" <<EOF
 port = $pg
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$dir/servers'
-max_connections = 300
+max_connections = $((idle + 300))
 shared_buffers = 256MB
 fsync = off
 autovacuum = off
@@ -113,7 +114,7 @@ auth_type = plain
 auth_file = $dir/servers/users
 pool_mode = $1
 max_client_conn = 500
-default_pool_size = $([[ $1 == session ]] && echo 100 || echo "$pool")
+default_pool_size = $([[ $1 == session ]] && echo $((idle + 100)) || echo "$pool")
 ignore_startup_parameters = extra_float_digits
 log_connections = 0
 log_disconnections = 0
@@ -152,7 +153,7 @@ identity:
 postgres:
   listen: 127.0.0.1:$hedgerow_port
   upstream: {host: 127.0.0.1, port: $pg, user: bench, password_file: upstream, tls: {mode: disable}}
-  pool: {mode: session, max_connections: 100}
+  pool: {mode: session, max_connections: $((idle + 100))}
   session_variables: {app.current_tenant: tenant_id}
 policies: policies/
 audit: {directory: audit, mode: balanced}
@@ -212,8 +213,12 @@ for ((round = 1; round <= rounds; round++)); do
   done
 done
 
+middle() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 median() { # FILE COLUMN
-  awk -v column="$2" '{ print $column }' "$1" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
+  awk -v column="$2" '{ print $column }' "$1" | middle
+}
+ratio() { # FILE FILE: the median of the rounds' ratios
+  paste "$1" "$2" | awk '$3 > 0 { print $1 / $3 }' | middle
 }
 echo
 echo "$("$bin/postgres" --version), $("$pgbouncer" --version | head -n 1), $(nproc) cores;" \
@@ -224,13 +229,29 @@ echo '| protocol | clients | direct tps | PgBouncer tps | Hedgerow tps | Hedgero
 echo '|---|---|---|---|---|---|---|---|---|'
 for protocol in $protocols; do
   for n in $clients; do
-    awk -v protocol="$protocol" -v n="$n" \
-      -v direct="$(median "$dir/own/direct-$protocol-$n" 1)" \
-      -v bouncer="$(median "$dir/own/pgbouncer-$protocol-$n" 1)" \
-      -v hedgerow="$(median "$dir/own/hedgerow-$protocol-$n" 1)" \
-      -v bouncer_cpu="$(median "$dir/own/pgbouncer-$protocol-$n" 2)" \
-      -v hedgerow_cpu="$(median "$dir/own/hedgerow-$protocol-$n" 2)" \
-      'BEGIN { printf "| %s | %d | %d | %d | %d | %.2f | %.2f | %.1f | %.1f |\n", protocol, n, direct, bouncer, hedgerow,
-               hedgerow / bouncer, hedgerow / direct, bouncer_cpu, hedgerow_cpu }'
+    at="$protocol-$n"
+    printf '| %s | %d | %d | %d | %d | %.2f | %.2f | %.1f | %.1f |\n' "$protocol" "$n" \
+      "$(median "$dir/own/direct-$at" 1)" "$(median "$dir/own/pgbouncer-$at" 1)" \
+      "$(median "$dir/own/hedgerow-$at" 1)" \
+      "$(ratio "$dir/own/hedgerow-$at" "$dir/own/pgbouncer-$at")" \
+      "$(ratio "$dir/own/hedgerow-$at" "$dir/own/direct-$at")" \
+      "$(median "$dir/own/pgbouncer-$at" 2)" "$(median "$dir/own/hedgerow-$at" 2)"
   done
+done
+
+# Memory of idle clients: `bench/idle.py` opens them, waits for the word, and lets them go.
+((idle > 0)) || exit 0
+resident() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
+echo
+for proxy in "PgBouncer $session_port $session_pid bench" "Hedgerow $hedgerow_port $hedgerow_pid $token"; do
+  read -r name port pid password <<<"$proxy"
+  before=$(resident "$pid")
+  coproc waiting { PGPASSWORD=$password bench/idle.py "$port" "$idle"; }
+  read -r _ <&"${waiting[0]}"
+  after=$(resident "$pid")
+  echo "let go" >&"${waiting[1]}"
+  wait "$waiting_PID" 2>/dev/null || true
+  awk -v name="$name" -v before="$before" -v after="$after" -v idle="$idle" 'BEGIN {
+    printf "%s: %d KiB resident after the rounds, %d KiB with %d idle clients: %.1f KiB each\n",
+      name, before, after, idle, (after - before) / idle }'
 done

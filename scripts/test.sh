@@ -32,4 +32,5 @@ fi
 # `cargo test` and not nextest: the integration tests share one PostgreSQL a binary, and nextest
 # would start one for each test.
 step "unit and integration tests"
+export HEDGEROW_ORACLE_SECONDS="${HEDGEROW_ORACLE_SECONDS:-60}"
 exec cargo test --locked --no-fail-fast "$@"

@@ -5,6 +5,8 @@
 //! line can change unseen. Verification canonicalizes with another implementation
 //! (`serde_json_canonicalizer`); a test holds the two together.
 
+use std::io::Write as _;
+
 /// The largest integer that every JSON reader keeps exactly (2^53 - 1).
 const MAX_INTEGER: u64 = (1 << 53) - 1;
 
@@ -50,7 +52,8 @@ impl<'a> Object<'a> {
     /// `"key":value`; an integer beyond 2^53 - 1 is written as that.
     pub(super) fn number(&mut self, key: &'static str, value: u64) {
         self.key(key);
-        self.out.extend_from_slice(value.min(MAX_INTEGER).to_string().as_bytes());
+        // Writing to a vector cannot fail.
+        let _written = write!(self.out, "{}", value.min(MAX_INTEGER));
     }
 
     /// `"key":value`, if there is a value.
@@ -112,8 +115,15 @@ impl<'a> Object<'a> {
 /// RFC 8785, 3.2.2.2: only `"`, `\` and control characters are escaped, each in one way.
 fn write_text(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.reserve(text.len() + 2);
     out.push(b'"');
-    for byte in text.bytes() {
+    let mut rest = text.as_bytes();
+    // What needs no escape goes in one piece.
+    while let Some(at) = rest.iter().position(|&byte| matches!(byte, 0..0x20 | b'"' | b'\\')) {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((&byte, after)) = special.split_first() else { break };
+        rest = after;
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -131,6 +141,7 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
             0x20.. => out.push(byte),
         }
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

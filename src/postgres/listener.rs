@@ -270,7 +270,8 @@ fn admit(
             Err(_flood) => return,
         },
     };
-    sessions.spawn(serve(Arc::clone(front), incoming, place, shutdown.clone()));
+    // A token of its own: a session asks it at each wake-up, and one for all would be a lock for all.
+    sessions.spawn(serve(Arc::clone(front), incoming, place, shutdown.child_token()));
 }
 
 async fn serve(front: Arc<Front>, incoming: Incoming, place: Place, shutdown: CancellationToken) {

@@ -27,6 +27,7 @@ pub(super) struct Caller {
 pub(super) struct Recorder {
     audit: Audit,
     template: Event,
+    success: Arc<str>,
     pub(super) meters: Arc<Meters>,
 }
 
@@ -58,7 +59,7 @@ impl Recorder {
         template.database = Some(Arc::clone(&caller.database));
         template.upstream = Some(Arc::clone(&caller.upstream));
         template.session = Some(RecordId::fresh().to_string().into());
-        Self { audit, template, meters }
+        Self { audit, template, success: SUCCESS.into(), meters }
     }
 
     /// From now on, events name the caller.
@@ -135,10 +136,12 @@ impl Recorder {
         let Some(mut event) = record.permit.detach() else { return Ok(()) };
         event.rows = rows;
         event.duration = Some(record.begun.elapsed());
-        event.result_code = Some(state.into());
-        if state != SUCCESS {
+        event.result_code = Some(if state == SUCCESS {
+            Arc::clone(&self.success)
+        } else {
             event.decision = Decision::Error;
-        }
+            state.into()
+        });
         record.permit.record_as_mode_asks(event).await
     }
 

@@ -76,10 +76,14 @@ impl Link {
                 Answer::protocol_violation("invalid message length").into()
             }
             FrameFault::Tag(tag) => {
-                let message = format!("invalid frontend message type {tag}");
                 let denial = Denial::of(DenialCode::ProtocolMessage, format!("message type {tag}"));
-                match self.recorder.denied(Refused::of(denial)).await {
-                    Ok(_record) => Answer::protocol_violation(&message).into(),
+                match self.recorder.denied(Refused::of(denial.clone())).await {
+                    // The state is PostgreSQL's for a message that it does not know.
+                    Ok(record) => Answer {
+                        state: SqlState::PROTOCOL_VIOLATION,
+                        ..Answer::denial(&denial, record)
+                    }
+                    .into(),
                     Err(_unavailable) => Answer::audit_unavailable().into(),
                 }
             }

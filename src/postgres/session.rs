@@ -6,13 +6,14 @@
 
 use std::future::{Future as _, poll_fn};
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,8 @@ const MAX_IN_FLIGHT: usize = 256;
 const CLIENT_READ: usize = 8 << 10;
 /// Bytes read from the upstream at a time.
 const SERVER_READ: usize = 32 << 10;
+/// Bytes that an idle session may keep for what it writes next, on each side.
+const KEPT: usize = 512;
 /// How long before expiry a session is told.
 const EXPIRY_NOTICE: i64 = 60;
 /// How long the upstream may go on once the client has left, so that records get their outcome.
@@ -105,6 +108,8 @@ pub(super) struct Link {
     notice: Notice,
     standing: Standing,
     quiet_since: Instant,
+    /// Seconds since 1970, as of this round.
+    unix_now: i64,
 }
 
 impl Link {
@@ -132,6 +137,7 @@ impl Link {
             notice: Notice::Due,
             standing: Standing::Valid,
             quiet_since: Instant::now(),
+            unix_now: unix_now(),
         }
     }
 
@@ -145,7 +151,8 @@ impl Link {
 
     /// Looks at the clock once a round.
     fn check_expiry(&mut self) {
-        if unix_now() > self.rules.last_second() {
+        self.unix_now = unix_now();
+        if self.unix_now > self.rules.last_second() {
             self.standing = Standing::Expired;
         }
     }
@@ -191,7 +198,7 @@ impl Link {
             .into());
         }
         if self.notice == Notice::Due
-            && unix_now() >= self.rules.expires_at.saturating_sub(EXPIRY_NOTICE)
+            && self.unix_now >= self.rules.expires_at.saturating_sub(EXPIRY_NOTICE)
         {
             self.notice = Notice::Given;
             let message = "hedgerow: the token expires within a minute";
@@ -212,7 +219,7 @@ impl Link {
                 Notice::Due => self.rules.expires_at.saturating_sub(EXPIRY_NOTICE),
                 Notice::Given => self.rules.last_second().saturating_add(1),
             };
-            let left = u64::try_from(second.saturating_sub(unix_now())).unwrap_or(0);
+            let left = u64::try_from(second.saturating_sub(self.unix_now)).unwrap_or(0);
             deadline = deadline.min(now + Duration::from_secs(left.min(FAR_AWAY.as_secs())));
             if self.in_transaction() && !self.rules.idle_in_transaction.is_zero() {
                 deadline = deadline.min(self.quiet_since + self.rules.idle_in_transaction);
@@ -357,25 +364,27 @@ where
 
     /// Writes and reads what can be written and read without waiting.
     fn poll_io(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+        // Writing lets the session go on only where bytes that waited had stopped it.
+        let stopped = !self.link.takes_replies() || !self.link.takes_requests();
         let mut progress = false;
         match write(&mut self.server, self.link.outbox.bytes(), cx) {
-            Ok(wrote) => progress |= wrote,
+            Ok(wrote) => progress |= wrote && stopped,
             // What it said before it went is still to be read.
             Err(_gone) => self.link.outbox.bytes().clear(),
         }
         match write(&mut self.client, &mut self.link.to_client, cx) {
-            Ok(wrote) => progress |= wrote,
+            Ok(wrote) => progress |= wrote && stopped,
             Err(_gone) => return Poll::Ready(Woken::ClientGone),
         }
         if self.link.takes_replies() {
-            match read(&mut self.server, &mut self.from_server, SERVER_READ, cx) {
+            match read::<_, SERVER_READ>(&mut self.server, &mut self.from_server, cx) {
                 Poll::Ready(Ok(1..)) => progress = true,
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Woken::ServerGone),
                 Poll::Pending => {}
             }
         }
         if self.link.takes_requests() {
-            match read(&mut self.client, &mut self.from_client, CLIENT_READ, cx) {
+            match read::<_, CLIENT_READ>(&mut self.client, &mut self.from_client, cx) {
                 Poll::Ready(Ok(1..)) => progress = true,
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Woken::ClientGone),
                 Poll::Pending => {}
@@ -452,27 +461,37 @@ fn write<W: AsyncWrite + Unpin>(
         Poll::Ready(Err(error)) => return Err(error),
         Poll::Ready(Ok(())) | Poll::Pending => {}
     }
-    if bytes.capacity() > 0 {
-        // An idle session holds no memory, and a burst's is given back.
-        *bytes = BytesMut::new();
+    if wrote {
+        // An idle session holds next to no memory: a burst's is given back. (The capacity counts what
+        // was written only once that is reclaimed.)
+        let _reclaimed = bytes.try_reclaim(bytes.capacity().saturating_add(1));
+        if bytes.capacity() > KEPT {
+            *bytes = BytesMut::new();
+        }
     }
     Ok(wrote)
 }
 
-/// Reads what is there. A buffer that stays empty holds no memory while the session waits.
-fn read<R: AsyncRead + Unpin>(
+/// Reads what is there, by way of the stack: so that a wait costs no allocation, and a session that
+/// waits holds no memory. What was read is copied once, at the length that it has.
+fn read<R: AsyncRead + Unpin, const BYTES: usize>(
     socket: &mut R,
     buffer: &mut FrameBuffer,
-    bytes: usize,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let space = buffer.space();
-    space.reserve(bytes);
-    let result = pin!(socket.read_buf(space)).poll(cx);
-    if result.is_pending() {
-        buffer.release();
+    let mut stack = [const { MaybeUninit::uninit() }; BYTES];
+    let mut space = ReadBuf::uninit(&mut stack);
+    match Pin::new(socket).poll_read(cx, &mut space) {
+        Poll::Ready(Ok(())) => {
+            buffer.space().extend_from_slice(space.filled());
+            Poll::Ready(Ok(space.filled().len()))
+        }
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        Poll::Pending => {
+            buffer.release();
+            Poll::Pending
+        }
     }
-    result
 }
 
 fn unix_now() -> i64 {

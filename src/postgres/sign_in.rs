@@ -207,11 +207,14 @@ async fn identify(
             SqlState::INVALID_AUTHORIZATION,
         ),
         None => {
-            let token = ask_password(opened).await?;
-            let verdict = if token.is_empty() {
-                Err(Denial::new(DenialCode::TokenMissing))
-            } else {
-                front.shared.authenticator.authenticate(&token).await
+            let verdict = match ask_password(opened).await? {
+                Password::TooLong => {
+                    Err(Denial::of(DenialCode::TokenInvalid, "the password is too long"))
+                }
+                Password::Text(token) if token.is_empty() => {
+                    Err(Denial::new(DenialCode::TokenMissing))
+                }
+                Password::Text(token) => front.shared.authenticator.authenticate(&token).await,
             };
             (verdict, SqlState::INVALID_PASSWORD)
         }
@@ -241,7 +244,14 @@ pub(super) async fn refuse(recorder: &Recorder, denial: &Denial, state: SqlState
     }
 }
 
-async fn ask_password(opened: &mut Opened) -> Result<String, SignInFault> {
+/// What came as the password.
+enum Password {
+    Text(String),
+    /// No token is that long; it was not read.
+    TooLong,
+}
+
+async fn ask_password(opened: &mut Opened) -> Result<Password, SignInFault> {
     let mut out = BytesMut::new();
     authentication_cleartext_password(&mut out);
     let asked = async {
@@ -259,7 +269,7 @@ async fn ask_password(opened: &mut Opened) -> Result<String, SignInFault> {
 async fn password<C: AsyncRead + Unpin>(
     client: &mut C,
     incoming: &mut FrameBuffer,
-) -> Result<String, SignInFault> {
+) -> Result<Password, SignInFault> {
     loop {
         let piece = incoming.next(|header| match header.tag {
             frontend::tag::PASSWORD if header.total <= MAX_PASSWORD_BYTES => Ok(Plan::Whole),
@@ -268,11 +278,15 @@ async fn password<C: AsyncRead + Unpin>(
         });
         match piece {
             Ok(Some(Piece::Frame(frame))) => {
-                return frontend::password(frame.body()).map(str::to_owned).map_err(|_fault| {
-                    Answer::protocol_violation("invalid password packet").into()
-                });
+                return match frontend::password(frame.body()) {
+                    Ok(text) => Ok(Password::Text(text.to_owned())),
+                    Err(_fault) => {
+                        Err(Answer::protocol_violation("invalid password packet").into())
+                    }
+                };
             }
             Ok(_) => {}
+            Err(FrameFault::TooLong(_)) => return Ok(Password::TooLong),
             Err(_fault) => {
                 return Err(Answer::protocol_violation("expected a password response").into());
             }

@@ -3,115 +3,146 @@
 The harness passes ports, database and tokens in the environment.
 """
 
-import os
-
 import psycopg
 from psycopg import errors
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool
+from tenants import DATABASE, expect, run
+
+
+def settings(tenant):
+    return {
+        "host": "127.0.0.1", "port": tenant.port, "user": "application", "password": tenant.token,
+        "dbname": DATABASE, "connect_timeout": 10,
+    }
 
 
 def connect(tenant, **options):
-    """A connection of tenant A or B."""
-    return psycopg.connect(
-        host="127.0.0.1",
-        port=int(os.environ[f"HEDGEROW_PORT_{tenant}"]),
-        user="application",
-        password=os.environ[f"HEDGEROW_TOKEN_{tenant}"],
-        dbname=os.environ["HEDGEROW_DATABASE"],
-        connect_timeout=10,
-        **options,
-    )
+    return psycopg.connect(**settings(tenant), **options)
 
 
 def ids(connection, sql="SELECT id FROM users ORDER BY id", parameters=None, **options):
     return [row[0] for row in connection.execute(sql, parameters, **options).fetchall()]
 
 
-def each_tenant_sees_its_own():
-    with connect("A") as a, connect("B") as b:
-        assert ids(a) == [1, 2, 3], ids(a)
-        assert ids(b) == [101, 102, 103], ids(b)
+def each_tenant_sees_its_own(tenant):
+    with connect(tenant) as connection:
+        expect(ids(connection), tenant.users)
 
 
-def parameters_and_server_side_binding():
-    with connect("A") as a:
+def parameters_and_server_side_binding(tenant):
+    with connect(tenant) as connection:
         sql = "SELECT id FROM users WHERE id = ANY(%s) ORDER BY id"
-        assert ids(a, sql, ([1, 2, 101],)) == [1, 2]
+        expect(ids(connection, sql, (list(range(110)),)), tenant.users)
         for _ in range(10):  # past prepare_threshold: a named statement from the sixth on
-            assert ids(a, "SELECT id FROM users WHERE name = %s", ("Art",)) == [2]
-        assert ids(a, "SELECT id FROM users WHERE name = %s", ("Bob",), prepare=True) == []
-        with a.cursor(row_factory=dict_row) as cursor:
-            cursor.execute("SELECT id, email FROM users WHERE id = %(id)s", {"id": 1})
-            assert cursor.fetchone() == {"id": 1, "email": "ann@a.example"}
-        assert a.execute("SELECT total FROM orders WHERE id = 1", binary=True).fetchone()[0] == 11
+            expect(ids(connection, "SELECT id FROM users WHERE name = %s", (tenant.names[1],)), tenant.users[1:2])
+        stranger = "Bob" if tenant.name == "A" else "Art"
+        expect(ids(connection, "SELECT id FROM users WHERE name = %s", (stranger,), prepare=True), [])
+        with connection.cursor(row_factory=dict_row) as cursor:
+            cursor.execute("SELECT id, name FROM users WHERE id = %(id)s", {"id": tenant.users[0]})
+            expect(cursor.fetchone(), {"id": tenant.users[0], "name": tenant.names[0]})
+        total = connection.execute("SELECT sum(total) FROM orders WHERE id > %s", (0,), binary=True).fetchone()[0]
+        assert total > 60, total
+        found = connection.execute("SELECT id FROM documents WHERE meta @> %s", (Jsonb({}),)).fetchall()
+        expect(len(found), 2)
 
 
-def a_denial_is_insufficient_privilege():
-    with connect("A", autocommit=True) as a:
+def a_denial_is_insufficient_privilege(tenant):
+    with connect(tenant, autocommit=True) as connection:
         try:
-            a.execute("SELECT * FROM vault")
+            connection.execute("SELECT * FROM vault")
         except errors.InsufficientPrivilege as denial:
             assert denial.diag.message_primary.startswith("hedgerow: "), denial
             assert "HR1004" in denial.diag.message_detail, denial.diag.message_detail
         else:
             raise AssertionError("not denied")
-        assert ids(a) == [1, 2, 3]
+        expect(ids(connection), tenant.users)
 
 
-def transactions_roll_back():
-    with connect("A") as a:
+def transactions_roll_back(tenant):
+    document = tenant.documents[0]
+    title = "SELECT title FROM documents WHERE id = %s"
+    with connect(tenant) as connection:
+        before = ids(connection, title, (document,))
         try:
-            with a.transaction():
-                a.execute("UPDATE documents SET title = 'never' WHERE id = 1")
-                a.execute("SELECT * FROM vault")
+            with connection.transaction():
+                connection.execute("UPDATE documents SET title = 'never' WHERE id = %s", (document,))
+                connection.execute("SELECT * FROM vault")
         except errors.InsufficientPrivilege:
             pass
-        titles = ids(a, "SELECT title FROM documents WHERE id = 1")
-        assert titles == ["root"], titles
-        with a.transaction():
-            a.execute("UPDATE documents SET title = 'kept' WHERE id = 1")
+        expect(ids(connection, title, (document,)), before)
+        with connection.transaction():
+            connection.execute("UPDATE documents SET title = 'kept' WHERE id = %s", (document,))
             try:
-                with a.transaction():  # a savepoint
-                    a.execute("SELECT * FROM internal_keys")
+                with connection.transaction():  # a savepoint
+                    connection.execute("SELECT * FROM internal_keys")
             except errors.InsufficientPrivilege:
                 pass
-        assert ids(a, "SELECT title FROM documents WHERE id = 1") == ["kept"]
+        expect(ids(connection, title, (document,)), ["kept"])
+    for level in psycopg.IsolationLevel:
+        with connect(tenant) as connection:
+            connection.isolation_level, connection.read_only = level, True
+            expect(ids(connection), tenant.users)
 
 
-def pipelines_keep_their_order():
-    with connect("A", autocommit=True) as a, a.pipeline():
-        cursors = [a.execute("SELECT id FROM users WHERE id = %s", (n,)) for n in (1, 101, 3)]
-        assert [cursor.fetchall() for cursor in cursors] == [[(1,)], [], [(3,)]]
+def pipelines_keep_their_order(tenant):
+    with connect(tenant, autocommit=True) as connection:
+        with connection.pipeline() as pipeline:
+            cursors = [connection.execute("SELECT id FROM users WHERE id = %s", (n,)) for n in (1, 101, 3, 103)]
+            expect([[row[0] for row in cursor] for cursor in cursors],
+                   [[n] if n in tenant.users else [] for n in (1, 101, 3, 103)])
+            denied = connection.execute("SELECT id FROM vault")
+            after = connection.execute("SELECT 1")
+            try:
+                pipeline.sync()
+            except errors.InsufficientPrivilege as denial:
+                assert "HR1004" in denial.diag.message_detail, denial
+            else:
+                raise AssertionError("not denied")
+            del denied, after
+        expect(ids(connection), tenant.users)
 
 
-def named_cursors_stream():
-    with connect("A") as a, a.cursor(name="portion") as cursor:
+def named_cursors_stream(tenant):
+    with connect(tenant) as connection, connection.cursor(name="portion", scrollable=True) as cursor:
         cursor.itersize = 2
         cursor.execute("SELECT id FROM users ORDER BY id")
-        assert [row[0] for row in cursor] == [1, 2, 3]
+        expect([row[0] for row in cursor], tenant.users)
+    with connect(tenant) as connection, connection.cursor() as cursor:
+        expect([row[0] for row in cursor.stream("SELECT id FROM users ORDER BY id")], tenant.users)
 
 
-def copy_out_works():
-    with connect("A") as a, a.cursor() as cursor:
+def copy_out_works(tenant):
+    with connect(tenant) as connection, connection.cursor() as cursor:
         with cursor.copy("COPY (SELECT id, name FROM users ORDER BY id) TO STDOUT") as copy:
-            assert list(copy.rows()) == [("1", "Ann"), ("2", "Art"), ("3", "Ada")]
+            expect(list(copy.rows()), [(str(n), name) for n, name in zip(tenant.users, tenant.names)])
 
 
-def executemany_writes():
-    with connect("A") as a:
-        tenant = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
-        rows = [(n, tenant, f"title {n}") for n in range(200, 220)]
-        with a.cursor() as cursor:
-            cursor.executemany("INSERT INTO documents (id, tenant_id, title) VALUES (%s, %s, %s)", rows)
-        assert len(ids(a, "SELECT id FROM documents WHERE id >= 200")) == 20
+def many_rows_are_written(tenant):
+    with connect(tenant) as connection:
+        rows = [(tenant.base + n, tenant.id, f"title {n}") for n in range(20)]
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO documents (id, tenant_id, title) VALUES (%s, %s, %s) RETURNING id", rows, returning=True)
+            expect([set_of_rows.fetchone()[0] for set_of_rows in cursor.results()], [row[0] for row in rows])
+        expect(connection.execute("DELETE FROM documents WHERE id >= 10000").rowcount, 20)
 
 
-def a_wrong_password_is_an_operational_error():
+def a_pool_keeps_the_tenant(tenant):
+    reset = lambda connection: connection.execute("DISCARD ALL")  # noqa: E731
+    with ConnectionPool(
+        kwargs={**settings(tenant), "autocommit": True}, min_size=1, max_size=2, reset=reset,
+        check=ConnectionPool.check_connection,
+    ) as pool:
+        for _ in range(5):
+            with pool.connection() as connection:
+                expect(ids(connection), tenant.users)
+
+
+def a_wrong_password_is_an_operational_error(tenant):
     try:
-        psycopg.connect(
-            host="127.0.0.1", port=int(os.environ["HEDGEROW_PORT_A"]), user="x", password="wrong",
-            dbname=os.environ["HEDGEROW_DATABASE"], connect_timeout=10,
-        )
+        psycopg.connect(**{**settings(tenant), "password": "wrong"})
     except psycopg.OperationalError as error:
         assert "hedgerow" in str(error), error
     else:
@@ -126,11 +157,10 @@ CHECKS = [
     pipelines_keep_their_order,
     named_cursors_stream,
     copy_out_works,
-    executemany_writes,
+    many_rows_are_written,
+    a_pool_keeps_the_tenant,
     a_wrong_password_is_an_operational_error,
 ]
 
 if __name__ == "__main__":
-    for check in CHECKS:
-        print(check.__name__.replace("_", " "), flush=True)
-        check()
+    run(CHECKS)

@@ -1,6 +1,6 @@
 //! Real clients: psql, psycopg 3 and tokio-postgres, as an application would use them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -49,19 +49,54 @@ fn psql_prints_a_denial_like_any_error() {
 fn psqls_own_commands_work() {
     let world = World::new();
     for (command, wanted) in [
-        ("\\d users", "email"),
+        ("\\d", "user_overview"),
         ("\\dt", "users"),
+        ("\\di", "users_lower_idx"),
+        ("\\dv", "user_overview"),
+        ("\\df", "slugify"),
         ("\\dn", "public"),
+        ("\\dn+", "public"),
+        ("\\du", "app_user"),
+        ("\\l", &world.database),
+        ("\\d users", "Foreign-key constraints"),
+        ("\\d orders", "REFERENCES users(tenant_id, id)"),
+        ("\\d events", "Partition key: RANGE (day)"),
+        ("\\d events_2025", "Partition of: events"),
+        ("\\d seen_by_rls", "POLICY \"tenant\""),
+        ("\\d user_overview", "tenant_id"),
+        ("\\d+ users", "Check constraints"),
+        ("\\dp", "app_user"),
+        ("\\dT", ""),
+        ("\\ds", ""),
+        ("\\dm", ""),
+        ("\\dx", "plpgsql"),
+        ("\\dP", "events"),
+        ("\\dtS", "pg_class"),
+        ("\\dS pg_class", "relname"),
         ("\\conninfo", &world.database),
         ("\\copy (SELECT id FROM users ORDER BY id) TO STDOUT", "1\n2\n3"),
     ] {
-        let output = psql(&world, TENANT_A, &["-c", command]);
+        let output = psql(&world, TENANT_A, &["-P", "tuples_only=off", "-c", command]);
         let stdout = text(&output.stdout);
         assert!(
             output.status.success() && stdout.contains(wanted),
             "{command}: {stdout}{}",
             text(&output.stderr)
         );
+    }
+    world.finish();
+}
+
+/// Sizes tell how many rows others have; texts of views and functions are the operator's.
+#[test]
+fn psqls_commands_that_would_tell_of_others_are_denied() {
+    let world = World::new();
+    for command in
+        ["\\dt+", "\\di+", "\\l+", "\\d+ user_overview", "\\sf slugify", "\\sv user_overview"]
+    {
+        let output = psql(&world, TENANT_A, &["-c", command]);
+        let stderr = text(&output.stderr);
+        assert!(!output.status.success() && stderr.contains("hedgerow: "), "{command}: {stderr}");
     }
     world.finish();
 }
@@ -77,32 +112,69 @@ fn python() -> PathBuf {
     python
 }
 
-fn run_python(world: &World, script: &str) {
+/// Runs a client's program of `tests/clients`, which ends with 0 when all of it holds.
+fn run_client(program: &Path, script: &str) {
+    let world = World::new();
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::new(python());
+    let mut command = Command::new(program);
     command
         .arg(root.join("tests/clients").join(script))
         .env("HEDGEROW_PORT_A", world.hedgerow.for_a().port().to_string())
         .env("HEDGEROW_PORT_B", world.hedgerow.for_b().port().to_string())
         .env("HEDGEROW_DATABASE", &world.database)
         .env("HEDGEROW_TOKEN_A", token::of(TENANT_A))
-        .env("HEDGEROW_TOKEN_B", token::of(TENANT_B));
+        .env("HEDGEROW_TOKEN_B", token::of(TENANT_B))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     let output = process::run(&mut command, Duration::from_secs(120));
     assert!(output.status.success(), "{script}\n{}{}", text(&output.stdout), text(&output.stderr));
+    world.finish();
 }
 
 #[test]
 fn psycopg_works_as_an_application_uses_it() {
-    let world = World::new();
-    run_python(&world, "psycopg_client.py");
-    world.finish();
+    run_client(&python(), "psycopg_client.py");
+}
+
+#[test]
+fn psycopg2_works_as_an_application_uses_it() {
+    run_client(&python(), "psycopg2_client.py");
 }
 
 #[test]
 fn asyncpg_works_as_an_application_uses_it() {
-    let world = World::new();
-    run_python(&world, "asyncpg_client.py");
-    world.finish();
+    run_client(&python(), "asyncpg_client.py");
+}
+
+#[test]
+fn sqlalchemy_works_as_an_application_uses_it() {
+    run_client(&python(), "sqlalchemy_client.py");
+}
+
+#[test]
+fn django_works_as_an_application_uses_it() {
+    run_client(&python(), "django_client.py");
+}
+
+/// Node.js is optional: without it, or without the clients that `make node` installs, the test says
+/// that it is skipped.
+fn run_node(script: &str) {
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/node_modules");
+    let there = Command::new("node").arg("--version").output().is_ok_and(|o| o.status.success());
+    if there && modules.is_dir() {
+        run_client(Path::new("node"), script);
+    } else {
+        eprintln!("{script}: skipped, Node.js or its clients are not installed (`make node`)");
+    }
+}
+
+#[test]
+fn node_postgres_works_as_an_application_uses_it() {
+    run_node("node_postgres_client.mjs");
+}
+
+#[test]
+fn postgres_js_works_as_an_application_uses_it() {
+    run_node("postgres_js_client.mjs");
 }
 
 #[tokio::test]

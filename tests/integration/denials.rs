@@ -175,7 +175,10 @@ fn an_unknown_message_is_denied_and_ends_the_session() {
     let mut a = world.a();
     a.send(&wire::frame(b'z', b"what is this"));
     let outcome = a.collect_until(|outcome| !outcome.errors().is_empty());
+    let error = outcome.errors().into_iter().next().unwrap();
+    assert!(error.is_fatal() && error.sqlstate() == "08P01", "{outcome:?}");
     assert_eq!(outcome.denial_code(), "HR1015", "{outcome:?}");
+    world.hedgerow.record_with(&["HR1015", "message type 122"]);
     let mut other = world.a();
     assert_eq!(other.query("SELECT 1").lines(), ["1"]);
     other.terminate();

@@ -144,7 +144,7 @@ fn wrong_tokens() -> Vec<(&'static str, String, &'static str)> {
         ("tenant is true", good.clone().claim("tenant_id", json!(true)).sign(), "HR2009"),
         ("tenant is empty", good.clone().claim("tenant_id", json!("")).sign(), "HR2009"),
         ("tenant has a NUL", good.clone().claim("tenant_id", json!("aaaa\u{0}")).sign(), "HR2009"),
-        ("too large", good.claim("x", json!("x".repeat(200_000))).sign(), ""),
+        ("too large", good.claim("x", json!("x".repeat(200_000))).sign(), "HR2001"),
     ]
 }
 
@@ -166,6 +166,7 @@ fn wrong_tokens_of_every_kind_are_refused_by_password() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+    world.hedgerow.record_with(&["HR2001", "28P01"]);
     let mut a = world.a();
     assert_eq!(a.query("SELECT 1").lines(), ["1"]);
     a.terminate();

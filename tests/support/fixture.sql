@@ -5,7 +5,7 @@ SET ROLE app_owner;
 CREATE TABLE tenants (id uuid PRIMARY KEY, name text NOT NULL, api_key text NOT NULL);
 CREATE TABLE users (
   id int PRIMARY KEY, tenant_id uuid NOT NULL REFERENCES tenants, email text NOT NULL, name text NOT NULL,
-  secret text NOT NULL DEFAULT 'A-SECRET-NEW', credit int NOT NULL DEFAULT 0 CHECK (credit >= 0),
+  secret text NOT NULL DEFAULT 'NEW', credit int NOT NULL DEFAULT 0 CHECK (credit >= 0),
   password_hash text, tags text[] NOT NULL DEFAULT '{}', UNIQUE (tenant_id, email), UNIQUE (tenant_id, id));
 CREATE INDEX ON users (tenant_id);
 CREATE INDEX ON users (lower(email));

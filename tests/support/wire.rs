@@ -336,6 +336,12 @@ impl WireClient {
         self.send(&frame(b'X', &[]));
     }
 
+    /// Lets go of what was received and read: for a client that runs thousands of statements.
+    pub fn forget(&mut self) {
+        self.received.drain(..self.parsed);
+        self.parsed = 0;
+    }
+
     /// Closes the writing half only.
     pub fn close_write(&mut self) {
         self.stream.close(std::net::Shutdown::Write).ok();

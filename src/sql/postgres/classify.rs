@@ -200,6 +200,10 @@ fn setting(statement: &Tree<'_>) -> Result<Class, Denial> {
         Some(codes::SET_MULTI) if name != "transaction snapshot" => {
             return Ok(plain(Kind::Transaction));
         }
+        // Back to the path that the session began with, which is the one that names resolve by.
+        Some(codes::SET_DEFAULT | codes::RESET) if name == "search_path" => {
+            return Ok(plain(Kind::Setting));
+        }
         Some(codes::SET_VALUE | codes::SET_DEFAULT | codes::RESET) => {}
         Some(_) | None => return Err(denied()),
     }
@@ -294,8 +298,12 @@ fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Denial>
     let mut class = plain(kind);
     let mut closed: Vec<Closed<'_>> = Vec::new();
     let mut aliases: Vec<(&str, Option<Vec<&str>>)> = Vec::new();
+    let mut changes_setting = false;
     walk(statement, &mut |met| match met {
-        Met::Node(node) => judge_node(node, env),
+        Met::Node(node) => {
+            changes_setting |= is_set_config(node);
+            judge_node(node, env)
+        }
         Met::Read(relation) => {
             let needs = |access: &Access| access.select;
             judge_relation(
@@ -321,6 +329,10 @@ fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Denial>
             )
         }
     })?;
+    // SECURITY: a setting must not carry off what a tenant's row holds.
+    if changes_setting && class.protected {
+        return Err(Denial::of(DenialCode::Function, SET_CONFIG));
+    }
     if !closed.is_empty() {
         judge_columns(statement, &closed)?;
         super::closed::judge(statement, &closed)?;
@@ -406,6 +418,7 @@ fn judge_relation<'t>(
 fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     match node.kind() {
         "ExplainStmt" | "PrepareStmt" | "ExecuteStmt" | "DeclareCursorStmt" | "CopyStmt" => Ok(()),
+        "FuncCall" if is_set_config(node) => judge_set_config(node, env),
         "FuncCall" => {
             let parts =
                 node.at("funcname").name_parts().ok_or(Denial::new(DenialCode::Function))?;
@@ -426,6 +439,32 @@ fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
         kind if kind.ends_with("Stmt") => Err(kind_denied(node)),
         kind => Err(Denial::of(DenialCode::StatementKind, kind)),
     }
+}
+
+/// The function that does what SET does.
+const SET_CONFIG: &str = "set_config";
+
+fn is_set_config(node: &Tree<'_>) -> bool {
+    node.is("FuncCall")
+        && node.at("funcname").items().last().and_then(Tree::text) == Some(SET_CONFIG)
+}
+
+/// `set_config('jit', …)`, as drivers send it: a setting that SET may change to any value, named by
+/// a plain literal. A setting that is pinned, protected or only known when it runs stays closed.
+fn judge_set_config(call: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
+    let built_in = match call.at("funcname").name_parts().as_deref() {
+        Some([_]) => !env.is_user_function(SET_CONFIG),
+        Some(["pg_catalog", _]) => true,
+        Some(_) | None => false,
+    };
+    let name = match call.at("args").items() {
+        [name, _value, _local] if name.is("A_Const") => name.at("val").at("").text(),
+        _ => None,
+    };
+    let name = name.map(str::to_ascii_lowercase).unwrap_or_default();
+    let free = lists::FREE_SETTINGS.contains(&name.as_str())
+        && !lists::PINNED_SETTINGS.iter().any(|(pinned, _)| *pinned == name);
+    if built_in && free { Ok(()) } else { Err(Denial::of(DenialCode::Function, SET_CONFIG)) }
 }
 
 fn judge_operator(name: &Tree<'_>) -> Result<(), Denial> {

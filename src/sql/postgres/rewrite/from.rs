@@ -39,6 +39,8 @@ pub(super) struct Placement {
     pub conditions: Vec<Expr>,
     /// For ON, by join number.
     joins: Vec<Vec<Expr>>,
+    /// What the ON of each join can name, by join number.
+    operands: Vec<Operands>,
     /// One for each derived table, in order of appearance.
     barriers: Vec<Rc<Cell<bool>>>,
     /// An expression in FROM itself (arguments, LATERAL) is not total.
@@ -73,6 +75,18 @@ fn raise_in<'b>(
             _ => {}
         }
     }
+}
+
+/// The relations that the ON of a join can name: its own operands.
+#[derive(Clone, Default)]
+enum Operands {
+    /// All of the level.
+    #[default]
+    Level,
+    /// These of the level, first and one past the last.
+    Range(usize, usize),
+    /// These, which stand under an alias that hides them from the level.
+    Hidden(Vec<Rel>),
 }
 
 /// Which sides of a join are null-supplied, and its condition.
@@ -138,14 +152,21 @@ impl Rewriter<'_> {
         // Joins are numbered before descending, so that the second walk meets them in this order.
         let first = placement.joins.len();
         placement.joins.resize_with(first + item.joins.len(), Vec::new);
+        placement.operands.resize_with(first + item.joins.len(), Operands::default);
+        let start = level.rels.len();
         let mut positions = Vec::with_capacity(item.joins.len() + 1);
         for index in 0..=item.joins.len() {
             positions.push(position(&item.joins, index, first, around)?);
         }
         let factors = std::iter::once(&mut item.relation)
             .chain(item.joins.iter_mut().map(|join| &mut join.relation));
-        for (factor, position) in factors.zip(positions) {
+        for (index, (factor, position)) in factors.zip(positions).enumerate() {
             self.factor(factor, level, ctes, placement, position)?;
+            if let Some(join) = index.checked_sub(1)
+                && let Some(operands) = placement.operands.get_mut(first + join)
+            {
+                *operands = Operands::Range(start, level.rels.len());
+            }
         }
         Ok(())
     }
@@ -163,10 +184,13 @@ impl Rewriter<'_> {
                 self.relation(factor, level, ctes, placement, position)
             }
             TableFactor::Derived { lateral, subquery, alias, .. } => {
-                // LATERAL or not, columns of this level resolve the same or not at all.
+                // LATERAL or not, columns of this level resolve the same or not at all; its guards
+                // can be named in LATERAL only.
                 let shape = {
                     self.depth += 1;
-                    let shape = self.query(subquery, Scope { level: Some(level), ctes })?;
+                    let screen = Level::screen(level);
+                    let around = if *lateral { &*level } else { &screen };
+                    let shape = self.query(subquery, Scope { level: Some(around), ctes })?;
                     self.depth -= 1;
                     shape
                 };
@@ -188,9 +212,23 @@ impl Rewriter<'_> {
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 let around = if alias.is_some() { Position::Apart } else { position };
                 let before = level.rels.len();
+                let first = placement.joins.len();
                 self.join_tree(table_with_joins, level, ctes, placement, around)?;
                 if let Some(alias) = alias {
                     // Under an alias the relations are not addressable; all is seen through it.
+                    // SECURITY: what is merged into the tree can be reached by the alias's columns,
+                    // and the level no longer knows it, so that nobody could raise its barrier.
+                    for rel in level.rels.iter().skip(before) {
+                        if let Bond::Merged { barrier, .. } = &rel.bond {
+                            barrier.set(true);
+                        }
+                    }
+                    for operands in placement.operands.iter_mut().skip(first) {
+                        if let Operands::Range(start, end) = *operands {
+                            let hidden = level.rels.get(start..end).unwrap_or_default();
+                            *operands = Operands::Hidden(hidden.to_vec());
+                        }
+                    }
                     level.rels.truncate(before);
                     level.rels.push(free(name_of(&alias.name), None));
                 }
@@ -391,6 +429,10 @@ impl Rewriter<'_> {
                 .get_mut(first + index)
                 .map(std::mem::take)
                 .ok_or(Denial::new(DenialCode::Internal))?;
+            let operands = placement.operands.get(first + index).cloned().unwrap_or_default();
+            let part = scope.level.and_then(|level| operands_of(operands, level));
+            let whole = scope;
+            let scope = Scope { level: part.as_ref().or(scope.level), ctes: scope.ctes };
             let full = matches!(join.join_operator, JoinOperator::FullOuter(_));
             let constraint = match &mut join.join_operator {
                 JoinOperator::Join(constraint)
@@ -410,7 +452,7 @@ impl Rewriter<'_> {
                     *clean &= scope
                         .level
                         .is_some_and(|level| super::total::is_total(condition, level, subqueries));
-                    if !*clean && let Some(level) = scope.level {
+                    if !*clean && let Some(level) = whole.level {
                         level.raise_barriers();
                     }
                 }
@@ -419,6 +461,9 @@ impl Rewriter<'_> {
                     *condition = self
                         .bound(guards, Some(client), scope, clean)?
                         .ok_or(Denial::new(DenialCode::Internal))?;
+                    if !*clean && let Some(level) = whole.level {
+                        level.raise_barriers();
+                    }
                 }
                 JoinConstraint::Using(_) | JoinConstraint::Natural | JoinConstraint::None => {
                     if !guards.is_empty() {
@@ -430,12 +475,24 @@ impl Rewriter<'_> {
                         && !joined_columns_total(constraint, level)
                     {
                         *clean = false;
-                        level.raise_barriers();
+                        whole.level.unwrap_or(level).raise_barriers();
                     }
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// The level as the ON of a join sees it; `None` where that is all of it.
+fn operands_of<'p>(operands: Operands, level: &Level<'p>) -> Option<Level<'p>> {
+    match operands {
+        Operands::Level => None,
+        Operands::Range(0, end) if end == level.rels.len() => None,
+        Operands::Range(start, end) => {
+            Some(level.part(level.rels.get(start..end).unwrap_or_default().to_vec()))
+        }
+        Operands::Hidden(rels) => Some(level.part(rels)),
     }
 }
 

@@ -51,6 +51,9 @@ pub struct Level<'p> {
     pub outer: Option<&'p Level<'p>>,
     /// The relations in order.
     pub rels: Vec<Rel>,
+    /// The relations of `outer` itself cannot be named here: a derived table without LATERAL. Those
+    /// further out can.
+    pub blind: bool,
 }
 
 /// A column found: where, and its class if total.
@@ -72,7 +75,17 @@ pub fn name_of(ident: &Ident) -> String {
 impl<'p> Level<'p> {
     /// A level without relations.
     pub const fn new(outer: Option<&'p Level<'p>>) -> Self {
-        Self { outer, rels: Vec::new() }
+        Self { outer, rels: Vec::new(), blind: false }
+    }
+
+    /// What stands between a level and a derived table of it that is not LATERAL.
+    pub const fn screen(of: &'p Level<'p>) -> Self {
+        Self { outer: Some(of), rels: Vec::new(), blind: true }
+    }
+
+    /// The part of a level that an ON can name: the operands of its join.
+    pub fn part(&self, rels: Vec<Rel>) -> Level<'p> {
+        Self { outer: self.outer, rels, blind: self.blind }
     }
 
     /// Finds a column by its written parts.
@@ -128,10 +141,15 @@ impl<'p> Level<'p> {
                 Bond::Merged { .. } | Bond::Free => None,
             })
             .collect();
-        if let Some(outer) = self.outer {
+        if let Some(outer) = self.nameable() {
             guards.extend(outer.guards());
         }
         guards
+    }
+
+    /// The next level out whose relations can be named from this one.
+    fn nameable(&self) -> Option<&'p Self> {
+        if self.blind { self.outer.and_then(Level::nameable) } else { self.outer }
     }
 
     /// Whether rows of other tenants may meet an expression of this level: a relation is flat, or

@@ -384,6 +384,7 @@ impl Rewriter<'_> {
         self.factor_apart(&mut merge.source, &mut level, ctes, &mut sources)?;
         let level = level;
         let scope = Scope { level: Some(&level), ctes };
+        let only_sources = level.part(level.rels.iter().skip(1).cloned().collect());
         let client = std::mem::replace(&mut *merge.on, Expr::Value(Value::Null.into()));
         *merge.on = self
             .bound(guards.clone(), Some(client), scope, &mut true)?
@@ -393,7 +394,14 @@ impl Rewriter<'_> {
                 MergeClauseKind::Matched | MergeClauseKind::NotMatchedBySource => guards.clone(),
                 MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => Vec::new(),
             };
-            clause.predicate = self.bound(on_target, clause.predicate.take(), scope, &mut true)?;
+            // Without a match there is no target to name: the sources are filtered already.
+            let named = match clause.clause_kind {
+                MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => {
+                    Scope { level: Some(&only_sources), ctes }
+                }
+                MergeClauseKind::Matched | MergeClauseKind::NotMatchedBySource => scope,
+            };
+            clause.predicate = self.bound(on_target, clause.predicate.take(), named, &mut true)?;
             match &mut clause.action {
                 MergeAction::Insert(insert) => {
                     let MergeInsertKind::Values(values) = &mut insert.kind else {

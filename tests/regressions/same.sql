@@ -1,0 +1,15 @@
+-- Statements that the oracle (tests/oracle) found different through the proxy, reduced; its schema.
+-- The guards of a relation that the ON of an inner join tree cannot name (42P01).
+SELECT a14.id FROM ((currencies AS x12 JOIN regional AS a13 ON a13.n >= 0 AND (NULL IS DISTINCT FROM ARRAY['6', '7'])) RIGHT JOIN orders AS a14 ON a14.id = a13.id)
+UPDATE orders AS u SET ref = NULL FROM (regional AS a1 JOIN stock AS a2 ON a1.id = a2.id AND (NULL IN (NULL, ARRAY['2', '7'])))
+UPDATE accounts AS u SET ratio = 4.5 FROM (notes AS a1 JOIN account_view AS a2(k1, k2, k3, k4, k5, k6) ON true AND (NOT EXISTS (SELECT 1.5 AS c4, ARRAY[NULL] AS c6 FROM public.events AS a3)))
+-- The same under an alias of the join tree.
+SELECT j8.q1 FROM (orders AS a2 LEFT JOIN ((account_view AS a5 JOIN regional AS a6(k1, k2, k3, k4, k5) ON 1 = a6.k1) LEFT JOIN accounts AS a7 ON a7.id = 1) AS j8(q1) ON a2.id = 1)
+UPDATE events AS u SET val = 5 FROM (orders AS a1 RIGHT JOIN regional AS a2 ON 1 = a2.n) AS j3(q1) WHERE q1 > 2
+-- A guard of the target where MERGE has none.
+MERGE INTO regional AS u USING orders AS s ON u.id = s.id WHEN NOT MATCHED AND (NULL IS DISTINCT FROM ARRAY['0', '7']) THEN INSERT (id, region, secret, n) VALUES (s.id + 1003, 'eu', '5', 4)
+-- Guards of a sibling in a derived table that is not LATERAL.
+SELECT count(*) FROM accounts AS a, (SELECT 1 AS x FROM currencies WHERE ARRAY['1'] IS DISTINCT FROM ARRAY['2']) AS d
+-- A derived table in an aliased join tree was merged, and nobody raised its barrier (the checker denied it: HR1009).
+SELECT j.q1 FROM ((SELECT name, id FROM accounts) AS d JOIN currencies AS c ON true) AS j(q1, q2, q3, q4, q5, q6) WHERE trip(q1)
+SELECT 1 FROM ((SELECT code, id FROM accounts) AS d JOIN currencies AS c ON (d.code)::int > 1) AS j(q1, q2, q3, q4, q5, q6) WHERE spy(q2) > 1
