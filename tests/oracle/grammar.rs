@@ -289,7 +289,7 @@ impl Grammar {
             (T::Uuid, T::Text, K::UuidText) => "($)::uuid".to_owned(),
             (T::Text, T::Text, K::ClassText) => "($)::regclass::text".to_owned(),
             (T::Text, T::Text, _) => {
-                format!("{}", ["spy($)", "spy(lower($))", "split_part($, '-', 1)"][number % 3])
+                ["spy($)", "spy(lower($))", "split_part($, '-', 1)"][number % 3].to_owned()
             }
             _ => return None,
         };

@@ -142,7 +142,7 @@ impl World {
         self.full.restore(&full);
         self.alone.restore(&alone);
         self.restores += 1;
-        if self.restores % 400 == 0 {
+        if self.restores.is_multiple_of(400) {
             for side in [&mut self.full, &mut self.alone] {
                 for table in WRITABLE {
                     side.run(&format!("VACUUM ANALYZE {table}"));

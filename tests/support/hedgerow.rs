@@ -111,7 +111,8 @@ impl Hedgerow {
             child.kill().ok();
             child.wait().ok();
             let text = std::fs::read_to_string(directory.path().join("log")).unwrap_or_default();
-            assert!(text.contains("in use"), "hedgerow did not become ready:\n{text}");
+            let taken = text.contains("in use") || text.contains("the same address");
+            assert!(taken, "hedgerow did not become ready:\n{text}");
         }
         panic!("no free port was found");
     }

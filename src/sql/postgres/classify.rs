@@ -275,10 +275,13 @@ fn explain(statement: &Tree<'_>) -> Result<(), Denial> {
 }
 
 /// A relation whose columns are not all open.
-struct Closed<'t> {
-    visible: &'t str,
-    columns: Vec<String>,
-    code: DenialCode,
+pub struct Closed<'t> {
+    /// The name that qualifies its columns.
+    pub visible: &'t str,
+    /// The columns that are not open.
+    pub columns: Vec<String>,
+    /// What touching them is.
+    pub code: DenialCode,
 }
 
 fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Denial> {
@@ -322,6 +325,7 @@ fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Denial>
     }
     if !closed.is_empty() && !reads_one_setting(statement, &closed) {
         judge_columns(statement, &closed)?;
+        super::closed::judge(statement, &closed)?;
     }
     judge_attribute_notation(statement, env, &aliases)?;
     Ok(class)

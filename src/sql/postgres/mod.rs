@@ -13,6 +13,7 @@
 mod bounds;
 mod check;
 mod classify;
+mod closed;
 mod codes;
 mod env;
 mod expression;
