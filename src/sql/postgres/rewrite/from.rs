@@ -195,7 +195,11 @@ impl Rewriter<'_> {
                 };
                 let barrier = Rc::new(Cell::new(false));
                 placement.barriers.push(Rc::clone(&barrier));
-                let bond = if shape.exposed { Bond::Merged { barrier } } else { Bond::Free };
+                // SECURITY: merged into this level, `LATERAL (SELECT f(t.c) AS x)` becomes f(t.c), on
+                // every row of t that the planner likes, wherever x stands.
+                let reach = if *lateral { Some(&*level) } else { level.outer };
+                let exposed = shape.exposed || reach.is_some_and(Level::exposed_anywhere);
+                let bond = if exposed { Bond::Merged { barrier } } else { Bond::Free };
                 let (visible, columns) = match alias {
                     Some(alias) => (name_of(&alias.name), renamed(shape.outputs, alias)),
                     None => (String::new(), shape.outputs),
