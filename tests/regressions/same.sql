@@ -25,3 +25,5 @@ SELECT u.n FROM items AS i, regexp_split_to_table(i.sku, '-') AS u(n) WHERE trip
 SELECT u.n FROM accounts AS i, unnest(i.tags) AS u(n) WHERE trip(u.n)
 SELECT a.id FROM accounts AS a, currencies AS c WHERE c.label::int > 1
 DELETE FROM events AS u USING currencies AS a1 WHERE ((a1.rate)::int2::int IS NULL)
+-- WHEN NOT MATCHED has no target, and its sources are apart: nothing to shield (HR1009).
+MERGE INTO notes AS u USING accounts AS s ON u.id = s.id WHEN NOT MATCHED AND (spy(s.credit) > 1) THEN INSERT (id, owner, rank) VALUES (s.id + 1141, 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', 2)
