@@ -100,6 +100,20 @@ impl Grammar {
         Tree::text(Sort::Expression(ty), text)
     }
 
+    /// A literal that no spy tells of: whether a constant is evaluated is settled by the plan.
+    pub fn constant(&mut self, ty: Ty) -> Tree {
+        match ty {
+            Ty::Text => {
+                Tree::text(Sort::Expression(ty), format!("'{}'::text", self.random.below(7)))
+            }
+            Ty::Int | Ty::Num => {
+                let half = if ty == Ty::Num { ".5" } else { "" };
+                Tree::text(Sort::Expression(ty), format!("{}{half}", self.random.below(7)))
+            }
+            _ => self.literal(ty),
+        }
+    }
+
     /// A column of the type; now and then of an outer query.
     pub fn column(&mut self, scope: &Scope, ty: Ty) -> Option<(Tree, Trick)> {
         let outer = !scope.outer.is_empty() && self.random.chance(15);
@@ -123,7 +137,7 @@ impl Grammar {
         if depth == 0 || self.random.chance(30) {
             return match self.column(scope, ty) {
                 Some((column, _)) if self.random.chance(80) => column,
-                _ => self.literal(ty),
+                _ => self.constant(ty),
             };
         }
         if self.random.chance(40)

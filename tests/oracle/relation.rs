@@ -30,7 +30,7 @@ impl Grammar {
                 let alias = self.name("v");
                 let rows = (0..2)
                     .map(|_| {
-                        let items = vec![self.literal(Ty::Int), self.literal(Ty::Text)];
+                        let items = vec![self.constant(Ty::Int), self.constant(Ty::Text)];
                         Tree::of(Sort::Optional, "($)", vec![Tree::list(", ", items)])
                     })
                     .collect();

@@ -95,7 +95,9 @@ impl Run {
                 verdict = Verdict::Different(format!("after the write: {}", wrong.join("; ")));
             }
         }
-        let force = through.closed || straight.closed;
+        let force =
+            [&through, &straight].into_iter().any(|answer| answer.closed || answer.timed_out)
+                || verdict == Verdict::TimedOut;
         if self.world.renew(force) {
             self.planner = None;
         }

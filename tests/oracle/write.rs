@@ -71,7 +71,9 @@ impl Grammar {
             ];
             Tree::clause("RETURNING $", vec![Tree::list(", ", items)]).feature("returning")
         } else if self.random.chance(20) {
-            Tree::text(Sort::Optional, "RETURNING *").feature("returning *")
+            // Not the columns of FROM and USING: see `further`.
+            let alias = &scope.here[0].alias;
+            Tree::text(Sort::Optional, format!("RETURNING {alias}.*")).feature("returning *")
         } else {
             Tree::nothing()
         }

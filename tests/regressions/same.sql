@@ -13,3 +13,17 @@ SELECT count(*) FROM accounts AS a, (SELECT 1 AS x FROM currencies WHERE ARRAY['
 -- A derived table in an aliased join tree was merged, and nobody raised its barrier (the checker denied it: HR1009).
 SELECT j.q1 FROM ((SELECT name, id FROM accounts) AS d JOIN currencies AS c ON true) AS j(q1, q2, q3, q4, q5, q6) WHERE trip(q1)
 SELECT 1 FROM ((SELECT code, id FROM accounts) AS d JOIN currencies AS c ON (d.code)::int > 1) AS j(q1, q2, q3, q4, q5, q6) WHERE spy(q2) > 1
+-- LEAK: a LATERAL sub-query without FROM was merged, and its expression met every row.
+SELECT u.n FROM items AS i CROSS JOIN LATERAL (SELECT spy(i.sku) AS n) AS u WHERE u.n > ''
+SELECT u.n FROM accounts AS i CROSS JOIN LATERAL (SELECT spy(i.name) AS n) AS u WHERE u.n > ''
+SELECT u.n FROM accounts AS i CROSS JOIN LATERAL (SELECT v.n FROM (SELECT spy(i.name) AS n) AS v WHERE v.n > '') AS u
+SELECT u.n FROM accounts AS i CROSS JOIN LATERAL (VALUES (spy(i.name))) AS u(n) WHERE u.n > ''
+SELECT u.n FROM accounts AS i CROSS JOIN LATERAL (SELECT i.name AS n) AS u WHERE trip(u.n)
+SELECT u.n FROM accounts AS i LEFT JOIN LATERAL (SELECT spy(i.name) AS n) AS u ON u.n > '' WHERE u.n < 'zz'
+-- Columns of relations without a guard beside one with a guard were denied (HR1009).
+SELECT u.n FROM items AS i, regexp_split_to_table(i.sku, '-') AS u(n) WHERE trip(u.n)
+SELECT u.n FROM accounts AS i, unnest(i.tags) AS u(n) WHERE trip(u.n)
+SELECT a.id FROM accounts AS a, currencies AS c WHERE c.label::int > 1
+DELETE FROM events AS u USING currencies AS a1 WHERE ((a1.rate)::int2::int IS NULL)
+-- WHEN NOT MATCHED has no target, and its sources are apart: nothing to shield (HR1009).
+MERGE INTO notes AS u USING accounts AS s ON u.id = s.id WHEN NOT MATCHED AND (spy(s.credit) > 1) THEN INSERT (id, owner, rank) VALUES (s.id + 1141, 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', 2)

@@ -252,8 +252,12 @@ impl<'e> Verifier<'e> {
         }
         let target = self.protected_target(statement)?;
         let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
+        // Without a match there is no target, and the sources are apart.
+        let sources =
+            Level { outer: None, flat: Vec::new(), merged: level.merged, semi_join: false };
         for clause in statement.at("merge_when_clauses").items() {
-            self.conditions(clause.at("condition"), &level)?;
+            let unmatched = clause.at("match_kind").number() == Some(codes::NOT_MATCHED_BY_TARGET);
+            self.conditions(clause.at("condition"), if unmatched { &sources } else { &level })?;
             if let Some(table) = &target {
                 self.when(clause, table, visible)?;
             }

@@ -197,7 +197,11 @@ impl Rewriter<'_> {
                 let barrier = Rc::new(Cell::new(false));
                 placement.barriers.push(Rc::clone(&barrier));
                 placement.unclean |= *lateral && !shape.clean;
-                let bond = if shape.exposed {
+                // SECURITY: merged into this level, `LATERAL (SELECT f(t.c) AS x)` becomes f(t.c), on
+                // every row of t that the planner likes, wherever x stands.
+                let reach = if *lateral { Some(&*level) } else { level.outer };
+                let exposed = shape.exposed || reach.is_some_and(Level::exposed_anywhere);
+                let bond = if exposed {
                     Bond::Merged { barrier, semi_join: shape.semi_join }
                 } else {
                     Bond::Free

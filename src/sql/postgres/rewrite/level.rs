@@ -176,6 +176,11 @@ impl<'p> Level<'p> {
         left
     }
 
+    /// The same of this level or any around it.
+    pub fn exposed_anywhere(&self) -> bool {
+        self.exposed() || self.outer.is_some_and(Level::exposed_anywhere)
+    }
+
     /// Keeps every merged relation of this level and those around it apart.
     pub fn raise_barriers(&self) {
         for rel in &self.rels {

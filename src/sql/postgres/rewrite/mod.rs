@@ -629,7 +629,12 @@ fn relevant_guards(conjunct: &Expr, level: &Level<'_>) -> Vec<Expr> {
         }
         ControlFlow::Continue(())
     });
-    if named && !unsure { guards } else { level.guards().into_iter().cloned().collect() }
+    // Columns of relations without a guard may still come from one that has: `unnest(t.tags)`.
+    if named && !unsure && !guards.is_empty() {
+        guards
+    } else {
+        level.guards().into_iter().cloned().collect()
+    }
 }
 
 /// The name that PostgreSQL gives to an unnamed select item, as far as it is told by a column.
