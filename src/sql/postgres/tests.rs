@@ -212,6 +212,8 @@ fn everything_that_is_allowed_passes_the_checker() {
         "INSERT INTO customers (email) SELECT note FROM orders UNION SELECT 'x'",
         "INSERT INTO items (order_id, sku) VALUES (1, 'x')",
         "INSERT INTO customers DEFAULT VALUES RETURNING id",
+        "INSERT INTO customers (id, tenant_id, email) SELECT * FROM UNNEST(($1)::int4[], ($2)::uuid[], ($3)::text[]) RETURNING id",
+        "INSERT INTO customers (id, email) SELECT * FROM UNNEST(($1)::int4[], ($2)::text[])",
         "INSERT INTO customers SELECT * FROM customers",
         "INSERT INTO customers TABLE customers",
         "INSERT INTO regional SELECT * FROM (SELECT * FROM regional) x WHERE id = 1",

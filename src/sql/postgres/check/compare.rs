@@ -85,6 +85,11 @@ impl Comparison<'_> {
             }
             // Kept apart or not, a CTE gives the same rows.
             ("CommonTableExpr", "ctematerialized") => true,
+            // Rows that the client did not name, named to tell their columns apart.
+            ("RangeFunction", "alias") => {
+                client == sent
+                    || client.is_absent() && sent.at("aliasname").text() == Some("hedgerow_rows")
+            }
             // `HEADER` and `HEADER true` (PostgreSQL's defGetBoolean takes both).
             ("DefElem", "arg") => {
                 client == sent || flag(client).is_some() && flag(client) == flag(sent)

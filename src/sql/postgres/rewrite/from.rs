@@ -21,6 +21,9 @@ use crate::catalog::RelationKind;
 use crate::error::{Denial, DenialCode};
 use crate::policy::Protection;
 
+/// The alias of rows that the client did not name.
+const ROWS: &str = "hedgerow_rows";
+
 /// Where the guard of a relation goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Position {
@@ -608,6 +611,27 @@ fn is_misread_only(name: &ObjectName) -> bool {
     matches!(name.0.as_slice(), [part] if part.as_ident().is_some_and(|ident| {
         ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("only")
     }))
+}
+
+/// Names the columns of `SELECT * FROM UNNEST(a, b, …)`, one an array: so ORMs insert many rows at
+/// once, and the tenant's column must be found among them.
+pub(super) fn name_rows(select: &mut Select) {
+    let lone_star = matches!(select.projection.as_slice(), [SelectItem::Wildcard(_)]);
+    let [item] = select.from.as_mut_slice() else { return };
+    if let TableFactor::UNNEST { alias: alias @ None, array_exprs, with_ordinality: false, .. } =
+        &mut item.relation
+        && lone_star
+        && item.joins.is_empty()
+    {
+        let mut named = guard::table_alias(ROWS);
+        named.columns = (1..=array_exprs.len())
+            .map(|number| sqlparser::ast::TableAliasColumnDef {
+                name: guard::ident(&format!("{ROWS}_{number}")),
+                data_type: None,
+            })
+            .collect();
+        *alias = Some(named);
+    }
 }
 
 /// The parts of a relation's name.

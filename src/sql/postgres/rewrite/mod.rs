@@ -292,6 +292,9 @@ impl Rewriter<'_> {
     fn select(&mut self, select: &mut Select, scope: Scope<'_>) -> Result<Shape, Denial> {
         let mut level = Level::new(scope.level);
         let mut placement = from::Placement::default();
+        if self.expanding == Some(self.depth) {
+            from::name_rows(select);
+        }
         for item in &mut select.from {
             self.place_item(item, &mut level, scope.ctes, &mut placement)?;
         }
