@@ -490,6 +490,8 @@ fn a_guard_through_a_parent_is_a_filter_where_something_is_computed_of_the_rows(
         "SELECT sum(id) FROM items GROUP BY sku::int",
         "SELECT * FROM items i, generate_series(1, i.sku::int) g",
         "SELECT DISTINCT sku::int FROM items",
+        "UPDATE orders SET note = 'x' FROM items i, LATERAL (SELECT i.sku::int AS n) x WHERE x.n = orders.id",
+        "DELETE FROM orders USING items i, generate_series(1, i.sku::int) g WHERE g = orders.id",
     ] {
         assert!(sent(computes).contains("IS TRUE"), "{computes}\n{}", sent(computes));
     }

@@ -387,6 +387,10 @@ impl<'e> Verifier<'e> {
         for condition in conditions {
             self.conditions(condition, &level)?;
         }
+        let beside = [statement.at("from_clause"), statement.at("using_clause")];
+        if level.semi_join && !beside.into_iter().all(arguments_total) {
+            return Err(leak());
+        }
         let here = Scope { level: Some(&level), ..scope };
         if statement.is("UpdateStmt")
             && let Some(table) = self.protected_target(statement)?

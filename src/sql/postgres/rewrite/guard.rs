@@ -328,7 +328,11 @@ fn is_semi_join(expression: &Expr) -> bool {
 }
 
 /// Calls `change` for each top-level conjunct of WHERE and of every ON of the level.
-fn each_conjunct(select: &mut Select, change: &mut impl FnMut(&mut Expr)) {
+fn each_conjunct(
+    selection: Option<&mut Expr>,
+    from: &mut [TableWithJoins],
+    change: &mut impl FnMut(&mut Expr),
+) {
     fn conjuncts(condition: &mut Expr, change: &mut impl FnMut(&mut Expr)) {
         match condition {
             Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
@@ -358,26 +362,26 @@ fn each_conjunct(select: &mut Select, change: &mut impl FnMut(&mut Expr)) {
             }
         }
     }
-    if let Some(selection) = &mut select.selection {
+    if let Some(selection) = selection {
         conjuncts(selection, change);
     }
-    for item in &mut select.from {
+    for item in from {
         joins(item, change);
     }
 }
 
 /// Whether a guard of the level is a semi-join.
-pub fn has_semi_join(select: &mut Select) -> bool {
+pub fn has_semi_join(selection: Option<&mut Expr>, from: &mut [TableWithJoins]) -> bool {
     let mut found = false;
-    each_conjunct(select, &mut |conjunct| found |= is_semi_join(conjunct));
+    each_conjunct(selection, from, &mut |conjunct| found |= is_semi_join(conjunct));
     found
 }
 
 /// Makes every semi-join guard of the level a filter on its table (`… IN (…) IS TRUE`). A semi-join
 /// may be done after the rows were sorted or handed to a function, and then what was computed for
 /// that has met every tenant's rows.
-pub fn fix_semi_joins(select: &mut Select) {
-    each_conjunct(select, &mut |conjunct| {
+pub fn fix_semi_joins(selection: Option<&mut Expr>, from: &mut [TableWithJoins]) {
+    each_conjunct(selection, from, &mut |conjunct| {
         if is_semi_join(conjunct) {
             let guard = std::mem::replace(conjunct, Expr::Wildcard(AttachedToken::empty()));
             *conjunct = Expr::IsTrue(Box::new(Expr::Nested(Box::new(guard))));

@@ -322,9 +322,9 @@ impl Rewriter<'_> {
         let settled = clean && self.plain_order && !placement.unclean;
         let mut semi_join = level.settle_semi_joins(settled);
         if settled {
-            semi_join |= guard::has_semi_join(select);
+            semi_join |= guard::has_semi_join(select.selection.as_mut(), &mut select.from);
         } else {
-            guard::fix_semi_joins(select);
+            guard::fix_semi_joins(select.selection.as_mut(), &mut select.from);
         }
         placement.raise(&mut select.from);
         Ok(Shape { outputs, exposed: level.exposed(), semi_join, clean })

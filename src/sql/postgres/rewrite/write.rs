@@ -331,6 +331,11 @@ impl Rewriter<'_> {
             &mut true,
         )?;
         self.assignments(&mut update.assignments, &demands, scope, false)?;
+        let total = !barriers.unclean;
+        level.settle_semi_joins(total);
+        if !total {
+            guard::fix_semi_joins(update.selection.as_mut(), from);
+        }
         barriers.raise(from);
         self.returning(update.returning.as_mut(), &level, ctes)
     }
@@ -363,6 +368,11 @@ impl Rewriter<'_> {
             scope,
             &mut true,
         )?;
+        let total = !barriers.unclean;
+        level.settle_semi_joins(total);
+        if !total {
+            guard::fix_semi_joins(delete.selection.as_mut(), using);
+        }
         barriers.raise(using);
         self.returning(delete.returning.as_mut(), &level, ctes)
     }
