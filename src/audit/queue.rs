@@ -201,7 +201,18 @@ pub(super) fn lost(records: u64) {
     counter!("hedgerow_audit_lost").increment(records);
 }
 
-/// A reserved place in the queue: permission to run one statement.
+/// A reserved place in the queue: permission to run one statement. Only [`super::Audit::permit`]
+/// gives one:
+///
+/// ```compile_fail,E0451
+/// let forged = hedgerow::audit::AuditPermit { shared: None, attached: None };
+/// ```
+///
+/// ```
+/// fn ask(audit: &hedgerow::audit::Audit) -> bool {
+///     audit.permit().is_ok()
+/// }
+/// ```
 ///
 /// Dropped as it is, it frees its place. Dropped after [`AuditPermit::attach`], it records the
 /// attached event with an unknown outcome: a session that dies after it sent the statement still

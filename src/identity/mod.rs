@@ -80,6 +80,16 @@ pub struct IssuerSettings {
 }
 
 /// A caller whose token was verified. Only [`Verifier::verify`] makes one; cheap to clone.
+///
+/// ```compile_fail,E0423
+/// let forged = hedgerow::identity::VerifiedIdentity(std::sync::Arc::new(()));
+/// ```
+///
+/// ```
+/// fn who(identity: &hedgerow::identity::VerifiedIdentity) -> &str {
+///     identity.subject()
+/// }
+/// ```
 #[derive(Clone, PartialEq)]
 pub struct VerifiedIdentity(Arc<Identity>);
 

@@ -16,7 +16,19 @@ use super::tree::Tree;
 use crate::error::{Denial, DenialCode};
 
 /// A statement that passed the checker: the exact text that may go upstream. Only [`seal`] makes
-/// one.
+/// one; nobody else can:
+///
+/// ```compile_fail,E0423
+/// let unchecked = hedgerow::sql::Guarded("DROP TABLE customers".to_owned());
+/// ```
+///
+/// What the checker made can be read:
+///
+/// ```
+/// fn read(guarded: &hedgerow::sql::Guarded) -> &str {
+///     guarded.text()
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guarded(String);
 
