@@ -151,6 +151,8 @@ impl Drop for Handle {
 impl Audit {
     /// How long [`Audit::close`] waits for the disk.
     const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+    /// Longest wait for room in the queue.
+    const ROOM_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
     /// Opens the directory: takes its lock, recovers after a crash (reads the last segment), writes
     /// the first record, starts the writer. Blocks on disk.
@@ -191,6 +193,19 @@ impl Audit {
     /// When the disk cannot be written, the queue is full, or the trail was closed.
     pub fn permit(&self) -> Result<AuditPermit, AuditUnavailable> {
         self.handle.shared.reserve()
+    }
+
+    /// Waits until the queue has room, [`Self::ROOM_WITHIN`] at most, and no longer than records can
+    /// be written: a burst is slowed down to the disk's pace, and only a disk that does not keep it
+    /// refuses statements.
+    pub async fn room(&self) {
+        let began = std::time::Instant::now();
+        while self.healthy()
+            && !self.handle.shared.has_room()
+            && began.elapsed() < Self::ROOM_WITHIN
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
     }
 
     /// When records must be on disk.

@@ -123,6 +123,11 @@ impl Shared {
         Ok(AuditPermit { shared: Some(Arc::clone(self)), attached: None })
     }
 
+    /// Whether a place is free now.
+    pub(super) fn has_room(&self) -> bool {
+        self.taken.load(Ordering::Acquire) < self.capacity
+    }
+
     /// Frees places.
     pub(super) fn release(&self, places: usize) {
         self.taken.fetch_sub(places, Ordering::AcqRel);

@@ -541,3 +541,21 @@ async fn garbage_in_the_place_of_a_segment_is_named_and_never_panics() {
         fault(check(&directory, true));
     }
 }
+
+#[tokio::test]
+async fn a_full_queue_is_waited_for() {
+    let root = tempfile::tempdir().unwrap();
+    let audit = Audit::open(Settings { queue: 1, ..settings(root.path()) }).unwrap();
+    let taken = audit.permit().unwrap();
+    let freed = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(taken);
+    };
+    let waited = async {
+        audit.room().await;
+        audit.permit().is_ok()
+    };
+    let ((), got) = tokio::join!(freed, waited);
+    assert!(got, "the place that was freed is given");
+    audit.close().await;
+}

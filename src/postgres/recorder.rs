@@ -105,13 +105,14 @@ impl Recorder {
     }
 
     /// Reserves a place without saying yet what for: the permission to prepare a statement.
-    pub(super) fn permit(&self) -> Result<AuditPermit, AuditUnavailable> {
+    pub(super) async fn permit(&self) -> Result<AuditPermit, AuditUnavailable> {
+        self.audit.room().await;
         self.audit.permit()
     }
 
     /// Opens the record of a statement that is about to be sent.
-    pub(super) fn open(&self, facts: &Facts) -> Result<OpenRecord, AuditUnavailable> {
-        let mut permit = self.audit.permit()?;
+    pub(super) async fn open(&self, facts: &Facts) -> Result<OpenRecord, AuditUnavailable> {
+        let mut permit = self.permit().await?;
         self.meters.ran(facts.rewritten);
         let decision = if facts.rewritten { Decision::Rewrite } else { Decision::Allow };
         let mut event = self.event(Kind::Statement, decision);

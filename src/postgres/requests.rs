@@ -172,7 +172,7 @@ impl Link {
                     return Ok(());
                 }
             };
-            match self.recorder.open(&facts) {
+            match self.recorder.open(&facts).await {
                 Ok(record) => statements.push_back(Running {
                     record,
                     parameters: None,
@@ -234,7 +234,7 @@ impl Link {
         let facts = decided.first().cloned().unwrap_or_else(|| {
             Arc::new(Facts { kind: Kind::Empty, protected: false, ..Facts::unknown() })
         });
-        let Ok(permit) = self.recorder.permit() else {
+        let Ok(permit) = self.recorder.permit().await else {
             self.refuse(Form::Extended, Answer::audit_unavailable());
             return Ok(());
         };
@@ -315,7 +315,7 @@ impl Link {
             Some(portal) => portal.clone(),
             None => Portal::new(Arc::new(Facts::unknown()), None, None, 0),
         };
-        let Ok(record) = self.recorder.open(&facts) else {
+        let Ok(record) = self.recorder.open(&facts).await else {
             self.refuse(Form::Extended, Answer::audit_unavailable());
             return Ok(());
         };
