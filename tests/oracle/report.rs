@@ -2,6 +2,7 @@
 //! grammar had put into them), and each difference with what repeats it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::delivery::Delivery;
@@ -15,6 +16,9 @@ const LEAST_WITH_ROWS: f64 = 40.0;
 /// Examples kept for each denial code and error.
 const EXAMPLES: usize = 3;
 
+/// Characters of a difference that are shown of its begin and of its end.
+const SHOWN_OF_A_DIFFERENCE: usize = 800;
+
 /// A difference.
 pub struct Failure {
     pub number: u64,
@@ -24,6 +28,35 @@ pub struct Failure {
     pub sql: String,
     pub difference: String,
     pub reduced: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, delivery, tenant, planner, sql, difference, reduced } = self;
+        let difference = shortened(difference);
+        write!(
+            f,
+            "DIFFERENT statement {number} ({delivery:?}, tenant {tenant}, {planner})\n  whole: {sql}\n  \
+             reduced: {reduced}\n  {difference}"
+        )
+    }
+}
+
+/// Begin and end of a text that may hold thousands of rows.
+fn shortened(text: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    match letters.len().checked_sub(2 * SHOWN_OF_A_DIFFERENCE) {
+        None | Some(0) => text.to_owned(),
+        Some(left_out) => {
+            let (head, tail) = letters.split_at(SHOWN_OF_A_DIFFERENCE);
+            let tail = &tail[left_out..];
+            format!(
+                "{} … {left_out} characters … {}",
+                head.iter().collect::<String>(),
+                tail.iter().collect::<String>()
+            )
+        }
+    }
 }
 
 /// The counts.
@@ -77,17 +110,18 @@ impl Report {
     }
 
     pub fn fail(&mut self, failure: Failure) {
-        println!(
-            "DIFFERENT statement {} ({:?}, tenant {}, {})\n  {}\n  whole: {}\n  reduced: {}",
-            failure.number,
-            failure.delivery,
-            failure.tenant,
-            failure.planner,
-            failure.difference,
-            failure.sql,
-            failure.reduced
-        );
+        println!("{failure}");
         self.failures.push(failure);
+    }
+
+    /// The last words of a run that failed: where a log is cut, its end is what is left.
+    pub fn failures_as_text(&self, seed: u64) -> String {
+        let mut text = format!("{} statements differ, seed {seed}:\n", self.failures.len());
+        for failure in &self.failures {
+            text.push_str(&failure.to_string());
+            text.push('\n');
+        }
+        text
     }
 
     pub fn print(&self, seed: u64) {

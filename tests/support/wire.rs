@@ -305,9 +305,14 @@ impl WireClient {
 
     /// Collects until `ready` ReadyForQuery messages came, the server closed or the limit passed.
     pub fn collect(&mut self, ready: usize) -> Outcome {
-        self.collect_until(|outcome| {
-            outcome.messages.iter().filter(|message| message.tag == b'Z').count() >= ready
-        })
+        let end = Instant::now() + self.limit;
+        let mut outcome = Outcome::default();
+        let mut seen = 0;
+        while seen < ready {
+            let Some(message) = self.message_until(end, &mut outcome) else { break };
+            seen += usize::from(message.tag == b'Z');
+        }
+        outcome
     }
 
     /// Collects until `done` says so, the server closed or the limit passed.
