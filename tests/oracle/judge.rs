@@ -136,7 +136,7 @@ fn leaked(sql: &str, proxied: &Outcome, plain: &Outcome) -> Option<String> {
         outcome
             .messages
             .iter()
-            .map(|message| String::from_utf8_lossy(&message.body).into_owned())
+            .map(|message| without_record_id(&String::from_utf8_lossy(&message.body)))
             .collect()
     };
     let known = texts(plain);
@@ -154,6 +154,19 @@ fn leaked(sql: &str, proxied: &Outcome, plain: &Outcome) -> Option<String> {
         }
     }
     None
+}
+
+/// The text without the id of the audit record that a denial names: a random UUID, in which any
+/// digits may stand.
+fn without_record_id(text: &str) -> String {
+    const UUID_LENGTH: usize = 36;
+    let id = text.split_once("(audit record ").and_then(|(_, rest)| rest.get(..UUID_LENGTH));
+    match id {
+        Some(id) if id.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit()) => {
+            text.replace(id, "")
+        }
+        Some(_) | None => text.to_owned(),
+    }
 }
 
 /// DETAIL, HINT and CONTEXT may be missing; quoted values may have been taken out.
