@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::audit::RelationRule;
 use crate::ids::{CatalogEpoch, PolicyEpoch};
-use crate::sql::{Decided, Guarded, Kind};
+use crate::sql::{Decided, Guarded, Kind, Residue};
 
 /// Facts of one statement.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,7 @@ pub(super) struct Facts {
     /// What was sent instead; `None` for a statement whose decision this session does not know.
     pub(super) guarded: Option<Guarded>,
     pub(super) kind: Kind,
+    pub(super) residue: Residue,
     pub(super) protected: bool,
     pub(super) rewritten: bool,
     pub(super) tenant_columns: Arc<[usize]>,
@@ -36,6 +37,7 @@ impl Facts {
             client_text: Arc::clone(client_text),
             guarded: Some(decided.guarded),
             kind: decided.kind,
+            residue: decided.residue,
             protected: decided.protected,
             rewritten: decided.rewritten,
             tenant_columns: decided.tenant_columns.into(),
@@ -80,6 +82,7 @@ impl Facts {
             client_text: Arc::default(),
             guarded: None,
             kind: Kind::Cursor,
+            residue: Residue::Nothing,
             protected: true,
             rewritten: false,
             tenant_columns: Arc::default(),
@@ -94,7 +97,11 @@ impl Facts {
     /// Whether what the server says of it may come from a protected relation: also where the relation
     /// was named by an earlier statement (a commit runs deferred checks).
     pub(super) fn may_touch_protected(&self) -> bool {
-        self.protected || matches!(self.kind, Kind::Cursor | Kind::Execute(_) | Kind::Transaction)
+        self.protected
+            || matches!(
+                self.kind,
+                Kind::Cursor | Kind::Execute(_) | Kind::Begin(_) | Kind::End(_) | Kind::Transaction
+            )
     }
 
     /// Whether positions in the sent text are positions in the client's.

@@ -266,6 +266,8 @@ impl Link {
             | Kind::Delete
             | Kind::Merge
             | Kind::Explain
+            | Kind::Begin(_)
+            | Kind::End(_)
             | Kind::Transaction
             | Kind::Setting
             | Kind::Execute(_)

@@ -38,7 +38,11 @@ pub enum Kind {
     Merge,
     /// EXPLAIN
     Explain,
-    /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT, …
+    /// BEGIN, START TRANSACTION
+    Begin(Begin),
+    /// COMMIT, END, ROLLBACK
+    End(End),
+    /// SAVEPOINT, RELEASE, ROLLBACK TO, SET TRANSACTION, SET CONSTRAINTS
     Transaction,
     /// SET, RESET, SHOW of a harmless setting.
     Setting,
@@ -58,6 +62,64 @@ pub enum Kind {
     Empty,
 }
 
+/// Whether the beginning of a transaction can fail on a server that works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// It cannot: it may be answered before the server has heard it.
+    CannotFail,
+    /// A standby refuses some.
+    MayFail,
+}
+
+/// Whether the end of a transaction begins the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It does not.
+    Plain,
+    /// `AND CHAIN`
+    AndChain,
+}
+
+/// What a statement leaves behind in the server's session when its transaction is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Residue {
+    /// Nothing.
+    Nothing,
+    /// A setting, by its name in lower case; saying the statement again gives another session the same.
+    Setting(String),
+    /// Something that only this session of the server has.
+    Kept(Keeps),
+}
+
+/// What keeps a session of the server for one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// A setting whose value is not known, or that cannot be said again.
+    Setting,
+    /// A cursor WITH HOLD.
+    Cursor,
+    /// A statement prepared by SQL.
+    Prepared,
+}
+
+/// `SET hedgerow.token`: taken by Hedgerow, never forwarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenChange {
+    /// For how long.
+    pub scope: TokenScope,
+    /// The token; `None`: back to the identity that the session signed in with.
+    pub token: Option<crate::endpoint::Secret>,
+}
+
+/// For how long a token is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenScope {
+    /// `SET`, `SET SESSION`: until the next.
+    Session,
+    /// `SET LOCAL`: until the transaction ends.
+    Transaction,
+}
+
 impl Kind {
     /// A word for records and metrics.
     pub const fn word(&self) -> &'static str {
@@ -68,7 +130,7 @@ impl Kind {
             Self::Delete => "delete",
             Self::Merge => "merge",
             Self::Explain => "explain",
-            Self::Transaction => "transaction",
+            Self::Begin(_) | Self::End(_) | Self::Transaction => "transaction",
             Self::Setting => "setting",
             Self::Prepare(_) => "prepare",
             Self::Execute(_) => "execute",
@@ -106,6 +168,8 @@ pub struct Decided {
     pub guarded: Guarded,
     /// What it does.
     pub kind: Kind,
+    /// What it leaves behind in the server's session.
+    pub residue: Residue,
     /// Whether the sent text binds a protected relation (then errors are scrubbed).
     pub protected: bool,
     /// Whether the sent text differs from the client's in more than spelling.

@@ -7,7 +7,7 @@ mod scripted;
 use crate::decide::Refusal;
 use crate::error::{Denial, DenialCode};
 use crate::ids::PolicyEpoch;
-use crate::sql::{Decided, Fingerprint, Guarded, Kind};
+use crate::sql::{Begin, Decided, End, Fingerprint, Guarded, Keeps, Kind, Residue};
 
 /// Whether decisions are scripted: in this crate's unit tests, always.
 pub(super) const fn scripted() -> bool {
@@ -34,11 +34,27 @@ fn decided(statement: &str) -> Decided {
         "EXECUTE" => Kind::Execute(name()),
         "DEALLOCATE" => Kind::Deallocate((name() != "ALL").then(name)),
         "DISCARD" => Kind::Discard,
-        "BEGIN" | "COMMIT" | "ROLLBACK" => Kind::Transaction,
+        "BEGIN" => Kind::Begin(Begin::CannotFail),
+        "COMMIT" | "ROLLBACK" if words.len() == 1 => Kind::End(End::Plain),
+        "SAVEPOINT" | "ROLLBACK" => Kind::Transaction,
+        "SET" | "RESET" | "SHOW" => Kind::Setting,
+        "DECLARE" | "FETCH" | "CLOSE" => Kind::Cursor,
         "INSERT" => Kind::Insert,
         _ => Kind::Select,
     };
+    let residue = match &kind {
+        Kind::Prepare(_) => Residue::Kept(Keeps::Prepared),
+        Kind::Cursor if statement.contains("WITH HOLD") => Residue::Kept(Keeps::Cursor),
+        Kind::Setting
+            if words.first() == Some(&"SET") && !words.contains(&"LOCAL")
+                || words.first() == Some(&"RESET") && name() != "ALL" =>
+        {
+            Residue::Setting(name())
+        }
+        _ => Residue::Nothing,
+    };
     Decided {
+        residue,
         guarded: Guarded::for_test(statement.replace("visible", "hidden_table")),
         kind,
         protected: statement.contains("/*protected*/"),

@@ -11,7 +11,7 @@ use super::tree::Tree;
 use crate::error::{Denial, DenialCode};
 use crate::ids::RelationName;
 use crate::policy::Access;
-use crate::sql::{Kind, RelationUse};
+use crate::sql::{End, Kind, RelationUse};
 
 /// What is known of a statement that may run.
 #[derive(Clone, Debug)]
@@ -187,6 +187,13 @@ fn transaction(statement: &Tree<'_>) -> Result<Class, Denial> {
     match statement.at("kind").number() {
         Some(codes::TWO_PHASE_PREPARE | codes::TWO_PHASE_COMMIT | codes::TWO_PHASE_ROLLBACK)
         | None => Err(Denial::of(DenialCode::StatementKind, "two-phase commit")),
+        Some(codes::BEGIN | codes::START) => {
+            Ok(plain(Kind::Begin(super::residue::begin(statement))))
+        }
+        Some(codes::COMMIT | codes::ROLLBACK) if statement.at("chain").truth() => {
+            Ok(plain(Kind::End(End::AndChain)))
+        }
+        Some(codes::COMMIT | codes::ROLLBACK) => Ok(plain(Kind::End(End::Plain))),
         Some(_) => Ok(plain(Kind::Transaction)),
     }
 }

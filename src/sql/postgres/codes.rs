@@ -55,6 +55,14 @@ codes! {
     CMD_INSERT = CmdType::CMD_INSERT;
     /// `DELETE` in MERGE
     CMD_DELETE = CmdType::CMD_DELETE;
+    /// `BEGIN`
+    BEGIN = TransactionStmtKind::TRANS_STMT_BEGIN;
+    /// `START TRANSACTION`
+    START = TransactionStmtKind::TRANS_STMT_START;
+    /// `COMMIT`
+    COMMIT = TransactionStmtKind::TRANS_STMT_COMMIT;
+    /// `ROLLBACK`
+    ROLLBACK = TransactionStmtKind::TRANS_STMT_ROLLBACK;
     /// `PREPARE TRANSACTION`
     TWO_PHASE_PREPARE = TransactionStmtKind::TRANS_STMT_PREPARE;
     /// `COMMIT PREPARED`
@@ -76,3 +84,6 @@ codes! {
     /// `UNION`, …: none
     SETOP_NONE = SetOperation::SETOP_NONE;
 }
+
+/// `WITH HOLD` among a cursor's options.
+pub const CURSOR_HOLD: i64 = raw::CURSOR_OPT_HOLD as i64;

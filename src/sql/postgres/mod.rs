@@ -18,6 +18,7 @@ mod codes;
 mod env;
 mod expression;
 mod lists;
+mod residue;
 mod rewrite;
 mod scope;
 mod tree;
@@ -38,6 +39,7 @@ use tree::Tree;
 
 pub use check::Guarded;
 pub use expression::check_expression;
+pub use residue::token_change;
 pub use rewrite::{MARKER, parse_condition};
 
 /// Stack that [`bounds::MAX_DEPTH`] levels of either parser's recursion need at most, in a debug
@@ -89,6 +91,7 @@ fn decide_one(statement: pg_raw_parse::Node<'_>, env: Env<'_>) -> Result<Decided
     let guarded = check::seal(&tree, text, env)?;
     Ok(Decided {
         guarded,
+        residue: residue::residue(&tree, &class.kind),
         kind: class.kind,
         protected: class.protected,
         rewritten,
