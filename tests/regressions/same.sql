@@ -27,3 +27,7 @@ SELECT a.id FROM accounts AS a, currencies AS c WHERE c.label::int > 1
 DELETE FROM events AS u USING currencies AS a1 WHERE ((a1.rate)::int2::int IS NULL)
 -- WHEN NOT MATCHED has no target, and its sources are apart: nothing to shield (HR1009).
 MERGE INTO notes AS u USING accounts AS s ON u.id = s.id WHEN NOT MATCHED AND (spy(s.credit) > 1) THEN INSERT (id, owner, rank) VALUES (s.id + 1141, 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', 2)
+-- A guard of an outer relation within an aggregate made it an aggregate of another query (42803 without the proxy only).
+SELECT a.tenant_id, (SELECT max(abs(3.5)) FILTER (WHERE EXISTS (SELECT 1 FROM currencies AS c JOIN currencies AS d ON c.ord = d.ord AND (ARRAY['5'] >= ARRAY['1'] OR '{"k": 2}'::jsonb >= '{"k": 0}'::jsonb) WHERE c.label < a.name)) FROM stock AS s) FROM accounts AS a
+SELECT (SELECT max(abs(3.5)) FILTER (WHERE EXISTS (SELECT 1 FROM currencies AS c JOIN currencies AS d ON c.ord = d.ord AND (ARRAY['5'] >= ARRAY['1'] OR '{"k": 2}'::jsonb >= '{"k": 0}'::jsonb) WHERE c.label < a.name)) FROM stock AS s) FROM accounts AS a
+SELECT sum((SELECT s.n FROM stock AS s WHERE s.n = a.parent AND spy(s.id) > 1 AND spy(a.credit) > 0 AND '1'::text::int = 1 LIMIT 1)) FROM accounts AS a

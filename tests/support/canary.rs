@@ -22,6 +22,8 @@ const OVERLAP: usize = 256;
 #[derive(Clone)]
 pub struct Canary {
     forms: Arc<[Regex]>,
+    /// The audit record's id in a denial: chance may put any digits into it.
+    record_id: Regex,
 }
 
 impl Canary {
@@ -45,11 +47,13 @@ impl Canary {
                 }
             }
         }
-        Self { forms: forms.into() }
+        let record_id = bytes_regex(r"\(audit record [0-9a-f-]{0,36}", false);
+        Self { forms: forms.into(), record_id }
     }
 
     /// The first forbidden value in `bytes`, with what stands around it.
     pub fn find(&self, bytes: &[u8]) -> Option<String> {
+        let bytes = &*self.record_id.replace_all(bytes, &b""[..]);
         let found = self.forms.iter().find_map(|form| form.find(bytes))?;
         let from = found.start().saturating_sub(60);
         let to = (found.end() + 60).min(bytes.len());

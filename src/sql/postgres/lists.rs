@@ -408,6 +408,14 @@ pub fn is_safe_function(name: &str) -> bool {
     SAFE_FUNCTIONS.iter().any(|(_, names)| names.split_ascii_whitespace().any(|safe| safe == name))
 }
 
+/// Whether a function is an aggregate, or none of ours, which could be one.
+pub fn may_aggregate(name: &str) -> bool {
+    let found = SAFE_FUNCTIONS
+        .iter()
+        .find(|(_, names)| names.split_ascii_whitespace().any(|known| known == name));
+    found.is_none_or(|(what, _)| what.starts_with("aggregates"))
+}
+
 /// Whether a function is total.
 pub fn is_total_function(name: &str) -> bool {
     TOTAL_FUNCTIONS.split_ascii_whitespace().any(|total| total == name)

@@ -2,11 +2,12 @@
 
 use super::super::codes;
 use super::super::env::{Env, Resolved, Table};
+use super::super::lists;
 use super::super::scope::{bare_name, is_statement, visible_name};
 use super::super::tree::Tree;
 use super::guards::{
-    are_guarded, conjuncts, is_counted, is_policy_condition, is_tenant_guard, null_extended,
-    shielded,
+    are_guarded, column, conjuncts, is_counted, is_policy_condition, is_tenant_guard,
+    null_extended, shielded,
 };
 use super::shape::is_total;
 use crate::error::{Denial, DenialCode};
@@ -51,6 +52,20 @@ pub(super) struct Flat<'s> {
     pub(super) visible: &'s str,
 }
 
+impl Flat<'_> {
+    /// Whether an expression names a column of it, or one that could be its own.
+    fn is_named_in(&self, expression: &Tree<'_>) -> bool {
+        let own =
+            |name: &str| self.table.relation.is_none_or(|relation| relation.column(name).is_some());
+        let named = |node: &Tree<'_>| match column(node).as_deref() {
+            Some([name]) => own(name),
+            Some([.., qualifier, _]) => *qualifier == self.visible,
+            Some([]) | None => false,
+        };
+        expression.walk(&mut |node| if named(node) { Err(()) } else { Ok(()) }).is_err()
+    }
+}
+
 /// One FROM.
 pub(super) struct Level<'s> {
     pub(super) outer: Option<&'s Level<'s>>,
@@ -59,19 +74,45 @@ pub(super) struct Level<'s> {
     pub(super) merged: bool,
     /// A guard in it, or in what is merged, is a semi-join.
     pub(super) semi_join: bool,
+    /// It stands between a sub-query and the aggregate around it. The columns in an aggregate decide
+    /// which query computes it: a guard in it names no other relation than what it guards.
+    pub(super) sealed: bool,
 }
 
-impl Level<'_> {
+impl<'s> Level<'s> {
+    /// A level without relations.
+    pub(super) const fn new(outer: Option<&'s Level<'s>>) -> Self {
+        Self { outer, flat: Vec::new(), merged: false, semi_join: false, sealed: false }
+    }
+
     fn finds(&self, wanted: &dyn Fn(&Flat<'_>) -> bool) -> bool {
         self.flat.iter().any(wanted) || self.outer.is_some_and(|outer| outer.finds(wanted))
     }
 
+    /// The same for guards around `inner`: see `sealed`.
+    fn guards(&self, inner: &Tree<'_>, wanted: &dyn Fn(&Flat<'_>) -> bool) -> bool {
+        let outer = self.outer.is_some_and(|outer| {
+            if self.sealed {
+                outer.finds(&|flat| wanted(flat) && flat.is_named_in(inner))
+            } else {
+                outer.guards(inner, wanted)
+            }
+        });
+        self.flat.iter().any(wanted) || outer
+    }
+
     fn holds_any(&self) -> bool {
-        self.finds(&|_| true)
+        !self.flat.is_empty() || self.reached().is_some_and(Level::holds_any)
     }
 
     fn merges_any(&self) -> bool {
-        self.merged || self.outer.is_some_and(Level::merges_any)
+        self.merged || self.reached().is_some_and(Level::merges_any)
+    }
+
+    /// The next level out whose rows could be met before its guards were asked: an aggregate is
+    /// computed after them.
+    const fn reached(&self) -> Option<&'s Self> {
+        if self.sealed { None } else { self.outer }
     }
 }
 
@@ -198,8 +239,7 @@ impl<'e> Verifier<'e> {
             self.fields(select, scope, &["larg", "rarg", "with_clause"])?;
             return Ok(left.or(right).unless(limited));
         }
-        let mut level =
-            Level { outer: scope.level, flat: Vec::new(), merged: false, semi_join: false };
+        let mut level = Level::new(scope.level);
         let mut conditions = vec![select.at("where_clause")];
         for item in select.at("from_clause").items() {
             self.from(
@@ -326,11 +366,12 @@ impl<'e> Verifier<'e> {
     /// Every conjunct is a guard, total, or shielded by guards.
     pub(super) fn conditions(&self, condition: &Tree<'_>, level: &Level<'_>) -> Result<(), Denial> {
         for conjunct in conjuncts(condition) {
-            let passes = self.is_guard(conjunct, level) || is_total(conjunct);
+            let passes = self.is_guard(conjunct, conjunct, level) || is_total(conjunct);
             if passes || (!level.holds_any() && !level.merges_any()) {
                 continue;
             }
-            let behind = shielded(conjunct).is_some_and(|(guard, _)| self.is_shield(guard, level));
+            let behind = shielded(conjunct)
+                .is_some_and(|(guard, inner)| self.is_shield(guard, inner, level));
             if !behind && level.holds_any() || level.merges_any() {
                 return Err(leak());
             }
@@ -338,20 +379,20 @@ impl<'e> Verifier<'e> {
         Ok(())
     }
 
-    fn is_guard(&self, conjunct: &Tree<'_>, level: &Level<'_>) -> bool {
-        level.finds(&|flat| {
+    fn is_guard(&self, conjunct: &Tree<'_>, inner: &Tree<'_>, level: &Level<'_>) -> bool {
+        level.guards(inner, &|flat| {
             is_tenant_guard(conjunct, &flat.table, flat.visible, self.env)
                 || is_policy_condition(conjunct, &flat.table, flat.visible, self.env)
         })
     }
 
     /// The condition of a shield: guards, each possibly with the null-extended rows.
-    fn is_shield(&self, guard: &Tree<'_>, level: &Level<'_>) -> bool {
+    fn is_shield(&self, guard: &Tree<'_>, inner: &Tree<'_>, level: &Level<'_>) -> bool {
         let parts = conjuncts(guard);
         !parts.is_empty()
             && parts.into_iter().all(|part| {
                 let strict = null_extended(part).map_or(part, |(guard, _)| guard);
-                conjuncts(strict).into_iter().all(|one| self.is_guard(one, level))
+                conjuncts(strict).into_iter().all(|one| self.is_guard(one, inner, level))
             })
     }
 
@@ -371,7 +412,7 @@ impl<'e> Verifier<'e> {
 
     fn change(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         let condition = statement.at("where_clause");
-        let mut level = Level { outer: None, flat: Vec::new(), merged: false, semi_join: false };
+        let mut level = Level::new(None);
         let mut conditions = vec![condition];
         if condition.is("CurrentOfExpr") {
             // The cursor's own query was guarded when it was declared.
@@ -449,11 +490,23 @@ impl<'e> Verifier<'e> {
     pub(super) fn expressions(&self, tree: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         match tree.kind() {
             kind if is_statement(kind) => self.statement(tree, scope).map(|_| ()),
+            "FuncCall" if may_aggregate(tree) => {
+                let sealed = Level { sealed: true, ..Level::new(scope.level) };
+                let scope = Scope { level: Some(&sealed), ..scope };
+                tree.children().try_for_each(|child| self.expressions(child, scope))
+            }
             "LockingClause" => Ok(()),
             "RangeVar" => Err(unguarded("relation")),
             _ => tree.children().try_for_each(|child| self.expressions(child, scope)),
         }
     }
+}
+
+/// Whether a call is of an aggregate, or of a function that could be one.
+fn may_aggregate(call: &Tree<'_>) -> bool {
+    let name = call.at("funcname").name_parts();
+    let name = name.as_deref().and_then(<[&str]>::last);
+    call.at("over").is_absent() && name.is_none_or(|name| lists::may_aggregate(name))
 }
 
 /// Whether what FROM items compute of the rows beside them is total: the arguments of functions, and

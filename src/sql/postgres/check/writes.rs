@@ -113,7 +113,7 @@ impl<'e> Verifier<'e> {
     pub(super) fn insert(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         let source = statement.at("select_stmt");
         let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
-        let mut level = Level { outer: None, flat: Vec::new(), merged: false, semi_join: false };
+        let mut level = Level::new(None);
         if let Some(table) = self.protected_target(statement)? {
             let columns: Vec<&str> = statement
                 .at("cols")
@@ -228,12 +228,8 @@ impl<'e> Verifier<'e> {
         if !are_guarded(found.get(..guards).unwrap_or_default(), table, visible, self.env) {
             return Err(unguarded(visible));
         }
-        let level = Level {
-            outer: None,
-            flat: vec![Flat { table: table.clone(), visible }],
-            merged: false,
-            semi_join: false,
-        };
+        let level =
+            Level { flat: vec![Flat { table: table.clone(), visible }], ..Level::new(None) };
         self.conditions(conflict.at("where_clause"), &level)?;
         self.assignments(conflict.at("target_list"), table, true)?;
         self.expressions(conflict, Scope { level: Some(&level), ..scope })
@@ -241,7 +237,7 @@ impl<'e> Verifier<'e> {
 
     pub(super) fn merge(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         let condition = statement.at("join_condition");
-        let mut level = Level { outer: None, flat: Vec::new(), merged: false, semi_join: false };
+        let mut level = Level::new(None);
         let mut conditions = vec![condition];
         let no_ctes = Scope { outer: None, own: &[], level: None };
         self.relation(statement.at("relation"), Place::In(condition), no_ctes, &mut level)?;
@@ -253,8 +249,7 @@ impl<'e> Verifier<'e> {
         let target = self.protected_target(statement)?;
         let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
         // Without a match there is no target, and the sources are apart.
-        let sources =
-            Level { outer: None, flat: Vec::new(), merged: level.merged, semi_join: false };
+        let sources = Level { merged: level.merged, ..Level::new(None) };
         for clause in statement.at("merge_when_clauses").items() {
             let unmatched = clause.at("match_kind").number() == Some(codes::NOT_MATCHED_BY_TARGET);
             self.conditions(clause.at("condition"), if unmatched { &sources } else { &level })?;

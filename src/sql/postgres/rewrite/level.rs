@@ -45,15 +45,26 @@ pub struct Rel {
     pub tenant: Option<String>,
 }
 
+/// Which levels further out a guard may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// All of them.
+    Open,
+    /// Not the next, but those further out: a derived table without LATERAL.
+    Blind,
+    /// None: an aggregate is computed by the query whose columns stand in it, so that a column more
+    /// could make it another query's.
+    Sealed,
+}
+
 /// One FROM, linked to the levels around it.
 pub struct Level<'p> {
     /// The enclosing level, whose columns are visible too.
     pub outer: Option<&'p Level<'p>>,
     /// The relations in order.
     pub rels: Vec<Rel>,
-    /// The relations of `outer` itself cannot be named here: a derived table without LATERAL. Those
-    /// further out can.
-    pub blind: bool,
+    /// Which levels further out a guard written here may name.
+    pub sight: Sight,
 }
 
 /// A column found: where, and its class if total.
@@ -75,17 +86,22 @@ pub fn name_of(ident: &Ident) -> String {
 impl<'p> Level<'p> {
     /// A level without relations.
     pub const fn new(outer: Option<&'p Level<'p>>) -> Self {
-        Self { outer, rels: Vec::new(), blind: false }
+        Self { outer, rels: Vec::new(), sight: Sight::Open }
     }
 
     /// What stands between a level and a derived table of it that is not LATERAL.
     pub const fn screen(of: &'p Level<'p>) -> Self {
-        Self { outer: Some(of), rels: Vec::new(), blind: true }
+        Self { outer: Some(of), rels: Vec::new(), sight: Sight::Blind }
+    }
+
+    /// What stands between a level and a sub-query inside an aggregate of it.
+    pub const fn seal(of: Option<&'p Level<'p>>) -> Self {
+        Self { outer: of, rels: Vec::new(), sight: Sight::Sealed }
     }
 
     /// The part of a level that an ON can name: the operands of its join.
     pub fn part(&self, rels: Vec<Rel>) -> Level<'p> {
-        Self { outer: self.outer, rels, blind: self.blind }
+        Self { outer: self.outer, rels, sight: self.sight }
     }
 
     /// Finds a column by its written parts.
@@ -149,7 +165,11 @@ impl<'p> Level<'p> {
 
     /// The next level out whose relations can be named from this one.
     fn nameable(&self) -> Option<&'p Self> {
-        if self.blind { self.outer.and_then(Level::nameable) } else { self.outer }
+        match self.sight {
+            Sight::Open => self.outer,
+            Sight::Blind => self.outer.and_then(Level::nameable),
+            Sight::Sealed => None,
+        }
     }
 
     /// Whether rows of other tenants may meet an expression of this level: a relation is flat, or

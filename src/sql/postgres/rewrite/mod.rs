@@ -30,7 +30,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
 
 use super::env::Env;
-use super::lists::Class;
+use super::lists::{self, Class};
 use crate::error::{Denial, DenialCode};
 use level::{Bond, Level, Outputs, name_of};
 use total::Subqueries;
@@ -408,7 +408,7 @@ impl Rewriter<'_> {
         }
         for window in &mut select.named_window {
             *clean = false;
-            let mut rewriting = SubqueryRewriting { rewriter: self, scope, open: 0, clean: true };
+            let mut rewriting = SubqueryRewriting::new(self, scope);
             if let ControlFlow::Break(denial) = window.visit(&mut rewriting) {
                 return Err(denial);
             }
@@ -485,7 +485,7 @@ impl Rewriter<'_> {
         expression: &mut Expr,
         scope: Scope<'_>,
     ) -> Result<Subqueries, Denial> {
-        let mut rewriting = SubqueryRewriting { rewriter: self, scope, open: 0, clean: true };
+        let mut rewriting = SubqueryRewriting::new(self, scope);
         match expression.visit(&mut rewriting) {
             ControlFlow::Break(denial) => Err(denial),
             ControlFlow::Continue(()) if rewriting.clean => Ok(Subqueries::Clean),
@@ -499,7 +499,23 @@ struct SubqueryRewriting<'r, 'a, 'p> {
     rewriter: &'r mut Rewriter<'a>,
     scope: Scope<'p>,
     open: usize,
+    /// Aggregates around what is visited.
+    aggregates: usize,
     clean: bool,
+}
+
+impl<'r, 'a, 'p> SubqueryRewriting<'r, 'a, 'p> {
+    const fn new(rewriter: &'r mut Rewriter<'a>, scope: Scope<'p>) -> Self {
+        Self { rewriter, scope, open: 0, aggregates: 0, clean: true }
+    }
+
+    fn rewrite(&mut self, query: &mut Query) -> Result<Shape, Denial> {
+        if self.aggregates == 0 {
+            return self.rewriter.query(query, self.scope);
+        }
+        let sealed = Level::seal(self.scope.level);
+        self.rewriter.query(query, Scope { level: Some(&sealed), ctes: self.scope.ctes })
+    }
 }
 
 impl VisitorMut for SubqueryRewriting<'_, '_, '_> {
@@ -508,7 +524,7 @@ impl VisitorMut for SubqueryRewriting<'_, '_, '_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Denial> {
         if self.open == 0 {
             self.rewriter.depth += 1;
-            match self.rewriter.query(query, self.scope) {
+            match self.rewrite(query) {
                 Ok(shape) => self.clean &= shape.clean,
                 Err(denial) => return ControlFlow::Break(denial),
             }
@@ -522,6 +538,23 @@ impl VisitorMut for SubqueryRewriting<'_, '_, '_> {
         self.open -= 1;
         ControlFlow::Continue(())
     }
+
+    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Denial> {
+        self.aggregates += usize::from(self.open == 0 && may_aggregate(expression));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Denial> {
+        self.aggregates -= usize::from(self.open == 0 && may_aggregate(expression));
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether an expression is a call of an aggregate, or of a function that could be one.
+fn may_aggregate(expression: &Expr) -> bool {
+    let Expr::Function(function) = expression else { return false };
+    let name = function.name.0.last().and_then(|part| part.as_ident()).map(name_of);
+    function.over.is_none() && name.is_none_or(|name| lists::may_aggregate(&name))
 }
 
 /// Writes a lone `*` out, where its columns are known and each name means one of them.
