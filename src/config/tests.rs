@@ -402,7 +402,6 @@ hedgerow.yaml:11:16: `transaction` pooling is not built yet: connections are kep
 hedgerow.yaml:15:35: sinks are not built yet: records go to the files only
 policies/b.yaml:1:7: `mode: monitor` is not built yet: what would be denied is denied, as with `enforce`
 policies/b.yaml:4:13: `mode: monitor` is not built yet: what would be denied is denied, as with `enforce`
-policies/b.yaml:4:46: masks are not built yet: a statement that names the column is denied (HR1010), but for callers that `unless` lets see it
 policies/b.yaml:6:6: `ddl` is not built yet: schema changes are denied to everybody
 policies/b.yaml:7:14: `break_glass` is not built yet: nobody sees more than one tenant
 policies/b.yaml:9:5: quotas are not built yet: tenants are not limited

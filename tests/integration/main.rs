@@ -12,6 +12,7 @@
 mod audit;
 mod bad_input;
 mod clients;
+mod columns;
 mod denials;
 mod harness;
 mod operations;

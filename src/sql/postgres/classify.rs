@@ -334,6 +334,7 @@ fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Denial>
         judge_columns(statement, &closed)?;
         super::closed::judge(statement, &closed)?;
     }
+    super::masked::judge(statement, env)?;
     judge_attribute_notation(statement, env, &aliases)?;
     Ok(class)
 }
@@ -392,7 +393,7 @@ fn judge_relation<'t>(
             }
             class.protected |= table.is_protected();
             class.rewritten = true;
-            let columns: Vec<String> = table.closed_columns(env).map(str::to_owned).collect();
+            let columns: Vec<String> = table.denied_columns().map(str::to_owned).collect();
             if !columns.is_empty() {
                 closed.push(Closed { visible, columns, code: DenialCode::ColumnDenied });
             }

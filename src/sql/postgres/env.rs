@@ -9,7 +9,7 @@ use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::claims::{Principal, TenantClaim};
 use crate::error::{Denial, DenialCode};
 use crate::ids::{QuotedIdent, RelationName};
-use crate::policy::{ColumnRule, Policy, Protection, TablePolicy, TenantType};
+use crate::policy::{ColumnRule, Policy, PolicyExpression, Protection, TablePolicy, TenantType};
 
 /// The name of the rule under which catalogs are open.
 const CATALOG_RULE: &str = "pg_catalog";
@@ -67,17 +67,33 @@ impl Table<'_> {
         })
     }
 
-    /// Columns that this principal may not see.
-    pub fn closed_columns<'t>(&'t self, env: Env<'t>) -> impl Iterator<Item = &'t str> {
-        self.policy.columns.iter().filter_map(move |(column, rule)| match rule {
+    /// Columns that nobody sees.
+    pub fn denied_columns(&self) -> impl Iterator<Item = &str> {
+        self.policy.columns.iter().filter_map(|(column, rule)| match rule {
             ColumnRule::Deny => Some(column.as_str()),
+            ColumnRule::Mask { .. } => None,
+        })
+    }
+
+    /// Columns that this principal sees masked, each with what stands in its place.
+    pub fn masks<'t>(
+        &'t self,
+        env: Env<'t>,
+    ) -> impl Iterator<Item = (&'t str, &'t PolicyExpression)> {
+        self.policy.columns.iter().filter_map(move |(column, rule)| match rule {
             ColumnRule::Mask { unless: Some(unless), .. }
                 if unless.holds(&env.principal.claims) =>
             {
                 None
             }
-            ColumnRule::Mask { .. } => Some(column.as_str()),
+            ColumnRule::Mask { expression, .. } => Some((column.as_str(), expression)),
+            ColumnRule::Deny => None,
         })
+    }
+
+    /// Whether this principal sees a column of it masked.
+    pub fn is_masked(&self, env: Env<'_>) -> bool {
+        self.masks(env).next().is_some()
     }
 }
 

@@ -18,6 +18,7 @@ mod codes;
 mod env;
 mod expression;
 mod lists;
+mod masked;
 mod residue;
 mod rewrite;
 mod scope;

@@ -4,24 +4,81 @@
 //! guard of the client's own making neither helps nor hurts.
 
 use super::super::codes;
-use super::super::env::{Env, Resolved};
+use super::super::env::{Env, Resolved, Table};
+use super::super::scope::{is_statement, visible_name};
 use super::super::tree::Tree;
 use super::guards::{conjuncts, is_counted, is_tenant_literal, null_extended, shielded, string};
+use super::masks::{is_mask, lists_open_columns};
 use super::writes::checked_value;
 use crate::policy::{Protection, TenantType};
 
 /// Whether `sent` says what `client` says.
 pub(super) fn same(client: &Tree<'_>, sent: &Tree<'_>, env: Env<'_>) -> bool {
-    Comparison { env }.same(client, sent)
+    let mut masked = Vec::new();
+    targets(client, env, &mut masked);
+    Comparison { env, masked }.same(client, sent)
+}
+
+/// The tables that a statement writes and whose columns this caller sees masked, by visible name.
+fn targets<'e>(tree: &Tree<'_>, env: Env<'e>, found: &mut Vec<(String, Table<'e>)>) {
+    let relation = tree.at("relation");
+    if is_statement(tree.kind())
+        && let (Some(name), Some(visible)) = (relation.at("relname").text(), visible_name(relation))
+        && let Ok(Resolved::Table(table)) =
+            env.resolve(None, relation.at("schemaname").text(), name)
+        && table.is_masked(env)
+    {
+        found.push((visible.to_owned(), table));
+    }
+    tree.children().for_each(|child| targets(child, env, found));
 }
 
 struct Comparison<'e> {
     env: Env<'e>,
+    /// Tables that are written: a mask stands for a column of theirs.
+    masked: Vec<(String, Table<'e>)>,
 }
 
 impl Comparison<'_> {
+    /// Whether `sent` is the mask of the column that `client` names.
+    fn is_masked(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
+        let parts = super::guards::column(client);
+        let Some((name, before)) = parts.as_deref().and_then(<[&str]>::split_last) else {
+            return false;
+        };
+        self.masked.iter().any(|(visible, table)| {
+            before.last().is_none_or(|row| row == visible)
+                && is_mask(sent, name, table, visible, self.env)
+        })
+    }
+
+    /// RETURNING: `*` of a masked table is written out.
+    fn same_returned(&self, client: &[Tree<'_>], sent: &[Tree<'_>]) -> bool {
+        let Some((item, rest)) = client.split_first() else { return sent.is_empty() };
+        let written_out = match item.at("val").at("fields").items() {
+            [star] if star.is("A_Star") => Some(None),
+            [.., row, star] if star.is("A_Star") => Some(row.text()),
+            _ => None,
+        };
+        let table = written_out.and_then(|row| {
+            self.masked.iter().find(|(visible, _)| row.is_none_or(|row| row == visible))
+        });
+        if let Some((visible, table)) = table
+            && let Some(width) = sent.len().checked_sub(rest.len())
+            && let Some((own, others)) = sent.split_at_checked(width)
+        {
+            return lists_open_columns(own, table, visible, self.env)
+                && self.same_returned(rest, others);
+        }
+        match sent.split_first() {
+            Some((first, others)) => self.same(item, first) && self.same_returned(rest, others),
+            None => false,
+        }
+    }
+
     fn same(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
         match (client, sent) {
+            (Tree::Node("ColumnRef", _), Tree::Node(..)) if self.is_masked(client, sent) => true,
             (Tree::Node("RangeVar", _), Tree::Node("RangeVar", _)) => {
                 self.same_relation(client, sent)
             }
@@ -94,6 +151,15 @@ impl Comparison<'_> {
             ("DefElem", "arg") => {
                 client == sent || flag(client).is_some() && flag(client) == flag(sent)
             }
+            // A mask keeps the name of the column that it stands for.
+            ("ResTarget", "name") => {
+                client == sent
+                    || client.is_absent()
+                        && self.is_masked(client_node.at("val"), sent_node.at("val"))
+                        && client_node.at("val").at("fields").items().last().and_then(Tree::text)
+                            == sent.text()
+            }
+            ("ReturningClause", "exprs") => self.same_returned(client.items(), sent.items()),
             // A value written to a column: the client's, its check, or the tenant's literal for it.
             ("ResTarget", "val") => self.same_value(client, sent),
             ("MergeWhenClause", "target_list")
@@ -250,16 +316,17 @@ impl Comparison<'_> {
     /// `(SELECT * FROM relation AS v WHERE guards OFFSET 0) AS alias` in place of the relation.
     fn set_apart(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
         let select = sent.at("subquery");
-        let ([item], [inner]) =
-            (select.at("target_list").items(), select.at("from_clause").items())
-        else {
-            return false;
+        let [inner] = select.at("from_clause").items() else { return false };
+        let star = match select.at("target_list").items() {
+            [item] => {
+                item.at("name").is_absent()
+                    && matches!(item.at("val").at("fields").items(), [only] if only.is("A_Star"))
+            }
+            _ => false,
         };
-        let star = item.at("name").is_absent()
-            && matches!(item.at("val").at("fields").items(), [only] if only.is("A_Star"));
         let bare = select.fields().iter().all(|(name, value)| match *name {
             "target_list" | "from_clause" | "where_clause" | "limit_option" => true,
-            "limit_offset" => is_zero(value),
+            "limit_offset" => value.is_absent() || is_zero(value),
             "op" => value.number() == Some(codes::SETOP_NONE),
             "group_distinct" | "all" => !value.truth(),
             _ => value.is_absent(),
@@ -281,14 +348,20 @@ impl Comparison<'_> {
         };
         let Some(name) = relation.at("relname").text() else { return false };
         let schema = relation.at("schemaname").text();
-        let resolved = match self.env.resolve(None, schema, name) {
-            Ok(Resolved::Table(table)) => {
+        let (resolved, masked) = match self.env.resolve(None, schema, name) {
+            Ok(Resolved::Table(table)) => (
                 sent_relation.at("schemaname").text() == Some(table.name.schema.as_str())
-                    && sent_relation.at("relname").text() == Some(table.name.name.as_str())
-            }
-            Ok(Resolved::Catalog { .. }) | Err(_) => false,
+                    && sent_relation.at("relname").text() == Some(table.name.name.as_str()),
+                visible_name(sent_relation).is_some_and(|qualifier| {
+                    let items = select.at("target_list").items();
+                    table.is_masked(self.env)
+                        && lists_open_columns(items, &table, qualifier, self.env)
+                }),
+            ),
+            Ok(Resolved::Catalog { .. }) | Err(_) => (false, false),
         };
-        star && bare
+        (star || masked)
+            && bare
             && stated.is_empty()
             && resolved
             && !sent.at("lateral").truth()
@@ -330,7 +403,10 @@ impl Comparison<'_> {
             && sent.at("relation").is_absent()
             && sent.at("attlist").is_absent()
             && client.at("query").is_absent()
-            && self.same_relation(client.at("relation"), relation)
+            && match relation.kind() {
+                "RangeSubselect" => self.set_apart(client.at("relation"), relation),
+                _ => self.same_relation(client.at("relation"), relation),
+            }
     }
 
     fn same_explain(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {

@@ -224,12 +224,22 @@ fn is_condition(
             }
         }
     };
-    let Ok(parsed) = pg_raw_parse::parse(&format!("SELECT ({}\n)", condition.text)) else {
+    says_expression(condition, stated, qualifier, env)
+}
+
+/// Whether a tree is the operator's expression, with columns qualified and claims bound.
+pub(super) fn says_expression(
+    expression: &PolicyExpression,
+    sent: &Tree<'_>,
+    qualifier: &str,
+    env: Env<'_>,
+) -> bool {
+    let Ok(parsed) = pg_raw_parse::parse(&format!("SELECT ({}\n)", expression.text)) else {
         return false;
     };
     let print = format!("{:?}", parsed.stmts().next());
     Tree::read(&print).is_ok_and(|written| match written.at("target_list").items() {
-        [item] => says(item.at("val"), stated, qualifier, env),
+        [item] => says(item.at("val"), sent, qualifier, env),
         _ => false,
     })
 }

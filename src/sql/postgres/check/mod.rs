@@ -7,6 +7,7 @@
 
 mod compare;
 mod guards;
+mod masks;
 mod shape;
 mod verify;
 mod writes;

@@ -9,6 +9,7 @@ use super::guards::{
     are_guarded, column, conjuncts, is_counted, is_policy_condition, is_tenant_guard,
     null_extended, shielded,
 };
+use super::masks::{Target, masked_table, shows_masked};
 use super::shape::is_total;
 use crate::error::{Denial, DenialCode};
 
@@ -77,12 +78,21 @@ pub(super) struct Level<'s> {
     /// It stands between a sub-query and the aggregate around it. The columns in an aggregate decide
     /// which query computes it: a guard in it names no other relation than what it guards.
     pub(super) sealed: bool,
+    /// It does nothing but show one relation masked.
+    pub(super) shows_masked: bool,
 }
 
 impl<'s> Level<'s> {
     /// A level without relations.
     pub(super) const fn new(outer: Option<&'s Level<'s>>) -> Self {
-        Self { outer, flat: Vec::new(), merged: false, semi_join: false, sealed: false }
+        Self {
+            outer,
+            flat: Vec::new(),
+            merged: false,
+            semi_join: false,
+            sealed: false,
+            shows_masked: false,
+        }
     }
 
     fn finds(&self, wanted: &dyn Fn(&Flat<'_>) -> bool) -> bool {
@@ -219,6 +229,7 @@ impl<'e> Verifier<'e> {
             own.push((name, exposed.unless(apart)));
         }
         let scope = Scope { outer: Some(&scope), own: &own, level: scope.level };
+        self.hides_masked(statement)?;
         match statement.kind() {
             "SelectStmt" => self.select(statement, scope),
             "InsertStmt" => self.insert(statement, scope).map(|()| Exposure::default()),
@@ -227,6 +238,21 @@ impl<'e> Verifier<'e> {
             }
             "MergeStmt" => self.merge(statement, scope).map(|()| Exposure::default()),
             _ => Err(leak()),
+        }
+    }
+
+    /// A data change names no masked column of its target outside the mask.
+    fn hides_masked(&self, statement: &Tree<'_>) -> Result<(), Denial> {
+        let relation = statement.at("relation");
+        let (Some(table), Some(visible)) =
+            (masked_table(relation, self.env), visible_name(relation))
+        else {
+            return Ok(());
+        };
+        if (Target { table: &table, visible, env: self.env }).is_hidden_in(statement) {
+            Ok(())
+        } else {
+            Err(unguarded(visible))
         }
     }
 
@@ -240,6 +266,7 @@ impl<'e> Verifier<'e> {
             return Ok(left.or(right).unless(limited));
         }
         let mut level = Level::new(scope.level);
+        level.shows_masked = shows_masked(select, self.env);
         let mut conditions = vec![select.at("where_clause")];
         for item in select.at("from_clause").items() {
             self.from(
@@ -286,7 +313,12 @@ impl<'e> Verifier<'e> {
         'e: 't,
     {
         match item.kind() {
-            "RangeVar" => self.relation(item, place, scope, level),
+            "RangeVar" => {
+                if !level.shows_masked && masked_table(item, self.env).is_some() {
+                    return Err(unguarded(visible_name(item).ok_or_else(leak)?));
+                }
+                self.relation(item, place, scope, level)
+            }
             "RangeTableSample" => self.from(item.at("relation"), place, scope, level, conditions),
             "RangeSubselect" => {
                 // What stands beside it may reach into it only if it is LATERAL; the level so far

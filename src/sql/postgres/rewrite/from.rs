@@ -45,7 +45,7 @@ pub(super) struct Placement {
     /// What the ON of each join can name, by join number.
     operands: Vec<Operands>,
     /// One for each derived table, in order of appearance.
-    barriers: Vec<Rc<Cell<bool>>>,
+    pub barriers: Vec<Rc<Cell<bool>>>,
     /// An expression in FROM itself (arguments, LATERAL) is not total.
     pub unclean: bool,
 }
@@ -121,7 +121,7 @@ fn takes_guard(side: &Side<'_>) -> bool {
     !(side.left && side.right) && matches!(side.constraint, Some(JoinConstraint::On(_)))
 }
 
-impl Rewriter<'_> {
+impl<'a> Rewriter<'a> {
     /// Resolves one FROM item into the level.
     pub(super) fn place_item(
         &mut self,
@@ -345,6 +345,11 @@ impl Rewriter<'_> {
             Resolved::Table(table) => table,
         };
         *name = qualified(&table);
+        let target = std::mem::take(&mut self.at_target);
+        if !target && table.is_masked(self.env) {
+            let apart = position == Position::Apart;
+            return self.show_masked(factor, &table, visible, apart, level, placement);
+        }
         let columns = columns_of(&table);
         let columns = match &alias {
             Some(alias) => renamed(columns, alias),
@@ -390,7 +395,7 @@ impl Rewriter<'_> {
     }
 
     /// Resolves name parts that are no CTE.
-    pub(super) fn resolve(&self, parts: &[String]) -> Result<Resolved<'_>, Denial> {
+    pub(super) fn resolve(&self, parts: &[String]) -> Result<Resolved<'a>, Denial> {
         match parts {
             [name] => self.env.resolve(None, None, name),
             [schema, name] => self.env.resolve(None, Some(schema), name),

@@ -198,8 +198,13 @@ pub fn keys_of(env: Env<'_>, table: &Table<'_>, key: &str, depth: u8) -> Result<
 
 /// `SELECT item FROM factor WHERE selection`.
 pub fn select_from(factor: TableFactor, item: SelectItem, selection: Option<Expr>) -> Query {
+    select_of(factor, vec![item], selection)
+}
+
+/// `SELECT items FROM factor WHERE selection`.
+pub fn select_of(factor: TableFactor, items: Vec<SelectItem>, selection: Option<Expr>) -> Query {
     let mut select = empty_select();
-    select.projection = vec![item];
+    select.projection = items;
     select.from = vec![TableWithJoins { relation: factor, joins: Vec::new() }];
     select.selection = selection;
     query(SetExpr::Select(Box::new(select)))

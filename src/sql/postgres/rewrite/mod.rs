@@ -14,6 +14,7 @@ mod condition;
 mod from;
 mod guard;
 mod level;
+mod mask;
 mod total;
 mod write;
 
@@ -77,8 +78,15 @@ pub struct Rewritten {
 /// A denial where the statement cannot be bound to the tenant.
 pub fn rewrite(text: &str, env: Env<'_>) -> Result<Rewritten, Denial> {
     let mut statement = parse(text)?;
-    let mut rewriter =
-        Rewriter { env, tenant_columns: Vec::new(), depth: 0, plain_order: true, expanding: None };
+    let mut rewriter = Rewriter {
+        env,
+        tenant_columns: Vec::new(),
+        depth: 0,
+        plain_order: true,
+        expanding: None,
+        at_target: false,
+        named: if env.catalog.live { None } else { mask::named_columns(&statement) },
+    };
     rewriter.statement(&mut statement, None)?;
     Ok(Rewritten { text: statement.to_string(), tenant_columns: rewriter.tenant_columns })
 }
@@ -137,6 +145,10 @@ struct Rewriter<'a> {
     /// The depth of the query whose `*` is written out: an INSERT's source, where the tenant's column
     /// must be found.
     expanding: Option<usize>,
+    /// The next relation is the target of a data change, which keeps its place.
+    at_target: bool,
+    /// Offline: the names that the statement gives to columns, where no `*` stands for others.
+    named: Option<Vec<String>>,
 }
 
 impl Rewriter<'_> {

@@ -127,7 +127,7 @@ fn same_value(own: &str, given: &str, type_name: &str) -> bool {
     }
 }
 
-impl Rewriter<'_> {
+impl<'a> Rewriter<'a> {
     fn demand(&self, table: &Table<'_>) -> Result<Option<Demand>, Denial> {
         let column_type = |column: &str, otherwise: &'static str| match table.relation {
             None => Some(otherwise),
@@ -185,7 +185,7 @@ impl Rewriter<'_> {
     }
 
     /// Resolves a target table, which is never a CTE.
-    fn target(&self, name: &mut ObjectName) -> Result<(Table<'_>, String), Denial> {
+    fn target(&self, name: &mut ObjectName) -> Result<(Table<'a>, String), Denial> {
         let parts = name_parts(name)?;
         let visible = parts.last().cloned().ok_or(Denial::new(DenialCode::Internal))?;
         match self.resolve(&parts)? {
@@ -216,7 +216,9 @@ impl Rewriter<'_> {
             Protection::Tenant { column, .. } => Some(column.clone()),
             Protection::TenantThrough { .. } | Protection::Shared | Protection::Deny => None,
         };
-        drop(table);
+        if let Some(returning) = &mut insert.returning {
+            self.mask_returning(returning, &table, &visible)?;
+        }
 
         // WITH stands on the source query; its CTEs are rewritten with it.
         if insert.source.is_none() {
@@ -307,8 +309,19 @@ impl Rewriter<'_> {
             return Err(Denial::new(DenialCode::CannotParse));
         }
         let demands = self.demands_of(&update.table.relation)?;
+        let (table, visible) = self.target_of(&update.table.relation)?;
+        for assignment in &mut update.assignments {
+            self.mask_expression(&mut assignment.value, &table, &visible)?;
+        }
+        if let Some(selection) = &mut update.selection {
+            self.mask_expression(selection, &table, &visible)?;
+        }
+        if let Some(returning) = &mut update.returning {
+            self.mask_returning(returning, &table, &visible)?;
+        }
         let mut level = Level::new(None);
         let mut placement = Placement::default();
+        self.at_target = true;
         self.place_item(&mut update.table, &mut level, ctes, &mut placement)?;
         let from = match &mut update.from {
             Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) => {
@@ -348,9 +361,19 @@ impl Rewriter<'_> {
         let FromTable::WithFromKeyword(targets) = &mut delete.from else {
             return Err(Denial::new(DenialCode::CannotParse));
         };
+        if let [target] = targets.as_slice() {
+            let (table, visible) = self.target_of(&target.relation)?;
+            if let Some(selection) = &mut delete.selection {
+                self.mask_expression(selection, &table, &visible)?;
+            }
+            if let Some(returning) = &mut delete.returning {
+                self.mask_returning(returning, &table, &visible)?;
+            }
+        }
         let mut level = Level::new(None);
         let mut placement = Placement::default();
         for target in targets.iter_mut() {
+            self.at_target = true;
             self.place_item(target, &mut level, ctes, &mut placement)?;
         }
         let using: &mut [TableWithJoins] = delete.using.as_deref_mut().unwrap_or_default();
@@ -386,6 +409,7 @@ impl Rewriter<'_> {
         let mut level = Level::new(None);
         let mut placement = Placement::default();
         let mut target = TableWithJoins { relation: merge.table.clone(), joins: Vec::new() };
+        self.at_target = true;
         self.place_item(&mut target, &mut level, ctes, &mut placement)?;
         merge.table = target.relation;
         let guards = std::mem::take(&mut placement.conditions);
@@ -462,11 +486,17 @@ impl Rewriter<'_> {
     }
 
     fn demands_of(&self, target: &TableFactor) -> Result<Vec<Demand>, Denial> {
-        let TableFactor::Table { name, .. } = target else {
+        let (table, _) = self.target_of(target)?;
+        self.demands(&table)
+    }
+
+    /// The table that is changed, and the name that qualifies its columns.
+    fn target_of(&self, target: &TableFactor) -> Result<(Table<'a>, String), Denial> {
+        let TableFactor::Table { name, alias, .. } = target else {
             return Err(Denial::new(DenialCode::CannotParse));
         };
-        let (table, _) = self.target(&mut name.clone())?;
-        self.demands(&table)
+        let (table, name) = self.target(&mut name.clone())?;
+        Ok((table, alias.as_ref().map_or(name, |alias| name_of(&alias.name))))
     }
 
     fn assignments(
