@@ -46,6 +46,8 @@ const NODES: &[&str] = &[
     "CaseWhen",
     "CoalesceExpr",
     "CollateClause",
+    // The columns of a function's rows: `f(x) AS r(a int)`.
+    "ColumnDef",
     "ColumnRef",
     "CommonTableExpr",
     "CurrentOfExpr",

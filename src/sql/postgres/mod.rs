@@ -70,26 +70,43 @@ fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Denial> {
     if parsed.len() > bounds::MAX_STATEMENTS {
         return Err(Denial::of(DenialCode::StatementTooLarge, "statements"));
     }
-    parsed.stmts().map(|statement| decide_one(statement, env)).collect()
+    // What stands alone can be read from the client's own text.
+    let alone = (parsed.len() == 1).then_some(text);
+    parsed.stmts().map(|statement| decide_one(statement, alone, env)).collect()
 }
 
 fn parse(text: &str) -> Result<pg_raw_parse::ParseResult, Denial> {
     pg_raw_parse::parse(text).map_err(|_| Denial::new(DenialCode::CannotParse))
 }
 
-fn decide_one(statement: pg_raw_parse::Node<'_>, env: Env<'_>) -> Result<Decided, Denial> {
+fn decide_one(
+    statement: pg_raw_parse::Node<'_>,
+    alone: Option<&str>,
+    env: Env<'_>,
+) -> Result<Decided, Denial> {
     let print = format!("{statement:?}");
     let tree = Tree::read(&print)?;
     let class = classify::classify(&tree, env)?;
     let canonical = canonical(statement)?;
     let fingerprint = fingerprint_of(&canonical, &class.kind, &tree);
-    let (text, tenant_columns) = if class.rewritten {
+    let (text, mut tenant_columns) = if class.rewritten {
         bind(statement, &tree, &canonical, env)?
     } else {
         (canonical.clone(), Vec::new())
     };
     let rewritten = text != canonical;
-    let guarded = check::seal(&tree, text, env)?;
+    let guarded = match (check::seal(&tree, text, env), alone) {
+        (Ok(guarded), _) => guarded,
+        // What libpg_query prints is not always what it read: `(a = b) IN (c)` loses its brackets.
+        (Err(denial), Some(own))
+            if denial.code == DenialCode::ParsersDisagree && scope::is_statement(tree.kind()) =>
+        {
+            let rewritten = rewrite::rewrite(own, env).map_err(|_| denial)?;
+            tenant_columns = rewritten.tenant_columns;
+            check::seal(&tree, rewritten.text, env)?
+        }
+        (Err(denial), _) => return Err(denial),
+    };
     Ok(Decided {
         guarded,
         residue: residue::residue(&tree, &class.kind),
@@ -258,19 +275,27 @@ fn fingerprint_of(canonical: &str, kind: &Kind, tree: &Tree<'_>) -> Fingerprint 
 pub fn understands(text: &str) -> Result<(), Denial> {
     bounds::check(text, Limits { max_statement: usize::MAX })?;
     stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || {
-        for statement in parse(text)?.stmts() {
+        let parsed = parse(text)?;
+        let alone = (parsed.len() == 1).then_some(text);
+        for statement in parsed.stmts() {
             let print = format!("{statement:?}");
             let client = Tree::read(&print)?;
             let canonical = canonical(statement)?;
-            let text = if scope::is_statement(client.kind()) {
-                rewrite::parse(&canonical)?.to_string()
-            } else {
-                canonical
+            let says_the_same = |text: &str| -> Result<bool, Denial> {
+                let sent = parse(text)?;
+                let print = format!("{:?}", sent.stmts().next());
+                Ok(client == Tree::read(&print)?)
             };
-            let sent = parse(&text)?;
-            let sent_print = format!("{:?}", sent.stmts().next());
-            let sent = Tree::read(&sent_print)?;
-            if client != sent {
+            let same = if scope::is_statement(client.kind()) {
+                says_the_same(&rewrite::parse(&canonical)?.text()?)?
+                    || match alone {
+                        Some(own) => says_the_same(&rewrite::parse(own)?.text()?)?,
+                        None => false,
+                    }
+            } else {
+                says_the_same(&canonical)?
+            };
+            if !same {
                 return Err(Denial::new(DenialCode::ParsersDisagree));
             }
         }

@@ -8,15 +8,16 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use sqlparser::ast::{
-    Expr, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TableWithJoins, Value, Values,
+    Expr, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TableWithJoins, Value,
+    Values,
 };
 
 use super::super::env::{Resolved, Table};
 use super::super::lists::{self, Class};
 use super::guard;
 use super::level::{Bond, Level, Outputs, Rel, name_of};
-use super::{Ctes, Rewriter, Scope, keep_apart};
+use super::{Ctes, Rewriter, Scope, dialect, keep_apart};
 use crate::catalog::RelationKind;
 use crate::error::{Denial, DenialCode};
 use crate::policy::Protection;
@@ -344,7 +345,14 @@ impl<'a> Rewriter<'a> {
             }
             Resolved::Table(table) => table,
         };
+        let mark = match name.0.first().and_then(|part| part.as_ident()) {
+            Some(first) => dialect::unmarked(first).0.to_owned(),
+            None => String::new(),
+        };
         *name = qualified(&table);
+        if let Some(ObjectNamePart::Identifier(first)) = name.0.first_mut() {
+            *first = dialect::marked(&mark, first);
+        }
         let target = std::mem::take(&mut self.at_target);
         if !target && table.is_masked(self.env) {
             let apart = position == Position::Apart;
@@ -718,6 +726,9 @@ pub(super) fn tenant_columns(select: &Select, level: &Level<'_>) -> Vec<usize> {
     let mut at = 0;
     for item in &select.projection {
         let rels: Vec<&Rel> = match item {
+            SelectItem::UnnamedExpr(expression) if dialect::ends_in_star(expression) => {
+                return found;
+            }
             SelectItem::UnnamedExpr(expression)
             | SelectItem::ExprWithAlias { expr: expression, .. } => {
                 let parts = match expression {

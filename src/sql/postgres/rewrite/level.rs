@@ -7,6 +7,7 @@ use std::rc::Rc;
 use sqlparser::ast::{Expr, Ident};
 
 use super::super::lists::Class;
+use super::dialect::unmarked;
 
 /// The result columns of a query or relation, in order: name, and its class where the column is
 /// *total*, that is where reading it can neither fail nor have an effect. `None` where the columns
@@ -77,6 +78,10 @@ pub struct Found<'l> {
 
 /// The name that an identifier means: folded as PostgreSQL folds, unquoted as it unquotes.
 pub fn name_of(ident: &Ident) -> String {
+    if ident.quote_style.is_none() && ident.value.starts_with(char::is_control) {
+        let (mark, name) = unmarked(ident);
+        return if mark.is_empty() { ident.value.clone() } else { name_of(&name) };
+    }
     match ident.quote_style {
         Some(_) => ident.value.replace("\"\"", "\""),
         None => ident.value.to_ascii_lowercase(),

@@ -11,6 +11,7 @@
 //! grammar and refuses what it cannot follow. The rewriter rests on nothing of the checker.
 
 mod condition;
+mod dialect;
 mod from;
 mod guard;
 mod level;
@@ -29,6 +30,7 @@ use sqlparser::ast::{
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
+use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::env::Env;
 use super::lists::{self, Class};
@@ -42,25 +44,51 @@ pub use guard::MARKER;
 /// A parser that keeps the source's own spelling of literals: with `unescape` on, printing can turn
 /// a literal into SQL (`'\''…`).
 fn parser(text: &str) -> Result<Parser<'static>, ParserError> {
-    static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+    empty_parser().try_with_sql(text)
+}
+
+fn empty_parser() -> Parser<'static> {
     Parser::new(&DIALECT)
         .with_options(ParserOptions::new().with_unescape(false))
         .with_recursion_limit(200)
-        .try_with_sql(text)
+}
+
+static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+
+/// A statement, and what of it was swapped for words that sqlparser knows.
+pub struct Parsed {
+    statement: Statement,
+    swaps: dialect::Swaps,
+}
+
+impl Parsed {
+    /// The statement as it would be sent.
+    ///
+    /// # Errors
+    /// HR4002 when a swapped clause is not found again.
+    pub fn text(&self) -> Result<String, Denial> {
+        self.swaps.put_back(&self.statement.to_string()).ok_or(Denial::new(DenialCode::Internal))
+    }
 }
 
 /// Parses exactly one statement, to the end of the text.
 ///
 /// # Errors
 /// HR1001.
-pub fn parse(text: &str) -> Result<Statement, Denial> {
-    let cannot = |_| Denial::new(DenialCode::CannotParse);
-    let mut parser = parser(text).map_err(cannot)?;
-    let statement = parser.parse_statement().map_err(cannot)?;
-    if parser.peek_token().token == sqlparser::tokenizer::Token::EOF {
-        Ok(statement)
+pub fn parse(text: &str) -> Result<Parsed, Denial> {
+    let cannot = || Denial::new(DenialCode::CannotParse);
+    let tokens = Tokenizer::new(&DIALECT, text)
+        .with_unescape(false)
+        .tokenize_with_location()
+        .map_err(|_| cannot())?;
+    let (tokens, swaps) = dialect::swap(tokens);
+    let mut parser = empty_parser().with_tokens_with_locations(tokens);
+    let statement = parser.parse_statement().map_err(|_| cannot())?;
+    while parser.consume_token(&Token::SemiColon) {}
+    if parser.peek_token().token == Token::EOF {
+        Ok(Parsed { statement, swaps })
     } else {
-        Err(Denial::new(DenialCode::CannotParse))
+        Err(cannot())
     }
 }
 
@@ -77,7 +105,7 @@ pub struct Rewritten {
 /// # Errors
 /// A denial where the statement cannot be bound to the tenant.
 pub fn rewrite(text: &str, env: Env<'_>) -> Result<Rewritten, Denial> {
-    let mut statement = parse(text)?;
+    let mut parsed = parse(text)?;
     let mut rewriter = Rewriter {
         env,
         tenant_columns: Vec::new(),
@@ -85,10 +113,10 @@ pub fn rewrite(text: &str, env: Env<'_>) -> Result<Rewritten, Denial> {
         plain_order: true,
         expanding: None,
         at_target: false,
-        named: if env.catalog.live { None } else { mask::named_columns(&statement) },
+        named: if env.catalog.live { None } else { mask::named_columns(&parsed.statement) },
     };
-    rewriter.statement(&mut statement, None)?;
-    Ok(Rewritten { text: statement.to_string(), tenant_columns: rewriter.tenant_columns })
+    rewriter.statement(&mut parsed.statement, None)?;
+    Ok(Rewritten { text: parsed.text()?, tenant_columns: rewriter.tenant_columns })
 }
 
 /// What a query is, seen from the level that reads it.
@@ -442,6 +470,11 @@ impl Rewriter<'_> {
         };
         for item in items {
             match item {
+                SelectItem::UnnamedExpr(expression) if dialect::ends_in_star(expression) => {
+                    self.subqueries(expression, scope)?;
+                    *clean = false;
+                    push(None);
+                }
                 SelectItem::UnnamedExpr(expression) => {
                     let class = self.item_class(expression, scope, clean)?;
                     push(output_name(expression).map(|name| vec![(name, class)]));

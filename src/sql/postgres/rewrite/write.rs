@@ -14,7 +14,7 @@ use sqlparser::ast::{
 use super::super::env::{Resolved, Table};
 use super::from::{Placement, columns_of, name_parts, qualified};
 use super::level::{Bond, Level, Rel, name_of};
-use super::{Ctes, Rewriter, Scope, guard};
+use super::{Ctes, Rewriter, Scope, dialect, guard};
 use crate::error::{Denial, DenialCode};
 use crate::policy::Protection;
 
@@ -589,8 +589,12 @@ fn width(body: &SetExpr) -> Option<usize> {
 
 /// How many columns a select list has, unless it holds a wildcard.
 fn select_width(items: &[SelectItem]) -> Option<usize> {
-    let plain = |item: &SelectItem| {
-        matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
+    let plain = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expression) => !dialect::ends_in_star(expression),
+        SelectItem::ExprWithAlias { .. } => true,
+        SelectItem::ExprWithAliases { .. }
+        | SelectItem::QualifiedWildcard(..)
+        | SelectItem::Wildcard(_) => false,
     };
     items.iter().all(plain).then_some(items.len())
 }
