@@ -24,7 +24,7 @@ build: deps ## Build the release binary: target/release/hedgerow
 	cargo build --locked --release
 
 .PHONY: test
-test: deps python node ## Everything that a change must pass
+test: deps python node helm-env ## Everything that a change must pass
 	@scripts/test.sh $(ARGS)
 
 .PHONY: python
@@ -34,6 +34,15 @@ python: ## The Python clients that the tests drive, in .venv
 .PHONY: node
 node: ## The Node.js clients that the tests drive, in tests/clients/node_modules
 	@scripts/node-env.sh
+
+.PHONY: helm-env
+helm-env:
+	@scripts/helm-env.sh
+
+.PHONY: helm
+helm: deps helm-env ## Render the charts and hold them to what they promise; ARGS=--update writes the golden files
+	@cargo build --locked --quiet --bin hedgerow
+	@.venv-helm/bin/python tests/helm/check.py --binary target/debug/hedgerow $(ARGS)
 
 .PHONY: fmt
 fmt: ## Format the source

@@ -29,6 +29,15 @@ else
   step "cargo deny: skipped, not installed (tests/dependencies.rs holds bans, licences and sources)"
 fi
 
+if [[ -x .venv-helm/bin/python ]]; then
+  step "charts: rendered by Helm's engine, held to Kubernetes' schemas and to their golden files"
+  cargo build --locked --quiet --bin hedgerow
+  PATH="$PWD/.venv-helm/bin:$PATH" .venv-helm/bin/python tests/helm/check.py \
+    --binary "${CARGO_TARGET_DIR:-target}/debug/hedgerow"
+else
+  step "charts: skipped, Helm's engine needs Python 3.12"
+fi
+
 # `cargo test` and not nextest: the integration tests share one PostgreSQL a binary, and nextest
 # would start one for each test.
 step "unit and integration tests"
