@@ -3,12 +3,13 @@
 
 mod verdicts;
 
-pub use verdicts::{Question, Source, Verdicts, Viewpoint};
+pub use verdicts::{Made, Question, Source, Verdicts, Viewpoint};
 
 use crate::catalog::Catalog;
 use crate::claims::Principal;
 use crate::error::Denial;
 use crate::policy::Policy;
+use crate::sql::postgres::{Form, Split};
 use crate::sql::{Decided, Limits};
 
 /// Everything that a decision depends on, besides the text.
@@ -38,6 +39,18 @@ pub fn decide(text: &str, context: Context<'_>) -> Result<Vec<Decided>, Refusal>
         context.limits,
     )
     .map_err(|denial| Refusal { fingerprint: crate::sql::postgres::fingerprint(text), denial })
+}
+
+/// The form of a text that was decided, for texts that differ from it in literals only; `None` when
+/// its verdict may not be shared. Takes about as long as three decisions.
+pub fn form(
+    split: &Split<'_>,
+    text: &str,
+    decided: &[Decided],
+    context: Context<'_>,
+) -> Option<Form> {
+    let Context { policy, catalog, principal, limits } = context;
+    crate::sql::postgres::form(split, text, decided, policy, catalog, principal, limits)
 }
 
 /// A refused text: the denial and what the record says of the statement.

@@ -3,6 +3,10 @@
 //! SECURITY: an entry is found again only by the very question it answers. [`Key`] is made in one
 //! place, from the whole [`Question`]; what is put in is what the caller made of that same question.
 //! Refusals are not kept: each is decided anew, and recorded.
+//!
+//! Applications that write literals into their statements never send a text twice. Their texts share
+//! a *shape* ([`split`]); when a shape comes for the second time, it is found out whether one verdict
+//! holds for all its texts ([`super::form`]), and then they cost no decision any more.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -18,6 +22,7 @@ use crate::claims::{Claims, Principal, TenantClaim};
 use crate::ids::{CatalogEpoch, PolicyEpoch};
 use crate::policy::Policy;
 use crate::sql::Limits;
+use crate::sql::postgres::{Form, Guarded, Split, split};
 
 /// Claims that differ from token to token of one caller. No decision sees them, so that all tokens
 /// of one caller share their verdicts; whether a token still holds is not a question of SQL.
@@ -119,6 +124,8 @@ struct Key<S, T> {
     standing: S,
     policy: PolicyEpoch,
     catalog: CatalogEpoch,
+    /// Whether the text is a shape.
+    shape: bool,
     text: T,
 }
 
@@ -130,7 +137,13 @@ impl<'a> Borrowed<'a> {
     /// to another.
     fn of(question: Question<'a>) -> Self {
         let Question { text, policy, catalog, viewpoint } = question;
-        Self { standing: &viewpoint.standing, policy: policy.epoch, catalog: catalog.epoch, text }
+        let standing = &viewpoint.standing;
+        Self { standing, policy: policy.epoch, catalog: catalog.epoch, shape: false, text }
+    }
+
+    /// The key of all texts of one shape, asked from one standing.
+    fn of_shape(self, split: &'a Split<'_>) -> Self {
+        Self { shape: true, text: split.shape(), ..self }
     }
 
     fn kept(&self) -> Owned {
@@ -138,6 +151,7 @@ impl<'a> Borrowed<'a> {
             standing: Arc::clone(self.standing),
             policy: self.policy,
             catalog: self.catalog,
+            shape: self.shape,
             text: self.text.into(),
         }
     }
@@ -148,15 +162,29 @@ impl Equivalent<Owned> for Borrowed<'_> {
         // The text is compared in full: a hash alone decides nothing.
         self.policy == kept.policy
             && self.catalog == kept.catalog
+            && self.shape == kept.shape
             && *self.standing == kept.standing
             && self.text == &*kept.text
     }
 }
 
-/// A verdict and the memory that it takes.
+/// What is known.
+#[derive(Clone)]
+enum Entry<V> {
+    /// The verdict on a text.
+    Verdict(V),
+    /// A shape that came once.
+    Seen,
+    /// A shape whose texts are decided one by one.
+    Unfit,
+    /// The verdict on every text of a shape, and what is sent for them.
+    Form(V, Arc<Form>),
+}
+
+/// An entry and the memory that it takes.
 #[derive(Clone)]
 struct Kept<V> {
-    verdict: V,
+    entry: Entry<V>,
     bytes: u32,
 }
 
@@ -167,6 +195,16 @@ pub enum Source {
     Known,
     /// It was made now.
     Made,
+}
+
+/// A verdict that was made.
+pub struct Made<V> {
+    /// The verdict.
+    pub verdict: V,
+    /// The memory that it takes.
+    pub bytes: usize,
+    /// What is sent for all texts of its shape, where that was asked and may be.
+    pub form: Option<Form>,
 }
 
 /// Verdicts of the whole process. `V` is what a front makes of them: cheap to clone.
@@ -190,30 +228,62 @@ impl<V: Clone + Send + Sync + 'static> Verdicts<V> {
         Self { cache, bytes }
     }
 
-    /// The verdict on a question: the one that is known, or the one that `make` comes to, which says
-    /// too how many bytes it takes. A refusal is not kept.
+    /// The verdict on a question: the one that is known, or the one that `make` comes to. `make` is
+    /// given the text's literals when it shall look for a form too. `spell` makes of the verdict on
+    /// one text of a shape that on another, for which the given text is sent. A refusal is not kept.
     ///
     /// # Errors
     /// Those of `make`.
     pub fn answer<E>(
         &self,
         question: Question<'_>,
-        make: impl FnOnce(Question<'_>) -> Result<(V, usize), E>,
+        make: impl FnOnce(Question<'_>, Option<&Split<'_>>) -> Result<Made<V>, E>,
+        spell: impl FnOnce(&V, &str, Guarded) -> V,
     ) -> (Source, Result<V, E>) {
+        let Question { text, .. } = question;
         let key = Key::of(question);
-        if let Some(kept) = self.cache.get(&key) {
-            return (Source::Known, Ok(kept.verdict));
+        if let Some(Kept { entry: Entry::Verdict(verdict), .. }) = self.cache.get(&key) {
+            return (Source::Known, Ok(verdict));
         }
-        let made = make(question).map(|(verdict, bytes)| {
-            if question.text.len() <= MAX_KEPT_TEXT {
-                let bytes = bytes.saturating_add(question.text.len()).saturating_add(ENTRY_BYTES);
-                let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-                self.bytes.fetch_add(bytes.into(), Ordering::Relaxed);
-                self.cache.insert(key.kept(), Kept { verdict: verdict.clone(), bytes });
+        let split = split(text);
+        let shape = split.as_ref().map(|split| (split, key.clone().of_shape(split)));
+        let entry = shape.as_ref().and_then(|(_, key)| self.cache.get(key)).map(|kept| kept.entry);
+        let wanted = match (&entry, &shape) {
+            (Some(Entry::Form(verdict, form)), Some((split, _))) => {
+                if let Some(guarded) = form.fill(split.literals()) {
+                    return (Source::Known, Ok(spell(verdict, text, guarded)));
+                }
+                None
             }
+            (Some(Entry::Seen), Some((split, _))) => Some(*split),
+            (Some(_) | None, _) => None,
+        };
+        let made = make(question, wanted).map(|Made { verdict, bytes, form }| {
+            match (entry, shape) {
+                (None, Some((_, shape))) => self.keep(&shape, Entry::Seen, 0),
+                (Some(Entry::Seen), Some((_, shape))) => match form {
+                    Some(form) => {
+                        let bytes = bytes.saturating_add(form.bytes());
+                        self.keep(&shape, Entry::Form(verdict.clone(), Arc::new(form)), bytes);
+                    }
+                    None => self.keep(&shape, Entry::Unfit, 0),
+                },
+                (_, _) => {}
+            }
+            self.keep(&key, Entry::Verdict(verdict.clone()), bytes);
             verdict
         });
         (Source::Made, made)
+    }
+
+    fn keep(&self, key: &Borrowed<'_>, entry: Entry<V>, bytes: usize) {
+        if key.text.len() > MAX_KEPT_TEXT {
+            return;
+        }
+        let bytes = bytes.saturating_add(key.text.len()).saturating_add(ENTRY_BYTES);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.bytes.fetch_add(bytes.into(), Ordering::Relaxed);
+        self.cache.insert(key.kept(), Kept { entry, bytes });
     }
 
     /// Memory that the kept verdicts take, by estimate.
@@ -256,7 +326,9 @@ mod tests {
         name: &'static str,
     ) -> (Source, &'static str) {
         let question = Question { text, policy, catalog, viewpoint };
-        let (source, verdict) = verdicts.answer(question, |_| Ok::<_, ()>((name, 0)));
+        let made = Made { verdict: name, bytes: 0, form: None };
+        let (source, verdict) =
+            verdicts.answer(question, |_, _| Ok::<_, ()>(made), |_, _, _| unreachable!());
         (source, verdict.unwrap())
     }
 
@@ -352,10 +424,51 @@ mod tests {
         let question =
             Question { text: TEXT, policy: &policy, catalog: &catalog, viewpoint: &viewpoint };
         for _ in 0..2 {
-            let (source, refused) = verdicts.answer(question, |_| Err("no"));
+            let (source, refused) = verdicts.answer(question, |_, _| Err("no"), |_, _, _| ());
             assert_eq!((source, refused), (Source::Made, Err("no")));
         }
         assert_eq!(verdicts.bytes(), 0);
+    }
+
+    #[test]
+    fn texts_that_differ_in_literals_are_decided_twice_and_then_no_more() {
+        let verdicts = Verdicts::<(String, String)>::new(1 << 20);
+        let snapshot = snapshots(1, 1);
+        let ask = |viewpoint: &Viewpoint, text: &str| {
+            let (policy, catalog) = (&snapshot.0, &snapshot.1);
+            let question = Question { text, policy, catalog, viewpoint };
+            let make = |question: Question<'_>, split: Option<&Split<'_>>| {
+                let decided = super::super::decide(text, question.context()).unwrap();
+                let form = split.and_then(|split| {
+                    super::super::form(split, text, &decided, question.context())
+                });
+                let verdict = (text.to_owned(), decided[0].guarded.text().to_owned());
+                Ok::<_, ()>(Made { verdict, bytes: 100, form })
+            };
+            let (source, verdict) = verdicts.answer(question, make, |_, text, guarded| {
+                (text.to_owned(), guarded.text().to_owned())
+            });
+            let (asked, sent) = verdict.unwrap();
+            assert_eq!((asked.as_str(), sent.as_str()), (text, text), "the text itself is sent");
+            source
+        };
+        let (a, b) = (of("1", json!({})), of("2", json!({})));
+        let text = |n: i32| format!("SELECT 1 WHERE 1 = {n} AND 'x' <> '{n}'");
+        assert_eq!(ask(&a, &text(1)), Source::Made);
+        assert_eq!(ask(&a, &text(2)), Source::Made);
+        assert_eq!(ask(&a, &text(3)), Source::Known);
+        assert_eq!(ask(&a, &text(4)), Source::Known);
+        assert_eq!(ask(&a, "SELECT 1 WHERE 1 = 5 AND 'y' <> '5'"), Source::Known);
+        assert_eq!(ask(&a, "SELECT 2 WHERE 1 = 5 AND 'x' <> '5'"), Source::Made, "it stays");
+        assert_eq!(ask(&a, "SELECT 1 WHERE 1 = 5.5 AND 'x' <> '5'"), Source::Made, "its kind");
+        assert_eq!(ask(&b, &text(3)), Source::Made, "another tenant's");
+        let unfit = |n: i32| format!("SELECT 1 WHERE true AND {n}");
+        for n in 1..5 {
+            assert_eq!(ask(&a, &unfit(n)), Source::Made, "it is no operator's value");
+        }
+        let before = verdicts.bytes();
+        assert_eq!(ask(&a, &text(1000)), Source::Known);
+        assert_eq!(verdicts.bytes(), before, "what is spelled is not kept");
     }
 
     #[test]
@@ -366,10 +479,12 @@ mod tests {
         let asked = |text: &str| {
             let question =
                 Question { text, policy: &policy, catalog: &catalog, viewpoint: &viewpoint };
-            let _made = verdicts.answer(question, |_| Ok::<_, ()>(((), 1000)));
+            let made = Made { verdict: (), bytes: 1000, form: None };
+            let _made = verdicts.answer(question, |_, _| Ok::<_, ()>(made), |_, _, _| ());
         };
-        for n in 0..10_000 {
+        for n in 0..5_000 {
             asked(&n.to_string());
+            asked(&format!("SELECT a{n} FROM t WHERE b = {n}"));
         }
         verdicts.cache.run_pending_tasks();
         assert!(verdicts.bytes() > 0 && verdicts.bytes() <= 64 << 10, "{}", verdicts.bytes());

@@ -56,6 +56,24 @@ impl Facts {
         }
     }
 
+    /// The same for a text that differs in literals only, for which `guarded` is sent.
+    pub(super) fn spelled(&self, client_text: Arc<str>, guarded: Option<Guarded>) -> Self {
+        Self {
+            client_text,
+            guarded,
+            kind: self.kind.clone(),
+            residue: self.residue.clone(),
+            protected: self.protected,
+            rewritten: self.rewritten,
+            tenant_columns: Arc::clone(&self.tenant_columns),
+            relations: Arc::clone(&self.relations),
+            fingerprint: Arc::clone(&self.fingerprint),
+            normalized: Arc::clone(&self.normalized),
+            policy_epoch: self.policy_epoch,
+            catalog_epoch: self.catalog_epoch,
+        }
+    }
+
     /// The memory that it takes besides the text that the client sent, by estimate.
     pub(super) fn bytes(&self) -> usize {
         /// What an allocation costs beside what is in it.

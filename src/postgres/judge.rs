@@ -14,10 +14,11 @@ use super::facts::Facts;
 use super::meters::Meters;
 use crate::catalog::Catalog;
 use crate::catalog_load::Catalogs;
-use crate::decide::{Question, Refusal, Source, Verdicts, Viewpoint, decide};
+use crate::decide::{Made, Question, Refusal, Source, Verdicts, Viewpoint, decide, form};
 use crate::error::{Denial, DenialCode};
 use crate::ids::{CatalogEpoch, PolicyEpoch};
 use crate::policy::Policy;
+use crate::sql::postgres::{Form, Guarded, Split};
 use crate::sql::{Decided, Fingerprint};
 
 /// Stack that must be left before a decision begins. Runtimes whose threads have
@@ -106,12 +107,13 @@ impl Judge {
 
     fn ask(&self, text: &str, policy: &Policy, catalog: &Catalog) -> Result<Decision, Refusal> {
         let question = Question { text, policy, catalog, viewpoint: &self.viewpoint };
-        let (source, verdict) = self.verdicts.answer(question, |question| {
+        let make = |question: Question<'_>, split: Option<&Split<'_>>| {
             let begun = Instant::now();
-            let decided = think(question);
+            let decided = think(question, split);
             self.meters.decided(begun.elapsed());
-            decided.map(|decided| prepare(question, decided))
-        });
+            decided.map(|(decided, form)| prepare(question, decided, form))
+        };
+        let (source, verdict) = self.verdicts.answer(question, make, spell);
         match source {
             Source::Known => self.meters.verdict_known(),
             Source::Made => self.meters.verdict_made(self.verdicts.bytes()),
@@ -120,14 +122,24 @@ impl Judge {
     }
 }
 
-/// The decision, on a stack that it cannot overflow; a panic is a denial.
-fn think(question: Question<'_>) -> Result<Vec<Decided>, Refusal> {
+/// The decision, on a stack that it cannot overflow; a panic is a denial. With the text's literals,
+/// also its form, if there is one.
+fn think(
+    question: Question<'_>,
+    split: Option<&Split<'_>>,
+) -> Result<(Vec<Decided>, Option<Form>), Refusal> {
     #[cfg(test)]
     if super::tests::scripted() {
-        return super::tests::decide(question.text, question.policy.epoch);
+        let decided = super::tests::decide(question.text, question.policy.epoch);
+        return decided.map(|decided| (decided, None));
     }
+    let (text, context) = (question.text, question.context());
     stacker::maybe_grow(MIN_STACK_BYTES, DECIDING_STACK_BYTES, || {
-        catch_unwind(AssertUnwindSafe(|| decide(question.text, question.context())))
+        catch_unwind(AssertUnwindSafe(|| {
+            let decided = decide(text, context)?;
+            let form = split.and_then(|split| form(split, text, &decided, context));
+            Ok((decided, form))
+        }))
     })
     .unwrap_or_else(|_panic| {
         // SECURITY: the panic's own text is on standard error already; it is not put in a log
@@ -141,7 +153,7 @@ fn think(question: Question<'_>) -> Result<Vec<Decided>, Refusal> {
 }
 
 /// What a session needs of a decision, and how many bytes that takes.
-fn prepare(question: Question<'_>, decided: Vec<Decided>) -> (Decision, usize) {
+fn prepare(question: Question<'_>, decided: Vec<Decided>, form: Option<Form>) -> Made<Decision> {
     let client_text: Arc<str> = question.text.into();
     let (policy, catalog) = (question.policy.epoch, question.catalog.epoch);
     let decision: Decision = decided
@@ -149,7 +161,14 @@ fn prepare(question: Question<'_>, decided: Vec<Decided>) -> (Decision, usize) {
         .map(|decided| Arc::new(Facts::new(&client_text, decided, policy, catalog)))
         .collect();
     let bytes = decision.iter().map(|facts| facts.bytes()).sum::<usize>();
-    (decision, bytes.saturating_add(client_text.len()))
+    Made { verdict: decision, bytes: bytes.saturating_add(client_text.len()), form }
+}
+
+/// The decision on a text that differs from the one decided in literals only: one statement, for
+/// which `guarded` is sent.
+fn spell(known: &Decision, text: &str, guarded: Guarded) -> Decision {
+    let mut guarded = Some(guarded);
+    known.iter().map(|facts| Arc::new(facts.spelled(text.into(), guarded.take()))).collect()
 }
 
 #[cfg(test)]

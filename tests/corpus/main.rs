@@ -10,6 +10,8 @@
     reason = "a test says what it expected by failing"
 )]
 
+mod forms;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;

@@ -17,11 +17,14 @@ mod closed;
 mod codes;
 mod env;
 mod expression;
+mod forms;
 mod lists;
+mod literals;
 mod masked;
 mod residue;
 mod rewrite;
 mod scope;
+mod tokens;
 mod tree;
 
 #[cfg(test)]
@@ -38,8 +41,9 @@ use crate::policy::Policy;
 use env::Env;
 use tree::Tree;
 
-pub use check::Guarded;
+pub use check::{Form, Guarded};
 pub use expression::check_expression;
+pub use literals::{Literal, Split, split};
 pub use residue::token_change;
 pub use rewrite::{MARKER, parse_condition};
 
@@ -63,6 +67,20 @@ pub fn decide(
     bounds::check(text, limits)?;
     let env = Env { policy, catalog, principal };
     stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || statements(text, env))
+}
+
+/// The form of a text that was decided: what is sent for every text that differs from it in literals
+/// only. `None` when the verdict could depend on a literal.
+pub fn form(
+    split: &Split<'_>,
+    text: &str,
+    decided: &[Decided],
+    policy: &Policy,
+    catalog: &Catalog,
+    principal: &Principal,
+    limits: Limits,
+) -> Option<Form> {
+    forms::learn(split, text, decided, Env { policy, catalog, principal }, limits)
 }
 
 fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Denial> {

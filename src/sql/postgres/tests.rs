@@ -36,7 +36,7 @@ fn tenant(column: &str) -> Protection {
     Protection::Tenant { column: column.to_owned(), tenant_type: TenantType::Uuid }
 }
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     let mut policy = Policy::default();
     let mut add = |name: &str, protection: Protection| {
         policy.tables.insert(RelationName::new("public", name), Arc::new(entry(protection, name)));
@@ -91,7 +91,7 @@ fn relation(name: &str, columns: &[(&str, &str)]) -> Relation {
     }
 }
 
-fn catalog() -> Catalog {
+pub(super) fn catalog() -> Catalog {
     let mut catalog =
         Catalog { live: true, search_path: vec!["public".to_owned()], ..Catalog::default() };
     for relation in [
@@ -128,7 +128,7 @@ fn catalog() -> Catalog {
     catalog
 }
 
-fn principal() -> Principal {
+pub(super) fn principal() -> Principal {
     let claims = serde_json::json!({"tenant_id": A, "region": "eu"});
     let serde_json::Value::Object(claims) = claims else { panic!("an object") };
     Principal::assumed(Some(TenantClaim::Text(A.to_owned())), Claims(claims))

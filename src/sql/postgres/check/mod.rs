@@ -6,6 +6,7 @@
 //! catalog and the reviewed lists.
 
 mod compare;
+mod form;
 mod guards;
 mod masks;
 mod shape;
@@ -15,6 +16,8 @@ mod writes;
 use super::env::Env;
 use super::tree::Tree;
 use crate::error::{Denial, DenialCode};
+
+pub use form::Form;
 
 /// A statement that passed the checker: the exact text that may go upstream. Only [`seal`] makes
 /// one; nobody else can:
