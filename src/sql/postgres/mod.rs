@@ -53,6 +53,9 @@ const STACK_NEEDED: usize = 6 << 20;
 /// Stack of a decision on a thread that has too little of its own.
 const DECIDING_STACK: usize = 64 << 20;
 
+/// How many words may stand before the query of a PREPARE or DECLARE, at most.
+const MAX_WORDS_BEFORE_QUERY: usize = 64;
+
 /// See [`crate::decide::decide`].
 ///
 /// # Errors
@@ -116,12 +119,16 @@ fn decide_one(
     let guarded = match (check::seal(&tree, text, env), alone) {
         (Ok(guarded), _) => guarded,
         // What libpg_query prints is not always what it read: `(a = b) IN (c)` loses its brackets.
-        (Err(denial), Some(own))
-            if denial.code == DenialCode::ParsersDisagree && scope::is_statement(tree.kind()) =>
-        {
-            let rewritten = rewrite::rewrite(own, env).map_err(|_| denial)?;
-            tenant_columns = rewritten.tenant_columns;
-            check::seal(&tree, rewritten.text, env)?
+        (Err(denial), Some(own)) if denial.code == DenialCode::ParsersDisagree => {
+            let rewritten = match own_query(own, &tree).map(|own| rewrite::rewrite(own, env)) {
+                Some(Ok(rewritten)) => rewritten,
+                Some(Err(_)) | None => return Err(denial),
+            };
+            let before = before_query(statement, &canonical)?;
+            if before.is_empty() {
+                tenant_columns = rewritten.tenant_columns;
+            }
+            check::seal(&tree, format!("{before}{}", rewritten.text), env)?
         }
         (Err(denial), _) => return Err(denial),
     };
@@ -134,6 +141,38 @@ fn decide_one(
         relations: class.relations,
         tenant_columns,
         fingerprint,
+    })
+}
+
+/// What stands in the canonical text before the query that a statement ends with.
+fn before_query(statement: pg_raw_parse::Node<'_>, canonical: &str) -> Result<String, Denial> {
+    use pg_raw_parse::Node;
+    let query = match statement {
+        Node::PrepareStmt(prepare) => prepare.query(),
+        Node::DeclareCursorStmt(declare) => declare.query(),
+        _ => return Ok(String::new()),
+    };
+    let query = self::canonical(query)?;
+    let before = canonical.strip_suffix(query.as_str());
+    before.map(str::to_owned).ok_or(Denial::new(DenialCode::ParsersDisagree))
+}
+
+/// The client's own text of the query that a statement is, or ends with.
+fn own_query<'t>(text: &'t str, tree: &Tree<'_>) -> Option<&'t str> {
+    let query = match tree.kind() {
+        kind if scope::is_statement(kind) => return Some(text),
+        "PrepareStmt" | "DeclareCursorStmt" => tree.at("query"),
+        _ => return None,
+    };
+    // It begins at the first word from which on the text says what the query says.
+    let starts = text.match_indices([' ', '\n', '\t', '(']).map(|(at, _)| at + 1);
+    starts.take(MAX_WORDS_BEFORE_QUERY).find_map(|at| {
+        let rest = text.get(at..)?;
+        let parsed = parse(rest).ok()?;
+        let (Some(statement), 1) = (parsed.stmts().next(), parsed.len()) else { return None };
+        let print = format!("{statement:?}");
+        let same = Tree::read(&print).is_ok_and(|read| read == *query);
+        same.then_some(rest)
     })
 }
 

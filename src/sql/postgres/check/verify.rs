@@ -1,5 +1,7 @@
 //! Walks the tree that would be sent, level by level, and demands the guards. Layer 2.
 
+use std::ops::Range;
+
 use super::super::codes;
 use super::super::env::{Env, Resolved, Table};
 use super::super::lists;
@@ -48,6 +50,7 @@ impl Scope<'_> {
 }
 
 /// A protected relation of a level, under conditions of that level.
+#[derive(Clone)]
 pub(super) struct Flat<'s> {
     pub(super) table: Table<'s>,
     pub(super) visible: &'s str,
@@ -73,6 +76,8 @@ pub(super) struct Level<'s> {
     pub(super) flat: Vec<Flat<'s>>,
     /// A derived table or CTE that may be merged stands in it.
     pub(super) merged: bool,
+    /// How many of them.
+    pub(super) merges: usize,
     /// A guard in it, or in what is merged, is a semi-join.
     pub(super) semi_join: bool,
     /// It stands between a sub-query and the aggregate around it. The columns in an aggregate decide
@@ -80,6 +85,22 @@ pub(super) struct Level<'s> {
     pub(super) sealed: bool,
     /// It does nothing but show one relation masked.
     pub(super) shows_masked: bool,
+    /// Flat relations that a LATERAL sub-select at hand cannot name.
+    pub(super) hidden: Vec<Range<usize>>,
+}
+
+/// A condition of a level, and the relations that it can name.
+pub(super) struct Condition<'t> {
+    tree: &'t Tree<'t>,
+    /// For the ON of a join: its operands among the flat relations, and whether one is merged.
+    operands: Option<(Range<usize>, bool)>,
+}
+
+impl<'t> Condition<'t> {
+    /// A condition on all of a level.
+    pub(super) const fn whole(tree: &'t Tree<'t>) -> Self {
+        Self { tree, operands: None }
+    }
 }
 
 impl<'s> Level<'s> {
@@ -89,10 +110,33 @@ impl<'s> Level<'s> {
             outer,
             flat: Vec::new(),
             merged: false,
+            merges: 0,
             semi_join: false,
             sealed: false,
             shows_masked: false,
+            hidden: Vec::new(),
         }
+    }
+
+    /// The part of the level that the given flat relations make.
+    fn part(&self, keeps: impl Fn(usize) -> bool, merged: bool) -> Self {
+        let kept = self.flat.iter().enumerate().filter(|(at, _)| keeps(*at));
+        Self {
+            outer: self.outer,
+            flat: kept.map(|(_, flat)| flat.clone()).collect(),
+            merged,
+            merges: usize::from(merged),
+            semi_join: self.semi_join,
+            sealed: self.sealed,
+            shows_masked: self.shows_masked,
+            hidden: Vec::new(),
+        }
+    }
+
+    fn merge(&mut self, exposure: Exposure) {
+        self.merged |= exposure.rows;
+        self.merges += usize::from(exposure.rows);
+        self.semi_join |= exposure.semi_join;
     }
 
     fn finds(&self, wanted: &dyn Fn(&Flat<'_>) -> bool) -> bool {
@@ -267,7 +311,7 @@ impl<'e> Verifier<'e> {
         }
         let mut level = Level::new(scope.level);
         level.shows_masked = shows_masked(select, self.env);
-        let mut conditions = vec![select.at("where_clause")];
+        let mut conditions = vec![Condition::whole(select.at("where_clause"))];
         for item in select.at("from_clause").items() {
             self.from(
                 item,
@@ -278,11 +322,12 @@ impl<'e> Verifier<'e> {
             )?;
         }
         let here = Scope { level: Some(&level), ..scope };
-        for condition in conditions {
-            self.conditions(condition, &level)?;
-        }
+        self.all_conditions(conditions, &level)?;
         self.having(select.at("having_clause"), &level)?;
-        self.fields(select, here, &["with_clause", "from_clause"])?;
+        self.fields(select, here, &["with_clause", "from_clause", "limit_count", "limit_offset"])?;
+        // A limit holds for all rows: it can name none of them.
+        self.expressions(select.at("limit_count"), scope)?;
+        self.expressions(select.at("limit_offset"), scope)?;
         self.beside_relations(select.at("from_clause"), here)?;
         let computed = [
             select.at("target_list"),
@@ -307,7 +352,7 @@ impl<'e> Verifier<'e> {
         place: Place<'t, '_>,
         scope: Scope<'_>,
         level: &mut Level<'t>,
-        conditions: &mut Vec<&'t Tree<'t>>,
+        conditions: &mut Vec<Condition<'t>>,
     ) -> Result<(), Denial>
     where
         'e: 't,
@@ -323,10 +368,16 @@ impl<'e> Verifier<'e> {
             "RangeSubselect" => {
                 // What stands beside it may reach into it only if it is LATERAL; the level so far
                 // is what it could name.
-                let inner = Scope { level: Some(level), ..scope };
-                let exposure = self.statement(item.at("subquery"), inner)?;
-                level.merged |= exposure.rows;
-                level.semi_join |= exposure.semi_join;
+                let exposure = if item.at("lateral").truth() {
+                    let hidden = &level.hidden;
+                    let named = level
+                        .part(|at| !hidden.iter().any(|range| range.contains(&at)), level.merged);
+                    let inner = Scope { level: Some(&named), ..scope };
+                    self.statement(item.at("subquery"), inner)?
+                } else {
+                    self.statement(item.at("subquery"), scope)?
+                };
+                level.merge(exposure);
                 Ok(())
             }
             "JoinExpr" => {
@@ -340,13 +391,28 @@ impl<'e> Verifier<'e> {
                     Some(codes::JOIN_RIGHT) => (supplied, place),
                     Some(_) | None => (Place::Nowhere, Place::Nowhere),
                 };
+                let start = level.flat.len();
+                let before = level.merges;
                 self.from(item.at("larg"), left, scope, level, conditions)?;
+                // Only an inner or a left join lets its right side look at its left one.
+                let looks = matches!(
+                    item.at("jointype").number(),
+                    Some(codes::JOIN_INNER | codes::JOIN_LEFT)
+                );
+                if !looks {
+                    level.hidden.push(start..level.flat.len());
+                }
                 self.from(item.at("rarg"), right, scope, level, conditions)?;
+                if !looks {
+                    level.hidden.pop();
+                }
+                let merged = level.merges > before;
                 if item.at("jointype").number() == Some(codes::JOIN_FULL) {
                     // No CASE can stand in a FULL JOIN; both sides are apart.
-                    return if level.merged && !is_total(on) { Err(leak()) } else { Ok(()) };
+                    return if merged && !is_total(on) { Err(leak()) } else { Ok(()) };
                 }
-                conditions.push(on);
+                let operands = Some((start..level.flat.len(), merged));
+                conditions.push(Condition { tree: on, operands });
                 Ok(())
             }
             "RangeFunction" | "RangeTableFunc" => Ok(()),
@@ -365,8 +431,7 @@ impl<'e> Verifier<'e> {
         'e: 't,
     {
         if let Some(exposed) = bare_name(relation).and_then(|name| scope.cte(name)) {
-            level.merged |= exposed.rows;
-            level.semi_join |= exposed.semi_join;
+            level.merge(exposed);
             return Ok(());
         }
         let name = relation.at("relname").text().ok_or_else(leak)?;
@@ -392,6 +457,23 @@ impl<'e> Verifier<'e> {
             conjunct.is("SubLink") && is_tenant_guard(conjunct, &table, visible, self.env)
         });
         level.flat.push(Flat { table, visible });
+        Ok(())
+    }
+
+    /// Each condition as [`Self::conditions`], by the relations that it can name.
+    pub(super) fn all_conditions(
+        &self,
+        conditions: Vec<Condition<'_>>,
+        level: &Level<'_>,
+    ) -> Result<(), Denial> {
+        for Condition { tree, operands } in conditions {
+            match operands {
+                None => self.conditions(tree, level)?,
+                Some((range, merged)) => {
+                    self.conditions(tree, &level.part(|at| range.contains(&at), merged))?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -445,21 +527,20 @@ impl<'e> Verifier<'e> {
     fn change(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         let condition = statement.at("where_clause");
         let mut level = Level::new(None);
-        let mut conditions = vec![condition];
+        let mut conditions = vec![Condition::whole(condition)];
         if condition.is("CurrentOfExpr") {
             // The cursor's own query was guarded when it was declared.
             return Err(leak());
         }
         let no_ctes = Scope { outer: None, own: &[], level: None };
         self.relation(statement.at("relation"), Place::In(condition), no_ctes, &mut level)?;
+        level.hidden.push(0..level.flat.len());
         for field in ["from_clause", "using_clause"] {
             for item in statement.at(field).items() {
                 self.from(item, Place::In(condition), scope, &mut level, &mut conditions)?;
             }
         }
-        for condition in conditions {
-            self.conditions(condition, &level)?;
-        }
+        self.all_conditions(conditions, &level)?;
         let beside = [statement.at("from_clause"), statement.at("using_clause")];
         if level.semi_join && !beside.into_iter().all(arguments_total) {
             return Err(leak());

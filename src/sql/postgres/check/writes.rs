@@ -8,7 +8,7 @@ use super::guards::{
     are_guarded, cast_type, column, conjuncts, is_policy_condition, is_tenant_guard,
     is_tenant_literal, selects_keys, selects_parents, string,
 };
-use super::verify::{Flat, Level, Place, Scope, Verifier, leak, unguarded};
+use super::verify::{Condition, Flat, Level, Place, Scope, Verifier, leak, unguarded};
 use crate::error::{Denial, DenialCode};
 use crate::policy::Protection;
 
@@ -238,27 +238,29 @@ impl<'e> Verifier<'e> {
     pub(super) fn merge(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         let condition = statement.at("join_condition");
         let mut level = Level::new(None);
-        let mut conditions = vec![condition];
+        let mut conditions = vec![Condition::whole(condition)];
         let no_ctes = Scope { outer: None, own: &[], level: None };
         self.relation(statement.at("relation"), Place::In(condition), no_ctes, &mut level)?;
+        level.hidden.push(0..level.flat.len());
         let source = statement.at("source_relation");
         self.from(source, Place::Nowhere, scope, &mut level, &mut conditions)?;
-        for condition in conditions {
-            self.conditions(condition, &level)?;
-        }
+        self.all_conditions(conditions, &level)?;
         let target = self.protected_target(statement)?;
         let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
         // Without a match there is no target, and the sources are apart.
         let sources = Level { merged: level.merged, ..Level::new(None) };
         for clause in statement.at("merge_when_clauses").items() {
             let unmatched = clause.at("match_kind").number() == Some(codes::NOT_MATCHED_BY_TARGET);
-            self.conditions(clause.at("condition"), if unmatched { &sources } else { &level })?;
+            let named = if unmatched { &sources } else { &level };
+            self.conditions(clause.at("condition"), named)?;
+            self.expressions(clause, Scope { level: Some(named), ..scope })?;
             if let Some(table) = &target {
                 self.when(clause, table, visible)?;
             }
         }
         let here = Scope { level: Some(&level), ..scope };
-        self.fields(statement, here, &["with_clause", "relation", "source_relation"])
+        let seen = ["with_clause", "relation", "source_relation", "merge_when_clauses"];
+        self.fields(statement, here, &seen)
     }
 
     /// One WHEN of a MERGE into a protected table.

@@ -49,9 +49,19 @@ pub(super) struct Placement {
     pub barriers: Vec<Rc<Cell<bool>>>,
     /// An expression in FROM itself (arguments, LATERAL) is not total.
     pub unclean: bool,
+    /// So is one somewhere below, in a derived table.
+    pub computes: bool,
+    /// Relations of the level that a LATERAL sub-select at hand cannot name.
+    pub hidden: Vec<std::ops::Range<usize>>,
 }
 
 impl Placement {
+    /// For what stands beside the target of a data change, which LATERAL cannot name.
+    pub fn beside(level: &Level<'_>) -> Self {
+        let target = 0..level.rels.len();
+        Self { hidden: vec![target], ..Self::default() }
+    }
+
     /// Keeps apart the derived tables whose barrier was raised.
     pub fn raise(&self, items: &mut [TableWithJoins]) {
         let mut barriers = self.barriers.iter();
@@ -162,10 +172,20 @@ impl<'a> Rewriter<'a> {
         for index in 0..=item.joins.len() {
             positions.push(position(&item.joins, index, first, around)?);
         }
+        let sides: Vec<bool> =
+            item.joins.iter().map(|join| side(join).is_ok_and(|side| !side.left)).collect();
         let factors = std::iter::once(&mut item.relation)
             .chain(item.joins.iter_mut().map(|join| &mut join.relation));
         for (index, (factor, position)) in factors.zip(positions).enumerate() {
+            // Only an inner or a left join lets its right side look at its left one.
+            let looks = index.checked_sub(1).is_none_or(|join| sides.get(join) == Some(&true));
+            if !looks {
+                placement.hidden.push(start..level.rels.len());
+            }
             self.factor(factor, level, ctes, placement, position)?;
+            if !looks {
+                placement.hidden.pop();
+            }
             if let Some(join) = index.checked_sub(1)
                 && let Some(operands) = placement.operands.get_mut(first + join)
             {
@@ -192,8 +212,11 @@ impl<'a> Rewriter<'a> {
                 // can be named in LATERAL only.
                 let shape = {
                     self.depth += 1;
-                    let screen = Level::screen(level);
-                    let around = if *lateral { &*level } else { &screen };
+                    let around = if *lateral {
+                        &level.without(&placement.hidden)
+                    } else {
+                        &Level::screen(level)
+                    };
                     let shape = self.query(subquery, Scope { level: Some(around), ctes })?;
                     self.depth -= 1;
                     shape
@@ -201,6 +224,7 @@ impl<'a> Rewriter<'a> {
                 let barrier = Rc::new(Cell::new(false));
                 placement.barriers.push(Rc::clone(&barrier));
                 placement.unclean |= *lateral && !shape.clean;
+                placement.computes |= !shape.clean;
                 // SECURITY: merged into this level, `LATERAL (SELECT f(t.c) AS x)` becomes f(t.c), on
                 // every row of t that the planner likes, wherever x stands.
                 let reach = if *lateral { Some(&*level) } else { level.outer };

@@ -109,6 +109,22 @@ impl<'p> Level<'p> {
         Self { outer: self.outer, rels, sight: self.sight }
     }
 
+    /// The level without the relations that a LATERAL sub-select cannot name. What is merged among
+    /// them is kept apart: nobody could do that later.
+    pub fn without(&self, hidden: &[std::ops::Range<usize>]) -> Level<'p> {
+        let is_hidden = |at: usize| hidden.iter().any(|range| range.contains(&at));
+        let (mut rels, mut barriers) = (Vec::new(), Vec::new());
+        for (at, rel) in self.rels.iter().enumerate() {
+            match &rel.bond {
+                Bond::Merged { barrier, .. } if is_hidden(at) => barriers.push(barrier),
+                Bond::Merged { .. } | Bond::Flat { .. } | Bond::Free if is_hidden(at) => {}
+                Bond::Merged { .. } | Bond::Flat { .. } | Bond::Free => rels.push(rel.clone()),
+            }
+        }
+        barriers.into_iter().for_each(|barrier| barrier.set(true));
+        self.part(rels)
+    }
+
     /// Finds a column by its written parts.
     pub fn find(&self, parts: &[Ident]) -> Found<'_> {
         let names: Vec<String> = parts.iter().map(name_of).collect();

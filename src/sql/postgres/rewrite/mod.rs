@@ -309,7 +309,9 @@ impl Rewriter<'_> {
             SetExpr::Values(values) => {
                 let mut clean = true;
                 for value in values.rows.iter_mut().flat_map(|row| row.content.iter_mut()) {
-                    clean &= self.subqueries(value, scope)? == Subqueries::Clean;
+                    let subqueries = self.subqueries(value, scope)?;
+                    clean &=
+                        scope.level.is_some_and(|level| total::is_total(value, level, subqueries));
                 }
                 Ok(Shape {
                     outputs: from::values_outputs(values),
@@ -367,6 +369,7 @@ impl Rewriter<'_> {
             guard::fix_semi_joins(select.selection.as_mut(), &mut select.from);
         }
         placement.raise(&mut select.from);
+        let clean = clean && !placement.computes;
         Ok(Shape { outputs, exposed: level.exposed(), semi_join, clean })
     }
 

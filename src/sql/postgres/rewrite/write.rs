@@ -329,7 +329,7 @@ impl<'a> Rewriter<'a> {
             }
             None => &mut [],
         };
-        let mut barriers = Placement::default();
+        let mut barriers = Placement::beside(&level);
         barriers.conditions = std::mem::take(&mut placement.conditions);
         for item in from.iter_mut() {
             self.place_item(item, &mut level, ctes, &mut barriers)?;
@@ -377,7 +377,7 @@ impl<'a> Rewriter<'a> {
             self.place_item(target, &mut level, ctes, &mut placement)?;
         }
         let using: &mut [TableWithJoins] = delete.using.as_deref_mut().unwrap_or_default();
-        let mut barriers = Placement::default();
+        let mut barriers = Placement::beside(&level);
         barriers.conditions = std::mem::take(&mut placement.conditions);
         for item in using.iter_mut() {
             self.place_item(item, &mut level, ctes, &mut barriers)?;
@@ -414,7 +414,7 @@ impl<'a> Rewriter<'a> {
         merge.table = target.relation;
         let guards = std::mem::take(&mut placement.conditions);
         // A source row of another tenant would take the NOT MATCHED path: it is filtered before.
-        let mut sources = Placement::default();
+        let mut sources = Placement::beside(&level);
         self.factor_apart(&mut merge.source, &mut level, ctes, &mut sources)?;
         let level = level;
         let scope = Scope { level: Some(&level), ctes };
@@ -442,7 +442,7 @@ impl<'a> Rewriter<'a> {
                         return Err(Denial::new(DenialCode::CannotParse));
                     };
                     for value in values.rows.iter_mut().flat_map(|row| row.content.iter_mut()) {
-                        self.subqueries(value, scope)?;
+                        self.subqueries(value, named)?;
                     }
                     if demands.is_empty() {
                         continue;
