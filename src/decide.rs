@@ -9,6 +9,7 @@ use crate::catalog::Catalog;
 use crate::claims::Principal;
 use crate::error::Denial;
 use crate::policy::Policy;
+use crate::sql::postgres::totality::Parameter;
 use crate::sql::postgres::{Form, Split};
 use crate::sql::{Decided, Limits};
 
@@ -31,12 +32,26 @@ pub struct Context<'a> {
 /// # Errors
 /// The denial of the first statement that may not run, with what is known of it for the record.
 pub fn decide(text: &str, context: Context<'_>) -> Result<Vec<Decided>, Refusal> {
-    crate::sql::postgres::decide(
+    decide_prepared(text, context, &[])
+}
+
+/// The same for a text whose parameters have the types that the client declared; those that it left
+/// out are open.
+///
+/// # Errors
+/// As [`decide`].
+pub fn decide_prepared(
+    text: &str,
+    context: Context<'_>,
+    declared: &[Parameter],
+) -> Result<Vec<Decided>, Refusal> {
+    crate::sql::postgres::decide_prepared(
         text,
         context.policy,
         context.catalog,
         context.principal,
         context.limits,
+        declared,
     )
     .map_err(|denial| Refusal { fingerprint: crate::sql::postgres::fingerprint(text), denial })
 }

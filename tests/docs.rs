@@ -172,3 +172,89 @@ fn files_under(directory: &Path, ending: &str) -> Vec<PathBuf> {
     }
     found
 }
+
+fn functions() -> String {
+    use hedgerow::sql::postgres::functions::{FAMILIES, Reach};
+    use hedgerow::sql::postgres::totality::{
+        COMPARISONS, TOTAL_FORMS, TOTAL_FUNCTIONS, TOTAL_OPERATORS, TYPES,
+    };
+    let code = |names: &mut dyn Iterator<Item = &str>| {
+        names.map(|name| format!("`{}`", name.replace('|', "\\|"))).collect::<Vec<_>>().join(" ")
+    };
+    let mut page = String::from(
+        "# Functions\n\n\
+         <!-- Rendered from src/sql/postgres/functions.rs and totality.rs by tests/docs.rs; do not edit. -->\n\n\
+         What a tenant may call in `pg_catalog`, and what of it may see a row before the guard has seen whose \
+         row it is. `tests/totality.rs` holds both lists against a live PostgreSQL. A function that stands \
+         nowhere on this page is denied with HR1005, as are functions of other schemas unless the policy \
+         allows them (`functions: {allow: […]}`).\n\n\
+         ## Pure and total\n\n\
+         For every row a value, without an error and without an effect. Only a condition made of these \
+         alone stands beside the guard, where an index can serve it; every other one stands behind the guard \
+         (`CASE WHEN tenant_id = … THEN … ELSE false END`).\n\n\
+         | type class | types |\n|---|---|\n",
+    );
+    for (class, names) in TYPES {
+        let _ = writeln!(page, "| {class:?} | {} |", code(&mut names.iter().copied()));
+    }
+    page.push_str("| Array | arrays of these, but for `json` and `xml` |\n\n| form | total, because |\n|---|---|\n");
+    for (form, why) in TOTAL_FORMS {
+        let _ = writeln!(page, "| {} | {why} |", form.replace('|', "\\|"));
+    }
+    let _ = write!(
+        page,
+        "\n| operator | left | right | gives | total, because |\n|---|---|---|---|---|\n\
+         | {} | any but Document | the same; Integer with Numeric or Float; Date, Timestamp and Timestamptz \
+         with each other | Bool | any two values of these types have an order |\n",
+        code(&mut COMPARISONS.iter().copied())
+    );
+    for listed in TOTAL_OPERATORS {
+        let right: Vec<String> = listed.right.iter().map(|class| format!("{class:?}")).collect();
+        let symbols = code(&mut listed.symbols.iter().copied());
+        let (left, right, gives) = (listed.left, right.join(", "), listed.gives);
+        let _ = writeln!(page, "| {symbols} | {left:?} | {right} | {gives:?} | {} |", listed.why);
+    }
+    page.push_str("\n| function | takes | gives | total, because |\n|---|---|---|---|\n");
+    for listed in TOTAL_FUNCTIONS {
+        let takes: Vec<String> = listed
+            .takes
+            .iter()
+            .map(|classes| {
+                classes.iter().map(|class| format!("{class:?}")).collect::<Vec<_>>().join(" or ")
+            })
+            .collect();
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {:?} | {} |",
+            listed.name,
+            takes.join(", "),
+            listed.gives,
+            listed.why
+        );
+    }
+    for (reach, title, open) in [
+        (Reach::Pure, "Pure, may raise an error", true),
+        (Reach::Describes, "Tells of the session, of names and types", true),
+        (Reach::Sequence, "Takes numbers from sequences", true),
+        (Reach::ReadsTables, "Reads tables", false),
+        (Reach::RunsSql, "Runs SQL text", false),
+        (Reach::Outside, "Files, programs, network", false),
+        (Reach::Changes, "Changes settings or state", false),
+        (Reach::Leaks, "Leaks", false),
+        (Reach::Definitions, "Shows the operator's definitions", false),
+        (Reach::Internal, "PostgreSQL's own", false),
+    ] {
+        assert_eq!(reach.is_open(), open);
+        let verdict = if open { "allowed" } else { "denied (HR1005)" };
+        let _ = write!(page, "\n## {title}: {verdict}\n\n");
+        for family in FAMILIES.iter().filter(|family| family.reach == reach) {
+            let _ = writeln!(page, "- {}: {}", family.about, code(&mut family.names()));
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_of_functions_is_the_lists_in_the_code() {
+    hold("docs/functions.md", &functions());
+}

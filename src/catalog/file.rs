@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Catalog, Function, Relation};
+use crate::ids::RelationName;
 
 /// Version of the file's form.
 const VERSION: u32 = 1;
@@ -22,6 +23,9 @@ struct CatalogFile {
     functions: Vec<Function>,
     user_operators: Vec<String>,
     user_types: Vec<(String, String)>,
+    /// Schema, relation, column.
+    #[serde(default)]
+    unsteady_columns: Vec<(String, String, String)>,
 }
 
 /// Why a text is not a catalog file.
@@ -51,6 +55,12 @@ pub fn to_json(catalog: &Catalog) -> Result<String, CatalogFileError> {
     user_operators.sort();
     let mut user_types: Vec<(String, String)> = catalog.user_types.iter().cloned().collect();
     user_types.sort();
+    let unsteady = catalog.unsteady_columns.iter().flat_map(|(relation, columns)| {
+        let RelationName { schema, name } = relation;
+        columns.iter().map(|column| (schema.clone(), name.clone(), column.clone()))
+    });
+    let mut unsteady_columns: Vec<(String, String, String)> = unsteady.collect();
+    unsteady_columns.sort();
     let file = CatalogFile {
         version: VERSION,
         server_version: catalog.server_version,
@@ -60,6 +70,7 @@ pub fn to_json(catalog: &Catalog) -> Result<String, CatalogFileError> {
         functions,
         user_operators,
         user_types,
+        unsteady_columns,
     };
     Ok(serde_json::to_string_pretty(&file)? + "\n")
 }
@@ -83,6 +94,10 @@ pub fn from_json(text: &str) -> Result<Catalog, CatalogFileError> {
         role: file.role,
         ..Catalog::default()
     };
+    for (schema, relation, column) in file.unsteady_columns {
+        let relation = RelationName::new(&schema, &relation);
+        catalog.unsteady_columns.entry(relation).or_default().insert(column);
+    }
     for relation in file.relations {
         let name = relation.relation_name();
         if catalog.relations.insert(name.clone(), relation).is_some() {

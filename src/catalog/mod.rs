@@ -147,8 +147,12 @@ pub struct Catalog {
     pub relations: HashMap<RelationName, Relation>,
     /// Functions outside `pg_catalog`.
     pub functions: Vec<Function>,
-    /// Operator symbols that some schema other than `pg_catalog` defines.
+    /// Operator symbols that some schema other than `pg_catalog` defines between types of
+    /// `pg_catalog`: PostgreSQL may take such an operator for its own.
     pub user_operators: HashSet<String>,
+    /// Columns that reading or comparing may fail for: computed as they are read, or under a collation
+    /// of their own.
+    pub unsteady_columns: HashMap<RelationName, HashSet<String>>,
     /// Types outside `pg_catalog` as (schema, name): enums, domains, composites, ranges, row types
     /// of tables, and the array types of all of them.
     pub user_types: HashSet<(String, String)>,
@@ -161,6 +165,11 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// Whether reading or comparing a column may fail.
+    pub fn is_unsteady(&self, relation: &RelationName, column: &str) -> bool {
+        self.unsteady_columns.get(relation).is_some_and(|columns| columns.contains(column))
+    }
+
     /// The relation of that name.
     pub fn relation(&self, name: &RelationName) -> Option<&Relation> {
         self.relations.get(name)

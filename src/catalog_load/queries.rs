@@ -182,8 +182,27 @@ const FUNCTIONS: &str = "SELECT n.nspname::text, p.proname::text, p.prosecdef, l
      JOIN pg_language l ON l.oid = p.prolang
      WHERE n.nspname <> 'pg_catalog' AND n.nspname !~ '^pg_temp_' ORDER BY 1, 2, p.oid";
 
+/// Prefix operators have no left type.
 const OPERATORS: &str = "SELECT DISTINCT o.oprname::text FROM pg_operator o
-     JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE n.nspname <> 'pg_catalog'";
+     JOIN pg_namespace n ON n.oid = o.oprnamespace
+     WHERE n.nspname <> 'pg_catalog' AND NOT EXISTS (
+       SELECT FROM pg_type t JOIN pg_namespace tn ON tn.oid = t.typnamespace
+       WHERE t.oid IN (o.oprleft, o.oprright) AND tn.nspname <> 'pg_catalog')";
+
+/// Columns under a collation that is neither the database's own nor C (comparing two of them may have
+/// no collation, and a nondeterministic one has no LIKE), and those of PostgreSQL 18 that are computed
+/// as they are read.
+const UNSTEADY_COLUMNS: &str = concat!(
+    "SELECT n.nspname::text, c.relname::text, a.attname::text
+     FROM pg_attribute a
+     JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relpersistence <> 't'
+       AND (a.attcollation NOT IN (0, 'pg_catalog.\"default\"'::regcollation, 'pg_catalog.\"C\"'::regcollation)
+            OR a.attgenerated = 'v') AND ",
+    relation_kinds!(),
+    " AND ",
+    user_schema!()
+);
 
 const TYPES: &str = concat!(
     "SELECT n.nspname::text, t.typname::text FROM pg_type t
@@ -271,6 +290,10 @@ async fn read_in_snapshot(client: &mut Client) -> Result<Loaded, LoadError> {
     }
     for row in rows(&transaction, OPERATORS).await? {
         catalog.user_operators.insert(row.at(0)?);
+    }
+    for row in rows(&transaction, UNSTEADY_COLUMNS).await? {
+        let relation = RelationName::new(&row.at::<String>(0)?, &row.at::<String>(1)?);
+        catalog.unsteady_columns.entry(relation).or_default().insert(row.at(2)?);
     }
     for row in rows(&transaction, TYPES).await? {
         catalog.user_types.insert((row.at(0)?, row.at(1)?));

@@ -22,6 +22,7 @@ use crate::claims::{Claims, Principal, TenantClaim};
 use crate::ids::{CatalogEpoch, PolicyEpoch};
 use crate::policy::Policy;
 use crate::sql::Limits;
+use crate::sql::postgres::totality::Parameter;
 use crate::sql::postgres::{Form, Guarded, Split, split};
 
 /// Claims that differ from token to token of one caller. No decision sees them, so that all tokens
@@ -98,6 +99,8 @@ fn digest(claims: &Claims) -> [u8; 32] {
 pub struct Question<'a> {
     /// The whole text.
     pub text: &'a str,
+    /// Count and OIDs of the parameter types that a Parse declares, as they came; empty for none.
+    pub types: &'a [u8],
     /// The policy snapshot.
     pub policy: &'a Policy,
     /// The catalog snapshot.
@@ -116,29 +119,36 @@ impl<'a> Question<'a> {
             limits: self.viewpoint.limits,
         }
     }
+
+    /// The types of the parameters.
+    pub fn declared(&self) -> Vec<Parameter> {
+        let oids = self.types.get(2..).unwrap_or_default().as_chunks::<4>().0;
+        oids.iter().map(|oid| Parameter::of_oid(u32::from_be_bytes(*oid))).collect()
+    }
 }
 
 /// A question's key, borrowed to look up and owned to keep.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key<S, T> {
+struct Key<S, T, B> {
     standing: S,
     policy: PolicyEpoch,
     catalog: CatalogEpoch,
     /// Whether the text is a shape.
     shape: bool,
     text: T,
+    types: B,
 }
 
-type Borrowed<'a> = Key<&'a Arc<Standing>, &'a str>;
-type Owned = Key<Arc<Standing>, Arc<str>>;
+type Borrowed<'a> = Key<&'a Arc<Standing>, &'a str, &'a [u8]>;
+type Owned = Key<Arc<Standing>, Arc<str>, Arc<[u8]>>;
 
 impl<'a> Borrowed<'a> {
     /// The one way to a key. What a verdict depends on and is not in here would leak from one caller
     /// to another.
     fn of(question: Question<'a>) -> Self {
-        let Question { text, policy, catalog, viewpoint } = question;
+        let Question { text, types, policy, catalog, viewpoint } = question;
         let standing = &viewpoint.standing;
-        Self { standing, policy: policy.epoch, catalog: catalog.epoch, shape: false, text }
+        Self { standing, policy: policy.epoch, catalog: catalog.epoch, shape: false, text, types }
     }
 
     /// The key of all texts of one shape, asked from one standing.
@@ -153,6 +163,7 @@ impl<'a> Borrowed<'a> {
             catalog: self.catalog,
             shape: self.shape,
             text: self.text.into(),
+            types: self.types.into(),
         }
     }
 }
@@ -165,6 +176,7 @@ impl Equivalent<Owned> for Borrowed<'_> {
             && self.shape == kept.shape
             && *self.standing == kept.standing
             && self.text == &*kept.text
+            && self.types == &*kept.types
     }
 }
 
@@ -245,7 +257,8 @@ impl<V: Clone + Send + Sync + 'static> Verdicts<V> {
         if let Some(Kept { entry: Entry::Verdict(verdict), .. }) = self.cache.get(&key) {
             return (Source::Known, Ok(verdict));
         }
-        let split = split(text);
+        // A form is proved for open parameters only.
+        let split = if question.types.is_empty() { split(text) } else { None };
         let shape = split.as_ref().map(|split| (split, key.clone().of_shape(split)));
         let entry = shape.as_ref().and_then(|(_, key)| self.cache.get(key)).map(|kept| kept.entry);
         let wanted = match (&entry, &shape) {
@@ -325,7 +338,7 @@ mod tests {
         text: &str,
         name: &'static str,
     ) -> (Source, &'static str) {
-        let question = Question { text, policy, catalog, viewpoint };
+        let question = Question { text, types: &[], policy, catalog, viewpoint };
         let made = Made { verdict: name, bytes: 0, form: None };
         let (source, verdict) =
             verdicts.answer(question, |_, _| Ok::<_, ()>(made), |_, _, _| unreachable!());
@@ -386,6 +399,28 @@ mod tests {
     }
 
     #[test]
+    fn the_declared_types_of_parameters_keep_entries_apart() {
+        let verdicts = Verdicts::<&'static str>::new(1 << 20);
+        let (policy, catalog) = snapshots(1, 1);
+        let viewpoint = of("1", json!({}));
+        let oid = [0, 1, 0, 0, 0, 26];
+        for (types, made) in [(&oid[..], "oid"), (&[0, 0], "open"), (&[], "none"), (&oid, "oid")] {
+            let question = Question {
+                text: TEXT,
+                types,
+                policy: &policy,
+                catalog: &catalog,
+                viewpoint: &viewpoint,
+            };
+            let answer = Made { verdict: made, bytes: 0, form: None };
+            let (_, verdict) = verdicts.answer(question, |_, _| Ok::<_, ()>(answer), |_, _, _| "");
+            assert_eq!(verdict, Ok(made));
+            let declared = if types == oid { vec![Parameter::Typed("oid")] } else { Vec::new() };
+            assert_eq!(question.declared(), declared);
+        }
+    }
+
+    #[test]
     fn claims_do_not_run_into_each_other() {
         let verdicts = Verdicts::new(1 << 20);
         let snapshot = snapshots(1, 1);
@@ -421,8 +456,13 @@ mod tests {
         let verdicts = Verdicts::<()>::new(1 << 20);
         let (policy, catalog) = snapshots(1, 1);
         let viewpoint = of("1", json!({}));
-        let question =
-            Question { text: TEXT, policy: &policy, catalog: &catalog, viewpoint: &viewpoint };
+        let question = Question {
+            text: TEXT,
+            types: &[],
+            policy: &policy,
+            catalog: &catalog,
+            viewpoint: &viewpoint,
+        };
         for _ in 0..2 {
             let (source, refused) = verdicts.answer(question, |_, _| Err("no"), |_, _, _| ());
             assert_eq!((source, refused), (Source::Made, Err("no")));
@@ -436,7 +476,7 @@ mod tests {
         let snapshot = snapshots(1, 1);
         let ask = |viewpoint: &Viewpoint, text: &str| {
             let (policy, catalog) = (&snapshot.0, &snapshot.1);
-            let question = Question { text, policy, catalog, viewpoint };
+            let question = Question { text, types: &[], policy, catalog, viewpoint };
             let make = |question: Question<'_>, split: Option<&Split<'_>>| {
                 let decided = super::super::decide(text, question.context()).unwrap();
                 let form = split.and_then(|split| {
@@ -477,8 +517,13 @@ mod tests {
         let (policy, catalog) = snapshots(1, 1);
         let viewpoint = of("1", json!({}));
         let asked = |text: &str| {
-            let question =
-                Question { text, policy: &policy, catalog: &catalog, viewpoint: &viewpoint };
+            let question = Question {
+                text,
+                types: &[],
+                policy: &policy,
+                catalog: &catalog,
+                viewpoint: &viewpoint,
+            };
             let made = Made { verdict: (), bytes: 1000, form: None };
             let _made = verdicts.answer(question, |_, _| Ok::<_, ()>(made), |_, _, _| ());
         };

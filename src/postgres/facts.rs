@@ -12,6 +12,8 @@ use crate::sql::{Decided, Guarded, Kind, Residue};
 pub(super) struct Facts {
     /// The whole text that the client sent.
     pub(super) client_text: Arc<str>,
+    /// The parameter types that its Parse declared, as they came.
+    pub(super) types: Arc<[u8]>,
     /// What was sent instead; `None` for a statement whose decision this session does not know.
     pub(super) guarded: Option<Guarded>,
     pub(super) kind: Kind,
@@ -29,12 +31,14 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) fn new(
         client_text: &Arc<str>,
+        types: &Arc<[u8]>,
         decided: Decided,
         policy_epoch: PolicyEpoch,
         catalog_epoch: CatalogEpoch,
     ) -> Self {
         Self {
             client_text: Arc::clone(client_text),
+            types: Arc::clone(types),
             guarded: Some(decided.guarded),
             kind: decided.kind,
             residue: decided.residue,
@@ -59,6 +63,7 @@ impl Facts {
     /// The same for a text that differs in literals only, for which `guarded` is sent.
     pub(super) fn spelled(&self, client_text: Arc<str>, guarded: Option<Guarded>) -> Self {
         Self {
+            types: Arc::clone(&self.types),
             client_text,
             guarded,
             kind: self.kind.clone(),
@@ -98,6 +103,7 @@ impl Facts {
     pub(super) fn unknown() -> Self {
         Self {
             client_text: Arc::default(),
+            types: Arc::default(),
             guarded: None,
             kind: Kind::Cursor,
             residue: Residue::Nothing,

@@ -14,7 +14,7 @@ use super::facts::Facts;
 use super::meters::Meters;
 use crate::catalog::Catalog;
 use crate::catalog_load::Catalogs;
-use crate::decide::{Made, Question, Refusal, Source, Verdicts, Viewpoint, decide, form};
+use crate::decide::{Made, Question, Refusal, Source, Verdicts, Viewpoint, decide_prepared, form};
 use crate::error::{Denial, DenialCode};
 use crate::ids::{CatalogEpoch, PolicyEpoch};
 use crate::policy::Policy;
@@ -61,20 +61,21 @@ impl Refused {
 }
 
 impl Judge {
-    /// Decides a text. All its statements may run, or none.
-    pub(super) async fn decide(&self, text: &str) -> Result<Decision, Refused> {
+    /// Decides a text. All its statements may run, or none. `types` are those that a Parse declares
+    /// for the parameters, as they came.
+    pub(super) async fn decide(&self, text: &str, types: &[u8]) -> Result<Decision, Refused> {
         if text.len() > self.viewpoint.limits().max_statement {
             return Err(Refused::of(Denial::new(DenialCode::StatementTooLarge)));
         }
         let policy = self.policy.load_full();
         let mut catalog = self.catalog().await?;
-        let mut verdict = self.ask(text, &policy, &catalog);
+        let mut verdict = self.ask(text, types, &policy, &catalog);
         if matches!(&verdict, Err(refusal) if refusal.denial.code == DenialCode::UnknownRelation) {
             // The name may be younger than the catalog.
             match self.catalogs.refresh(self.viewpoint.database()).await {
                 Ok(fresh) if fresh.epoch != catalog.epoch => {
                     catalog = fresh;
-                    verdict = self.ask(text, &policy, &catalog);
+                    verdict = self.ask(text, types, &policy, &catalog);
                 }
                 Ok(_unchanged) => {}
                 Err(error) => tracing::warn!(%error, "the catalog could not be refreshed"),
@@ -105,8 +106,16 @@ impl Judge {
         })
     }
 
-    fn ask(&self, text: &str, policy: &Policy, catalog: &Catalog) -> Result<Decision, Refusal> {
-        let question = Question { text, policy, catalog, viewpoint: &self.viewpoint };
+    fn ask(
+        &self,
+        text: &str,
+        types: &[u8],
+        policy: &Policy,
+        catalog: &Catalog,
+    ) -> Result<Decision, Refusal> {
+        // A count of none is as good as no count.
+        let types = if types == [0, 0] { &[] } else { types };
+        let question = Question { text, types, policy, catalog, viewpoint: &self.viewpoint };
         let make = |question: Question<'_>, split: Option<&Split<'_>>| {
             let begun = Instant::now();
             let decided = think(question, split);
@@ -136,7 +145,7 @@ fn think(
     let (text, context) = (question.text, question.context());
     stacker::maybe_grow(MIN_STACK_BYTES, DECIDING_STACK_BYTES, || {
         catch_unwind(AssertUnwindSafe(|| {
-            let decided = decide(text, context)?;
+            let decided = decide_prepared(text, context, &question.declared())?;
             let form = split.and_then(|split| form(split, text, &decided, context));
             Ok((decided, form))
         }))
@@ -155,10 +164,11 @@ fn think(
 /// What a session needs of a decision, and how many bytes that takes.
 fn prepare(question: Question<'_>, decided: Vec<Decided>, form: Option<Form>) -> Made<Decision> {
     let client_text: Arc<str> = question.text.into();
+    let types: Arc<[u8]> = question.types.into();
     let (policy, catalog) = (question.policy.epoch, question.catalog.epoch);
     let decision: Decision = decided
         .into_iter()
-        .map(|decided| Arc::new(Facts::new(&client_text, decided, policy, catalog)))
+        .map(|decided| Arc::new(Facts::new(&client_text, &types, decided, policy, catalog)))
         .collect();
     let bytes = decision.iter().map(|facts| facts.bytes()).sum::<usize>();
     Made { verdict: decision, bytes: bytes.saturating_add(client_text.len()), form }
@@ -204,17 +214,17 @@ mod tests {
     async fn a_text_is_decided_once_for_each_tenant_and_policy() {
         let verdicts = Arc::new(Verdicts::new(1 << 20));
         let (a, b) = (judge("a", &verdicts), judge("b", &verdicts));
-        let first = a.decide("SELECT 1; SELECT 2").await.ok().unwrap();
+        let first = a.decide("SELECT 1; SELECT 2", &[]).await.ok().unwrap();
         assert_eq!(first.len(), 2);
-        assert!(Arc::ptr_eq(&first, &a.decide("SELECT 1; SELECT 2").await.ok().unwrap()));
-        let another = judge("a", &verdicts).decide("SELECT 1; SELECT 2").await.ok().unwrap();
+        assert!(Arc::ptr_eq(&first, &a.decide("SELECT 1; SELECT 2", &[]).await.ok().unwrap()));
+        let another = judge("a", &verdicts).decide("SELECT 1; SELECT 2", &[]).await.ok().unwrap();
         assert!(Arc::ptr_eq(&first, &another), "sessions share");
-        let foreign = b.decide("SELECT 1; SELECT 2").await.ok().unwrap();
+        let foreign = b.decide("SELECT 1; SELECT 2", &[]).await.ok().unwrap();
         assert!(!Arc::ptr_eq(&first, &foreign), "tenants do not");
         let newer = Policy { epoch: PolicyEpoch(1), ..Policy::default() };
         a.policy.store(Arc::new(newer));
-        let renewed = a.decide("SELECT 1; SELECT 2").await.ok().unwrap();
+        let renewed = a.decide("SELECT 1; SELECT 2", &[]).await.ok().unwrap();
         assert!(!Arc::ptr_eq(&first, &renewed), "a policy decides for itself");
-        assert!(a.decide("DENY").await.is_err() && a.decide("DENY").await.is_err());
+        assert!(a.decide("DENY", &[]).await.is_err() && a.decide("DENY", &[]).await.is_err());
     }
 }

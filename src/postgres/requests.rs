@@ -152,7 +152,7 @@ impl Link {
             }
             Err(fault) => return Err(malformed(fault)),
         };
-        let decided = match self.judge.decide(text).await {
+        let decided = match self.judge.decide(text, &[]).await {
             Ok(decided) => decided,
             Err(refused) => return self.deny(Form::Query, refused).await,
         };
@@ -222,7 +222,7 @@ impl Link {
             }
             Err(fault) => return Err(malformed(fault)),
         };
-        let decided = match self.judge.decide(parse.text).await {
+        let decided = match self.judge.decide(parse.text, parse.types).await {
             Ok(decided) => decided,
             Err(refused) => return self.deny(Form::Extended, refused).await,
         };
@@ -284,7 +284,7 @@ impl Link {
         let stale = match self.judge.is_current(&facts).await {
             Ok(true) => return Ok(facts),
             Ok(false) if facts.guarded.is_none() => return Ok(facts),
-            Ok(false) => match self.judge.decide(&facts.client_text).await {
+            Ok(false) => match self.judge.decide(&facts.client_text, &facts.types).await {
                 Ok(decided) => match &*decided {
                     [renewed] if renewed.same_decision(&facts) => {
                         self.names.renew(name, renewed);

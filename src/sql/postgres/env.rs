@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use super::lists;
+use super::totality::Parameter;
+use super::{functions, lists};
 use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::claims::{Principal, TenantClaim};
 use crate::error::{Denial, DenialCode};
@@ -23,6 +24,8 @@ pub struct Env<'a> {
     pub catalog: &'a Catalog,
     /// The caller.
     pub principal: &'a Principal,
+    /// Types of the parameters `$1`, `$2`, … as the client declared them; what is not there is open.
+    pub parameters: &'a [Parameter],
 }
 
 /// What a relation's name stands for.
@@ -263,7 +266,7 @@ impl<'a> Env<'a> {
             self.policy.functions.contains(&(schema.to_owned(), name.to_owned()))
         };
         let open = match parts {
-            ["pg_catalog", name] => lists::is_safe_function(name),
+            ["pg_catalog", name] => functions::is_allowed(name),
             [schema, name] => allowed(schema, name),
             [name] => {
                 let mut shadows = self.catalog.functions.iter().filter(|function| {
@@ -274,9 +277,9 @@ impl<'a> Env<'a> {
                         allowed(&first.schema, name)
                             && shadows.all(|other| allowed(&other.schema, name))
                     }
-                    None if self.catalog.live => lists::is_safe_function(name),
+                    None if self.catalog.live => functions::is_allowed(name),
                     None => {
-                        lists::is_safe_function(name)
+                        functions::is_allowed(name)
                             || self.catalog.search_path.iter().any(|schema| allowed(schema, name))
                     }
                 }

@@ -11,7 +11,7 @@ use sqlparser::ast::{
 };
 
 use super::rewrite::parse_condition;
-use super::{DECIDING_STACK, STACK_NEEDED, bounds, lists};
+use super::{DECIDING_STACK, STACK_NEEDED, bounds, functions};
 use crate::claims::ClaimPath;
 use crate::sql::Limits;
 
@@ -81,7 +81,7 @@ fn judge_function(function: &Function) -> Result<(), String> {
     }
     let plain = spelled.to_ascii_lowercase();
     let plain = plain.strip_prefix("pg_catalog.").unwrap_or(&plain);
-    if !lists::is_safe_function(plain) {
+    if !functions::is_allowed(plain) {
         return Err(format!("the function `{spelled}` is not on the list of safe functions"));
     }
     let stars = match &function.args {
@@ -106,10 +106,7 @@ fn is_star(argument: &FunctionArg) -> bool {
 
 /// Whether the list of safe functions has it among those that see many rows.
 fn is_aggregate(name: &str) -> bool {
-    let mut groups = lists::SAFE_FUNCTIONS.iter();
-    groups.any(|(what, names)| {
-        what.starts_with("aggregates") && names.split_ascii_whitespace().any(|known| known == name)
-    })
+    functions::family(name).is_some_and(|family| family.about.starts_with("aggregates"))
 }
 
 fn judge_claim(function: &Function) -> Result<(), String> {

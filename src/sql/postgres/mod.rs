@@ -18,6 +18,7 @@ mod codes;
 mod env;
 mod expression;
 mod forms;
+pub mod functions;
 mod lists;
 mod literals;
 mod masked;
@@ -25,6 +26,7 @@ mod residue;
 mod rewrite;
 mod scope;
 mod tokens;
+pub mod totality;
 mod tree;
 
 #[cfg(test)]
@@ -39,6 +41,7 @@ use crate::error::{Denial, DenialCode};
 use crate::ids::QuotedIdent;
 use crate::policy::Policy;
 use env::Env;
+use totality::Parameter;
 use tree::Tree;
 
 pub use check::{Form, Guarded};
@@ -67,8 +70,23 @@ pub fn decide(
     principal: &Principal,
     limits: Limits,
 ) -> Result<Vec<Decided>, Denial> {
+    decide_prepared(text, policy, catalog, principal, limits, &[])
+}
+
+/// See [`crate::decide::decide_prepared`].
+///
+/// # Errors
+/// The denial of the first statement that may not run.
+pub fn decide_prepared(
+    text: &str,
+    policy: &Policy,
+    catalog: &Catalog,
+    principal: &Principal,
+    limits: Limits,
+    declared: &[Parameter],
+) -> Result<Vec<Decided>, Denial> {
     bounds::check(text, limits)?;
-    let env = Env { policy, catalog, principal };
+    let env = Env { policy, catalog, principal, parameters: declared };
     stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || statements(text, env))
 }
 
@@ -83,7 +101,7 @@ pub fn form(
     principal: &Principal,
     limits: Limits,
 ) -> Option<Form> {
-    forms::learn(split, text, decided, Env { policy, catalog, principal }, limits)
+    forms::learn(split, text, decided, Env { policy, catalog, principal, parameters: &[] }, limits)
 }
 
 fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Denial> {
@@ -107,6 +125,11 @@ fn decide_one(
 ) -> Result<Decided, Denial> {
     let print = format!("{statement:?}");
     let tree = Tree::read(&print)?;
+    let prepared = prepared_types(&tree);
+    let env = match &prepared {
+        Some(parameters) => Env { parameters, ..env },
+        None => env,
+    };
     let class = classify::classify(&tree, env)?;
     let canonical = canonical(statement)?;
     let fingerprint = fingerprint_of(&canonical, &class.kind, &tree);
@@ -174,6 +197,18 @@ fn own_query<'t>(text: &'t str, tree: &Tree<'_>) -> Option<&'t str> {
         let same = Tree::read(&print).is_ok_and(|read| read == *query);
         same.then_some(rest)
     })
+}
+
+/// The types that an SQL PREPARE declares.
+fn prepared_types(tree: &Tree<'_>) -> Option<Vec<Parameter>> {
+    let parameter = |type_name: &Tree<'_>| {
+        let plain = type_name.at("array_bounds").is_absent() && type_name.at("typmods").is_absent();
+        match type_name.at("names").name_parts().as_deref() {
+            Some([name] | ["pg_catalog", name]) if plain => Parameter::of_name(name),
+            Some(_) | None => Parameter::Foreign,
+        }
+    };
+    tree.is("PrepareStmt").then(|| tree.at("argtypes").items().iter().map(parameter).collect())
 }
 
 /// The statement as libpg_query prints it.

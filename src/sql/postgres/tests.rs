@@ -518,7 +518,12 @@ fn the_deepest_text_that_passes_the_bounds_fits_the_stack_that_is_asked_for() {
             for text in texts {
                 assert!(super::bounds::check(&text, Limits::default()).is_ok(), "{}", &text[..60]);
                 let (policy, catalog, principal) = (policy(), catalog(), principal());
-                let env = super::Env { policy: &policy, catalog: &catalog, principal: &principal };
+                let env = super::Env {
+                    policy: &policy,
+                    catalog: &catalog,
+                    principal: &principal,
+                    parameters: &[],
+                };
                 let _ = super::statements(&text, env);
             }
         })
@@ -548,4 +553,108 @@ fn a_guard_through_a_parent_is_a_filter_where_something_is_computed_of_the_rows(
 #[test]
 fn every_table_is_named_with_its_schema() {
     assert_eq!(sent("SELECT code FROM currencies"), "SELECT code FROM \"public\".\"currencies\"");
+}
+
+/// The text that would be sent for a statement with parameters of those types.
+fn sent_prepared(sql: &str, declared: &[super::totality::Parameter]) -> String {
+    let (policy, catalog, principal) = (policy(), catalog(), principal());
+    let limits = Limits::default();
+    let decided =
+        super::decide_prepared(sql, &policy, &catalog, &principal, limits, declared).unwrap();
+    decided[0].guarded.text().to_owned()
+}
+
+#[test]
+fn a_cast_that_a_foreign_row_can_make_fail_is_shielded() {
+    // `int = oid` casts to oid: "OID out of range" would tell of the row.
+    for condition in [
+        "CASE WHEN secret = 'x' THEN 5000000000 ELSE 1 END = '5'::oid",
+        "CASE WHEN secret = 'x' THEN 5000000000 ELSE 1 END IN ('5'::oid, '6'::oid)",
+        "credit BETWEEN '1'::oid AND '2'::oid",
+        "credit = ANY (ARRAY['5'::oid])",
+        "secret = 'x' OR credit = ('y'::text)::int4",
+        "secret = 'x' OR ('z'::text)::timestamptz IS NULL",
+        "secret = 'x' OR (now() - '300000 years'::interval) IS NULL",
+        "secret = 'x' OR clock_timestamp() IS NULL",
+        "md5(secret) = 'x'",
+        "CASE WHEN secret = 'x' THEN 5000000000 ELSE 1 END IN (SELECT '5'::oid)",
+        "coalesce(ARRAY[1], ARRAY['1'::oid]) IS NULL",
+    ] {
+        let sent = sent(&format!("SELECT id FROM customers WHERE {condition}"));
+        assert!(sent.contains("CASE WHEN \"customers\".\"tenant_id\" = "), "{sent}");
+    }
+    for condition in [
+        "credit = 5",
+        "credit IN (5, 6)",
+        "credit = ANY (ARRAY[5, 6])",
+        "'x' = secret",
+        "credit IN (SELECT 5)",
+        "id IN (SELECT o.customer_id FROM orders o WHERE o.note = 'x')",
+        "(now() - '30 days'::interval) IS NULL",
+        "lower(secret) = 'x'",
+        "data @> '{}'",
+        "data ? 'x'",
+    ] {
+        let sent = sent(&format!("SELECT id FROM customers WHERE {condition}"));
+        assert!(!sent.contains("CASE"), "{sent}");
+    }
+}
+
+#[test]
+fn a_parameter_counts_as_total_only_where_its_type_is_certain() {
+    use super::totality::Parameter::{Foreign, Open, Typed};
+    let shielded = |condition: &str, declared: &[super::totality::Parameter]| {
+        let sql = format!("SELECT id FROM customers WHERE {condition}");
+        sent_prepared(&sql, declared).contains("CASE")
+    };
+    for declared in [&[][..], &[Open], &[Typed("int8")], &[Typed("int4")], &[Typed("numeric")]] {
+        assert!(!shielded("credit = $1", declared), "{declared:?}");
+        assert!(!shielded("credit = ANY (ARRAY[$1])", declared), "{declared:?}");
+    }
+    for declared in [&[Typed("oid")], &[Foreign], &[Typed("text")]] {
+        assert!(shielded("credit = $1", declared), "{declared:?}");
+        assert!(shielded("credit IN ($1, $2)", declared), "{declared:?}");
+        assert!(shielded("credit = ANY (ARRAY[$1])", declared), "{declared:?}");
+        assert!(shielded("credit = $1::int4", declared), "{declared:?}");
+    }
+    assert!(shielded("credit = ANY ($1)", &[Typed("_oid")]));
+    assert!(!shielded("credit = ANY ($1)", &[Typed("_int8")]));
+    assert!(!shielded("credit = $1::int4 AND id = $1::int4", &[]));
+    assert!(shielded("$1::oid IS NULL AND credit = $1", &[]), "$1 is an oid");
+    assert!(!shielded("email = $1 AND name = $1", &[]));
+    assert!(
+        !sent("PREPARE p (int8) AS SELECT id FROM customers WHERE credit = $1").contains("CASE")
+    );
+    assert!(sent("PREPARE p (oid) AS SELECT id FROM customers WHERE credit = $1").contains("CASE"));
+}
+
+#[test]
+fn what_a_schema_defines_in_place_of_a_built_in_is_not_total() {
+    let policy = {
+        let mut policy = policy();
+        policy.functions.insert(("public".to_owned(), "lower".to_owned()));
+        policy
+    };
+    let mut catalog = catalog();
+    let sent = |catalog: &Catalog, condition: &str| {
+        let sql = format!("SELECT id FROM customers WHERE {condition}");
+        let limits = Limits::default();
+        let decided = super::decide(&sql, &policy, catalog, &principal(), limits).unwrap();
+        decided[0].guarded.text().to_owned()
+    };
+    assert!(!sent(&catalog, "lower(email) = 'x'").contains("CASE"));
+    assert!(!sent(&catalog, "data @> '{}' AND name = 'x'").contains("CASE"));
+    catalog.functions.push(crate::catalog::Function {
+        schema: "public".to_owned(),
+        name: "lower".to_owned(),
+        security_definer: false,
+        language: "plpgsql".to_owned(),
+    });
+    assert!(sent(&catalog, "lower(email) = 'x'").contains("CASE"));
+    assert!(!sent(&catalog, "pg_catalog.lower(email) = 'x'").contains("CASE"));
+    catalog.user_operators.insert("@>".to_owned());
+    assert!(sent(&catalog, "data @> '{}'").contains("CASE"));
+    let name = RelationName::new("public", "customers");
+    catalog.unsteady_columns.entry(name).or_default().insert("name".to_owned());
+    assert!(sent(&catalog, "name = 'x'").contains("CASE"));
 }

@@ -4,7 +4,7 @@
 //! look knows no types: it makes sure that nothing outside the reviewed lists stands unshielded.
 
 use super::super::codes;
-use super::super::lists;
+use super::super::totality;
 use super::super::tree::Tree;
 use super::guards::{cast_type, string};
 
@@ -66,7 +66,7 @@ fn is_total_operator(tree: &Tree<'_>) -> bool {
             _ => is_listed(symbol),
         },
         Some(codes::OP_ANY | codes::OP_ALL) => {
-            lists::COMPARISONS.contains(&symbol) && is_constant(right)
+            totality::COMPARISONS.contains(&symbol) && is_elements(left, right)
         }
         Some(
             codes::DISTINCT | codes::NOT_DISTINCT | codes::IN | codes::BETWEEN | codes::NOT_BETWEEN,
@@ -76,9 +76,13 @@ fn is_total_operator(tree: &Tree<'_>) -> bool {
     }
 }
 
+/// The right side of `= ANY`: constants, or an array column beside a constant.
+fn is_elements(left: &Tree<'_>, right: &Tree<'_>) -> bool {
+    is_constant(right) || is_constant(left) && right.is("ColumnRef")
+}
+
 fn is_listed(symbol: &str) -> bool {
-    lists::COMPARISONS.contains(&symbol)
-        || lists::TOTAL_OPERATORS.iter().any(|(_, symbols)| symbols.contains(&symbol))
+    totality::is_total_symbol(symbol)
 }
 
 fn is_clock(tree: &Tree<'_>) -> bool {
@@ -105,5 +109,5 @@ fn is_total_call(tree: &Tree<'_>) -> bool {
         _ => return false,
     };
     // `count(*)` ends a sub-select that is otherwise total; it fails for no row.
-    bare && (lists::is_total_function(name) || name == "count" && tree.at("agg_star").truth())
+    bare && (totality::is_total_name(name) || name == "count" && tree.at("agg_star").truth())
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::codes;
 use super::super::env::{Env, Resolved, Table};
-use super::super::lists;
+use super::super::functions;
 use super::super::scope::{bare_name, is_statement, visible_name};
 use super::super::tree::Tree;
 use super::guards::{
@@ -619,7 +619,7 @@ impl<'e> Verifier<'e> {
 fn may_aggregate(call: &Tree<'_>) -> bool {
     let name = call.at("funcname").name_parts();
     let name = name.as_deref().and_then(<[&str]>::last);
-    call.at("over").is_absent() && name.is_none_or(|name| lists::may_aggregate(name))
+    call.at("over").is_absent() && name.is_none_or(|name| functions::may_aggregate(name))
 }
 
 /// Whether what FROM items compute of the rows beside them is total: the arguments of functions, and

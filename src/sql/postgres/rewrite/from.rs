@@ -13,8 +13,8 @@ use sqlparser::ast::{
     Values,
 };
 
-use super::super::env::{Resolved, Table};
-use super::super::lists::{self, Class};
+use super::super::env::{Env, Resolved, Table};
+use super::super::totality::{self, Class};
 use super::guard;
 use super::level::{Bond, Level, Outputs, Rel, name_of};
 use super::{Ctes, Rewriter, Scope, dialect, keep_apart};
@@ -382,7 +382,7 @@ impl<'a> Rewriter<'a> {
             let apart = position == Position::Apart;
             return self.show_masked(factor, &table, visible, apart, level, placement);
         }
-        let columns = columns_of(&table);
+        let columns = columns_of(&table, self.env);
         let columns = match &alias {
             Some(alias) => renamed(columns, alias),
             None => columns,
@@ -621,9 +621,7 @@ pub(super) fn renamed(outputs: Outputs, alias: &TableAlias) -> Outputs {
 pub(super) fn values_outputs(values: &Values) -> Outputs {
     let class = |expression: &Expr| match expression {
         Expr::Value(value) => match &value.value {
-            Value::Number(digits, _) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
-                Some(Class::Integer)
-            }
+            Value::Number(digits, _) if digits.parse::<i64>().is_ok() => Some(Class::Integer),
             Value::Boolean(_) => Some(Class::Bool),
             Value::SingleQuotedString(_) => Some(Class::Text),
             _ => None,
@@ -685,8 +683,9 @@ pub(super) fn qualified(table: &Table<'_>) -> ObjectName {
     ObjectName::from(vec![guard::ident(&table.name.schema), guard::ident(&table.name.name)])
 }
 
-/// Columns of a table: total where the type is a built-in one. A view's columns are expressions.
-pub(super) fn columns_of(table: &Table<'_>) -> Outputs {
+/// Columns of a table: total where the type is a built-in one, and nothing in the catalog says that
+/// reading or comparing them may fail. A view's columns are expressions.
+pub(super) fn columns_of(table: &Table<'_>, env: Env<'_>) -> Outputs {
     let relation = table.relation?;
     let stored = match relation.kind {
         RelationKind::Table | RelationKind::PartitionedTable | RelationKind::MaterializedView => {
@@ -695,9 +694,10 @@ pub(super) fn columns_of(table: &Table<'_>) -> Outputs {
         RelationKind::View | RelationKind::ForeignTable | RelationKind::Sequence => false,
     };
     let columns = relation.columns.iter().map(|column| {
-        let class = (stored && column.type_schema == "pg_catalog")
-            .then(|| lists::class_of(&column.type_name))
-            .flatten();
+        let plain = stored
+            && column.type_schema == "pg_catalog"
+            && !env.catalog.is_unsteady(&table.name, &column.name);
+        let class = plain.then(|| totality::class_of(&column.type_name)).flatten();
         (column.name.clone(), class)
     });
     Some(columns.collect())

@@ -12,7 +12,7 @@ use sqlparser::ast::{
 };
 
 use super::super::env::{Env, Resolved, Table};
-use super::super::lists;
+use super::super::totality::{self, Class};
 use super::condition;
 use crate::error::{Denial, DenialCode};
 use crate::policy::{Protection, TenantType};
@@ -432,22 +432,28 @@ pub fn checked(
 /// The plain type name in which a column's checked value is cast: a built-in scalar type, else
 /// `None`, and then the value cannot be checked.
 pub fn checkable_type(type_name: &str) -> Option<&'static str> {
-    Some(match lists::class_of(type_name)? {
-        lists::Class::Uuid => "uuid",
-        lists::Class::Integer => "int8",
-        lists::Class::Text => "text",
-        lists::Class::Numeric => "numeric",
-        lists::Class::Float
-        | lists::Class::Bool
-        | lists::Class::Moment
-        | lists::Class::Time
-        | lists::Class::Bytes
-        | lists::Class::Jsonb
-        | lists::Class::Document
-        | lists::Class::Array
-        | lists::Class::Range
-        | lists::Class::TextSearch
-        | lists::Class::Network
-        | lists::Class::Unknown => return None,
+    Some(match totality::class_of(type_name)? {
+        Class::Uuid => "uuid",
+        Class::Integer => "int8",
+        Class::Text => "text",
+        Class::Numeric => "numeric",
+        Class::Oid
+        | Class::Float
+        | Class::Bool
+        | Class::Date
+        | Class::Timestamp
+        | Class::Timestamptz
+        | Class::Time
+        | Class::Timetz
+        | Class::Interval
+        | Class::Bytes
+        | Class::Jsonb
+        | Class::Document
+        | Class::Array
+        | Class::Range
+        | Class::TextSearch
+        | Class::Network
+        | Class::Unknown
+        | Class::Reused => return None,
     })
 }

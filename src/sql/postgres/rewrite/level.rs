@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use sqlparser::ast::{Expr, Ident};
 
-use super::super::lists::Class;
+use super::super::env::Env;
+use super::super::totality::Class;
 use super::dialect::unmarked;
 
 /// The result columns of a query or relation, in order: name, and its class where the column is
@@ -66,6 +67,8 @@ pub struct Level<'p> {
     pub rels: Vec<Rel>,
     /// Which levels further out a guard written here may name.
     pub sight: Sight,
+    /// What names and parameters mean.
+    pub env: Env<'p>,
 }
 
 /// A column found: where, and its class if total.
@@ -90,23 +93,23 @@ pub fn name_of(ident: &Ident) -> String {
 
 impl<'p> Level<'p> {
     /// A level without relations.
-    pub const fn new(outer: Option<&'p Level<'p>>) -> Self {
-        Self { outer, rels: Vec::new(), sight: Sight::Open }
+    pub const fn new(env: Env<'p>, outer: Option<&'p Level<'p>>) -> Self {
+        Self { outer, rels: Vec::new(), sight: Sight::Open, env }
     }
 
     /// What stands between a level and a derived table of it that is not LATERAL.
     pub const fn screen(of: &'p Level<'p>) -> Self {
-        Self { outer: Some(of), rels: Vec::new(), sight: Sight::Blind }
+        Self { outer: Some(of), rels: Vec::new(), sight: Sight::Blind, env: of.env }
     }
 
     /// What stands between a level and a sub-query inside an aggregate of it.
-    pub const fn seal(of: Option<&'p Level<'p>>) -> Self {
-        Self { outer: of, rels: Vec::new(), sight: Sight::Sealed }
+    pub const fn seal(env: Env<'p>, of: Option<&'p Level<'p>>) -> Self {
+        Self { outer: of, rels: Vec::new(), sight: Sight::Sealed, env }
     }
 
     /// The part of a level that an ON can name: the operands of its join.
     pub fn part(&self, rels: Vec<Rel>) -> Level<'p> {
-        Self { outer: self.outer, rels, sight: self.sight }
+        Self { outer: self.outer, rels, sight: self.sight, env: self.env }
     }
 
     /// The level without the relations that a LATERAL sub-select cannot name. What is merged among

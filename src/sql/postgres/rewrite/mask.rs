@@ -38,7 +38,7 @@ impl Rewriter<'_> {
         level: &Level<'_>,
     ) -> Result<Shown, Denial> {
         let hidden: Vec<&str> = table.denied_columns().collect();
-        let known: Outputs = columns_of(table).or_else(|| {
+        let known: Outputs = columns_of(table, self.env).or_else(|| {
             // Offline nobody knows the columns: those that the statement names will do.
             let named = self.named.as_ref()?;
             Some(named.iter().map(|name| (name.clone(), None)).collect())
@@ -56,7 +56,7 @@ impl Rewriter<'_> {
                 }
                 Some((_, mask)) => {
                     let expr = condition::bind(mask, self.env, qualifier)?;
-                    let class = total::class(&expr, level, Subqueries::Clean);
+                    let class = total::class(&expr, level, Subqueries::Clean(None));
                     let expr = Expr::Nested(Box::new(expr));
                     shown
                         .items
@@ -79,11 +79,11 @@ impl Rewriter<'_> {
         placement: &mut Placement,
     ) -> Result<(), Denial> {
         let guards = guard::guards(self.env, table, &visible)?;
-        let mut inner = Level::new(None);
+        let mut inner = Level::new(self.env, None);
         let whole = guard::all(guards.iter().cloned());
         inner.rels.push(Rel {
             visible: visible.clone(),
-            columns: columns_of(table),
+            columns: columns_of(table, self.env),
             bond: whole.map_or(Bond::Free, |guard| Bond::Flat { guard: Box::new(guard) }),
             tenant: None,
         });
@@ -198,7 +198,8 @@ impl Rewriter<'_> {
                         _ => true,
                     };
                     if own {
-                        masked.extend(self.shown(table, visible, &Level::new(None))?.items);
+                        masked
+                            .extend(self.shown(table, visible, &Level::new(self.env, None))?.items);
                     } else {
                         masked.push(item);
                     }

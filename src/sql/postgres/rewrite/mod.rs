@@ -16,6 +16,7 @@ mod from;
 mod guard;
 mod level;
 mod mask;
+mod parameters;
 mod total;
 mod write;
 
@@ -33,7 +34,8 @@ use sqlparser::parser::{Parser, ParserError, ParserOptions};
 use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::env::Env;
-use super::lists::{self, Class};
+use super::functions;
+use super::totality::{Class, is_mergeable};
 use crate::error::{Denial, DenialCode};
 use level::{Bond, Level, Outputs, name_of};
 use total::Subqueries;
@@ -106,6 +108,8 @@ pub struct Rewritten {
 /// A denial where the statement cannot be bound to the tenant.
 pub fn rewrite(text: &str, env: Env<'_>) -> Result<Rewritten, Denial> {
     let mut parsed = parse(text)?;
+    let parameters = parameters::of_statement(&parsed.statement, text, env.parameters);
+    let env = Env { parameters: &parameters, ..env };
     let mut rewriter = Rewriter {
         env,
         tenant_columns: Vec::new(),
@@ -224,8 +228,8 @@ impl Rewriter<'_> {
             match &mut order_by.kind {
                 OrderByKind::Expressions(keys) => {
                     for key in keys {
-                        let clean = self.subqueries(&mut key.expr, inner)? == Subqueries::Clean;
-                        shape.clean &= clean;
+                        let subqueries = self.subqueries(&mut key.expr, inner)?;
+                        shape.clean &= matches!(subqueries, Subqueries::Clean(_));
                     }
                 }
                 OrderByKind::All(_) => return Err(Denial::new(DenialCode::CannotParse)),
@@ -332,7 +336,7 @@ impl Rewriter<'_> {
     }
 
     fn select(&mut self, select: &mut Select, scope: Scope<'_>) -> Result<Shape, Denial> {
-        let mut level = Level::new(scope.level);
+        let mut level = Level::new(self.env, scope.level);
         let mut placement = from::Placement::default();
         if self.expanding == Some(self.depth) {
             from::name_rows(select);
@@ -536,7 +540,13 @@ impl Rewriter<'_> {
         let mut rewriting = SubqueryRewriting::new(self, scope);
         match expression.visit(&mut rewriting) {
             ControlFlow::Break(denial) => Err(denial),
-            ControlFlow::Continue(()) if rewriting.clean => Ok(Subqueries::Clean),
+            ControlFlow::Continue(()) if rewriting.clean => {
+                let column = match rewriting.columns.as_slice() {
+                    [only] => *only,
+                    _ => None,
+                };
+                Ok(Subqueries::Clean(column))
+            }
             ControlFlow::Continue(()) => Ok(Subqueries::Unclean),
         }
     }
@@ -550,18 +560,20 @@ struct SubqueryRewriting<'r, 'a, 'p> {
     /// Aggregates around what is visited.
     aggregates: usize,
     clean: bool,
+    /// For each sub-query the class of its only column.
+    columns: Vec<Option<Class>>,
 }
 
 impl<'r, 'a, 'p> SubqueryRewriting<'r, 'a, 'p> {
     const fn new(rewriter: &'r mut Rewriter<'a>, scope: Scope<'p>) -> Self {
-        Self { rewriter, scope, open: 0, aggregates: 0, clean: true }
+        Self { rewriter, scope, open: 0, aggregates: 0, clean: true, columns: Vec::new() }
     }
 
     fn rewrite(&mut self, query: &mut Query) -> Result<Shape, Denial> {
         if self.aggregates == 0 {
             return self.rewriter.query(query, self.scope);
         }
-        let sealed = Level::seal(self.scope.level);
+        let sealed = Level::seal(self.rewriter.env, self.scope.level);
         self.rewriter.query(query, Scope { level: Some(&sealed), ctes: self.scope.ctes })
     }
 }
@@ -573,7 +585,13 @@ impl VisitorMut for SubqueryRewriting<'_, '_, '_> {
         if self.open == 0 {
             self.rewriter.depth += 1;
             match self.rewrite(query) {
-                Ok(shape) => self.clean &= shape.clean,
+                Ok(shape) => {
+                    self.clean &= shape.clean;
+                    self.columns.push(match shape.outputs.as_deref() {
+                        Some([(_, class)]) => *class,
+                        Some(_) | None => None,
+                    });
+                }
                 Err(denial) => return ControlFlow::Break(denial),
             }
             self.rewriter.depth -= 1;
@@ -602,7 +620,7 @@ impl VisitorMut for SubqueryRewriting<'_, '_, '_> {
 fn may_aggregate(expression: &Expr) -> bool {
     let Expr::Function(function) = expression else { return false };
     let name = function.name.0.last().and_then(|part| part.as_ident()).map(name_of);
-    function.over.is_none() && name.is_none_or(|name| lists::may_aggregate(&name))
+    function.over.is_none() && name.is_none_or(|name| functions::may_aggregate(&name))
 }
 
 /// Writes a lone `*` out, where its columns are known and each name means one of them.
@@ -740,7 +758,10 @@ fn merged(left: Outputs, right: Outputs) -> Outputs {
     (left.len() == right.len()).then(|| {
         left.into_iter()
             .zip(right)
-            .map(|((name, left), (_, right))| (name, left.filter(|class| Some(*class) == right)))
+            .map(|((name, left), (_, right))| {
+                let same = |class: &Class| Some(*class) == right && is_mergeable(*class);
+                (name, left.filter(same))
+            })
             .collect()
     })
 }

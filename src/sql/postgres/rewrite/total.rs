@@ -2,29 +2,31 @@
 //! and without effect. Only such an expression may be evaluated on a row before the guard has seen
 //! it, so only such a conjunct may stand beside the guard unshielded. Layer 2.
 //!
-//! The judgement is by type class ([`lists`](super::super::lists)); what is not known is not total.
+//! The judgement is by type class, by the lists of [`totality`]; what is not known is not total.
 
 use sqlparser::ast::{
     Array, BinaryOperator, CastKind, DataType, DuplicateTreatment, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, ObjectName, UnaryOperator, Value,
+    FunctionArgExpr, FunctionArguments, ObjectName, TimezoneInfo, UnaryOperator, Value,
 };
 
-use super::super::lists::{self, Class};
+use super::super::totality::{self, Class, Parameter};
 use super::level::{Level, name_of};
+use super::parameters::number_of;
 
-/// The operand of an operator: constants take the type of the other side when the statement is
-/// parsed, so that no row can make them fail.
+/// The operand of an operator: literals take the type of the other side when the statement is parsed,
+/// so that no row can make them fail.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operand {
-    Constant,
+    Literal,
     Typed(Class),
 }
 
 /// Whether every sub-query of the expression was found clean when it was rewritten.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Subqueries {
-    /// No sub-query, or all of them are total throughout.
-    Clean,
+    /// No sub-query, or all of them are total throughout; with the class of the only column of the
+    /// only one.
+    Clean(Option<Class>),
     /// Some expression within is not total.
     Unclean,
 }
@@ -32,22 +34,25 @@ pub enum Subqueries {
 /// The class of the expression's value if it is total.
 pub fn class(expression: &Expr, level: &Level<'_>, subqueries: Subqueries) -> Option<Class> {
     let class_here = |inner: &Expr| class(inner, level, subqueries);
-    let condition = |inner: &Expr| (class_here(inner)? == Class::Bool).then_some(Class::Bool);
+    let condition = |inner: &Expr| {
+        matches!(class_here(inner)?, Class::Bool | Class::Unknown).then_some(Class::Bool)
+    };
     match expression {
         Expr::Identifier(column) => level.find(std::slice::from_ref(column)).class,
         Expr::CompoundIdentifier(parts) => level.find(parts).class,
         Expr::Nested(inner) => class_here(inner),
         Expr::Value(value) => match &value.value {
             Value::Boolean(_) => Some(Class::Bool),
-            Value::Number(..) => Some(Class::Integer),
-            Value::SingleQuotedString(_)
-            | Value::EscapedStringLiteral(_)
-            | Value::Null
-            | Value::Placeholder(_) => Some(Class::Unknown),
+            Value::Number(digits, _) if digits.parse::<i64>().is_ok() => Some(Class::Integer),
+            Value::Number(..) => Some(Class::Numeric),
+            Value::SingleQuotedString(_) | Value::EscapedStringLiteral(_) | Value::Null => {
+                Some(Class::Unknown)
+            }
+            Value::Placeholder(name) => parameter_class(name, level),
             _ => None,
         },
         Expr::TypedString(typed) => type_class(&typed.data_type),
-        Expr::Interval(_) => constant(expression).then_some(Class::Time),
+        Expr::Interval(interval) => literal(&interval.value).then_some(Class::Interval),
         Expr::Cast {
             kind: CastKind::Cast | CastKind::DoubleColon,
             expr,
@@ -59,8 +64,8 @@ pub fn class(expression: &Expr, level: &Level<'_>, subqueries: Subqueries) -> Op
         }
         Expr::BinaryOp { left, op, right } => operator_class(left, op, right, level, subqueries),
         Expr::UnaryOp { op: UnaryOperator::Not, expr } => condition(expr),
-        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, .. } => {
-            constant(expression).then_some(Class::Integer)
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => {
+            number_literal(expr).then(|| class_here(expr)).flatten()
         }
         Expr::IsNull(inner) | Expr::IsNotNull(inner) => class_here(inner).map(|_| Class::Bool),
         Expr::IsTrue(inner)
@@ -70,32 +75,29 @@ pub fn class(expression: &Expr, level: &Level<'_>, subqueries: Subqueries) -> Op
         | Expr::IsUnknown(inner)
         | Expr::IsNotUnknown(inner) => condition(inner),
         Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
-            compare(left, right, level, subqueries)
+            compare("=", left, right, level, subqueries)
         }
-        Expr::InList { expr, list, .. } => list
-            .iter()
-            .all(|item| compare(expr, item, level, subqueries).is_some())
-            .then_some(Class::Bool),
-        Expr::Between { expr, low, high, .. } => {
-            compare(expr, low, level, subqueries).and(compare(expr, high, level, subqueries))
-        }
+        Expr::InList { expr, list, .. } => in_list(expr, list, level, subqueries),
+        Expr::Between { expr, low, high, .. } => compare("<=", expr, low, level, subqueries)
+            .and(compare(">=", expr, low, level, subqueries))
+            .and(compare("<=", expr, high, level, subqueries)),
         Expr::Like { any: false, expr, pattern, escape_char: None, .. }
         | Expr::ILike { any: false, expr, pattern, escape_char: None, .. } => {
             let text = matches!(class_here(expr)?, Class::Text);
-            (text && plain_pattern(pattern)).then_some(Class::Bool)
+            let own = ["~~", "!~~", "~~*", "!~~*"].iter().all(|symbol| is_own(symbol, level));
+            (text && own && plain_pattern(pattern)).then_some(Class::Bool)
         }
         Expr::AnyOp { left, compare_op, right, .. } | Expr::AllOp { left, compare_op, right } => {
-            let left = operand(left, level, subqueries)?;
-            let elements = is_comparison(compare_op) && constant_array(right);
-            let left_total = match left {
-                Operand::Constant => true,
-                Operand::Typed(class) => lists::comparable(Class::Unknown, class),
-            };
-            (elements && left_total).then_some(Class::Bool)
+            any_class(left, compare_op, right, level, subqueries)
         }
-        Expr::Exists { .. } => (subqueries == Subqueries::Clean).then_some(Class::Bool),
+        Expr::Exists { .. } => matches!(subqueries, Subqueries::Clean(_)).then_some(Class::Bool),
         Expr::InSubquery { expr, .. } => {
-            (subqueries == Subqueries::Clean && class_here(expr).is_some()).then_some(Class::Bool)
+            let Subqueries::Clean(Some(column)) = subqueries else { return None };
+            let total = match operand(expr, level, subqueries)? {
+                Operand::Literal => column != Class::Document,
+                Operand::Typed(class) => totality::comparable(class, column),
+            };
+            (total && is_own("=", level)).then_some(Class::Bool)
         }
         Expr::Function(function) => function_class(function, level, subqueries),
         Expr::Case { operand: None, conditions, else_result, .. } => {
@@ -109,7 +111,7 @@ pub fn class(expression: &Expr, level: &Level<'_>, subqueries: Subqueries) -> Op
                     Some(_) => return None,
                 };
             }
-            result.flatten()
+            result.flatten().filter(|class| totality::is_mergeable(*class))
         }
         _ => None,
     }
@@ -120,28 +122,50 @@ pub fn is_total(conjunct: &Expr, level: &Level<'_>, subqueries: Subqueries) -> b
     class(conjunct, level, subqueries).is_some()
 }
 
+fn parameter(name: &str, level: &Level<'_>) -> Parameter {
+    let known = number_of(name).and_then(|number| level.env.parameters.get(number));
+    known.copied().unwrap_or(Parameter::Foreign)
+}
+
+fn parameter_class(name: &str, level: &Level<'_>) -> Option<Class> {
+    match parameter(name, level) {
+        Parameter::Open => Some(Class::Unknown),
+        Parameter::Reused => Some(Class::Reused),
+        Parameter::Typed(type_name) => totality::class_of(type_name),
+        Parameter::Foreign => None,
+    }
+}
+
+/// Whether an operator of that symbol is PostgreSQL's own: no other is defined between built-in types
+/// (intarray has a `&&` that fails for a null element).
+fn is_own(symbol: &str, level: &Level<'_>) -> bool {
+    !level.env.catalog.user_operators.contains(symbol)
+}
+
 /// The class of a type without modifiers, by name.
 pub fn type_class(data_type: &DataType) -> Option<Class> {
     match data_type {
         DataType::Custom(name, modifiers) if modifiers.is_empty() => {
             let name = plain_name(name)?;
-            lists::class_of(&name)
+            totality::class_of(&name)
         }
         DataType::Array(_) => {
             let text = data_type.to_string().to_ascii_lowercase();
             let element = text.strip_suffix("[]")?;
-            lists::class_of(element).map(|_| Class::Array)
+            totality::class_of(element)
+                .filter(|class| !matches!(class, Class::Document | Class::Array))
+                .map(|_| Class::Array)
         }
-        DataType::Timestamp(
-            None,
-            sqlparser::ast::TimezoneInfo::None | sqlparser::ast::TimezoneInfo::WithTimeZone,
-        ) => Some(Class::Moment),
-        DataType::Time(None, _) | DataType::Interval { precision: None, .. } => Some(Class::Time),
+        DataType::Timestamp(None, TimezoneInfo::None) => Some(Class::Timestamp),
+        DataType::Timestamp(None, TimezoneInfo::WithTimeZone) => Some(Class::Timestamptz),
+        DataType::Time(None, TimezoneInfo::None) => Some(Class::Time),
+        DataType::Time(None, TimezoneInfo::WithTimeZone) => Some(Class::Timetz),
+        DataType::Interval { fields: None, precision: None } => Some(Class::Interval),
         DataType::DoublePrecision => Some(Class::Float),
         DataType::Varchar(None) | DataType::CharacterVarying(None) | DataType::Text => {
             Some(Class::Text)
         }
-        other => lists::class_of(&other.to_string().to_ascii_lowercase()),
+        other => totality::class_of(&other.to_string().to_ascii_lowercase()),
     }
 }
 
@@ -156,47 +180,174 @@ fn plain_name(name: &ObjectName) -> Option<String> {
     }
 }
 
-/// Literals, parameters, and literals cast: no row takes part in them.
-fn constant(expression: &Expr) -> bool {
+/// A literal without a type.
+fn literal(expression: &Expr) -> bool {
     match expression {
         Expr::Value(value) => !matches!(value.value, Value::Placeholder(_)),
-        Expr::TypedString(_) => true,
-        Expr::Nested(inner) => constant(inner),
-        Expr::Interval(interval) => constant(&interval.value),
-        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => constant(expr),
-        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, .. } => constant(expr),
+        Expr::Nested(inner) => literal(inner),
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => {
+            number_literal(expr)
+        }
         _ => false,
     }
 }
 
-fn is_parameter(expression: &Expr) -> bool {
+fn number_literal(expression: &Expr) -> bool {
     match expression {
-        Expr::Value(value) => matches!(value.value, Value::Placeholder(_)),
-        Expr::Nested(inner) => is_parameter(inner),
+        Expr::Value(value) => matches!(value.value, Value::Number(..)),
+        Expr::Nested(inner) => number_literal(inner),
         _ => false,
+    }
+}
+
+/// A literal, or one with a type's name: its value is made when the statement is parsed. (Not so the
+/// cast of a cast: that may be evaluated with the rows.)
+fn constant(expression: &Expr) -> bool {
+    match expression {
+        Expr::TypedString(_) => true,
+        Expr::Nested(inner) => constant(inner),
+        Expr::Interval(interval) => literal(&interval.value),
+        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, .. } => literal(expr),
+        other => literal(other),
+    }
+}
+
+fn placeholder(expression: &Expr) -> Option<&str> {
+    match expression {
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => Some(name),
+            _ => None,
+        },
+        Expr::Nested(inner) => placeholder(inner),
+        _ => None,
     }
 }
 
 fn operand(expression: &Expr, level: &Level<'_>, subqueries: Subqueries) -> Option<Operand> {
-    if matches!(expression, Expr::Value(_)) && constant(expression) {
-        return Some(Operand::Constant);
+    if literal(expression) {
+        return Some(Operand::Literal);
     }
     class(expression, level, subqueries).map(Operand::Typed)
 }
 
-fn is_comparison(op: &BinaryOperator) -> bool {
-    lists::COMPARISONS.contains(&op.to_string().as_str())
-}
-
-fn compare(left: &Expr, right: &Expr, level: &Level<'_>, subqueries: Subqueries) -> Option<Class> {
+fn compare(
+    symbol: &str,
+    left: &Expr,
+    right: &Expr,
+    level: &Level<'_>,
+    subqueries: Subqueries,
+) -> Option<Class> {
     let total = match (operand(left, level, subqueries)?, operand(right, level, subqueries)?) {
-        (Operand::Constant, Operand::Typed(class)) | (Operand::Typed(class), Operand::Constant) => {
+        (Operand::Literal, Operand::Typed(class)) | (Operand::Typed(class), Operand::Literal) => {
             class != Class::Document
         }
-        (Operand::Constant, Operand::Constant) => true,
-        (Operand::Typed(left), Operand::Typed(right)) => lists::comparable(left, right),
+        (Operand::Literal, Operand::Literal) => true,
+        (Operand::Typed(left), Operand::Typed(right)) => totality::comparable(left, right),
+    };
+    (total && is_own(symbol, level)).then_some(Class::Bool)
+}
+
+/// All values of IN are brought to one type.
+fn in_list(left: &Expr, list: &[Expr], level: &Level<'_>, subqueries: Subqueries) -> Option<Class> {
+    let mut classes = Vec::with_capacity(list.len() + 1);
+    for item in std::iter::once(left).chain(list) {
+        match operand(item, level, subqueries)? {
+            Operand::Literal => {}
+            Operand::Typed(class) => {
+                if !classes.iter().all(|other| totality::unifiable(*other, class)) {
+                    return None;
+                }
+                classes.push(class);
+            }
+        }
+    }
+    let comparable = !classes.contains(&Class::Document);
+    (comparable && is_own("=", level) && is_own("<>", level)).then_some(Class::Bool)
+}
+
+/// `left op ANY (right)`: constants on the right, or an array of rows' own for a literal on the left.
+fn any_class(
+    left: &Expr,
+    op: &BinaryOperator,
+    right: &Expr,
+    level: &Level<'_>,
+    subqueries: Subqueries,
+) -> Option<Class> {
+    let symbol = op.to_string();
+    if !totality::COMPARISONS.contains(&symbol.as_str()) || !is_own(&symbol, level) {
+        return None;
+    }
+    let total = match operand(left, level, subqueries)? {
+        Operand::Literal => {
+            constant_array(right, level) || class(right, level, subqueries) == Some(Class::Array)
+        }
+        Operand::Typed(left) => match array_element(right, level) {
+            Some(element) => totality::comparable(left, element),
+            None => false,
+        },
     };
     total.then_some(Class::Bool)
+}
+
+/// The class of the elements of a constant array.
+fn array_element(expression: &Expr, level: &Level<'_>) -> Option<Class> {
+    if let Some(name) = placeholder(expression) {
+        return match parameter(name, level) {
+            Parameter::Open => Some(Class::Unknown),
+            Parameter::Reused => Some(Class::Reused),
+            Parameter::Typed(type_name) => totality::element_of(type_name),
+            Parameter::Foreign => None,
+        };
+    }
+    match expression {
+        Expr::Nested(inner) => array_element(inner, level),
+        Expr::Cast { data_type: DataType::Array(_), .. } | Expr::Array(_)
+            if !constant_array(expression, level) =>
+        {
+            None
+        }
+        Expr::Cast { data_type, .. } => {
+            let text = data_type.to_string().to_ascii_lowercase();
+            let element = text.strip_suffix("[]").or_else(|| text.strip_prefix('_'))?;
+            totality::class_of(element)
+        }
+        Expr::Array(Array { elem, .. }) => {
+            let mut elements = None;
+            for item in elem {
+                let class = match placeholder(item) {
+                    Some(name) => parameter_class(name, level)?,
+                    None => literal_class(item)?,
+                };
+                if elements.is_some_and(|before| before != class) {
+                    return None;
+                }
+                elements = Some(class);
+            }
+            Some(elements.unwrap_or(Class::Unknown))
+        }
+        Expr::Value(_) => Some(Class::Unknown),
+        _ => None,
+    }
+}
+
+/// The class of a constant.
+fn literal_class(expression: &Expr) -> Option<Class> {
+    match expression {
+        Expr::TypedString(typed) => type_class(&typed.data_type),
+        Expr::Cast { expr, data_type, .. } => {
+            literal(expr).then(|| type_class(data_type)).flatten()
+        }
+        Expr::Nested(inner) => literal_class(inner),
+        Expr::UnaryOp { expr, .. } if literal(expression) => literal_class(expr),
+        Expr::Value(value) => match &value.value {
+            Value::Boolean(_) => Some(Class::Bool),
+            Value::Number(digits, _) if digits.parse::<i64>().is_ok() => Some(Class::Integer),
+            Value::Number(..) => Some(Class::Numeric),
+            Value::Placeholder(_) => None,
+            _ => Some(Class::Unknown),
+        },
+        _ => None,
+    }
 }
 
 fn operator_class(
@@ -206,44 +357,65 @@ fn operator_class(
     level: &Level<'_>,
     subqueries: Subqueries,
 ) -> Option<Class> {
-    if is_comparison(op) {
-        return compare(left, right, level, subqueries);
+    let symbol = op.to_string();
+    if totality::COMPARISONS.contains(&symbol.as_str()) {
+        return compare(&symbol, left, right, level, subqueries);
+    }
+    if !is_own(&symbol, level) {
+        return None;
     }
     let left_class = class(left, level, subqueries)?;
     if matches!(op, BinaryOperator::Plus | BinaryOperator::Minus) {
-        // `now() - '1 day'::interval`: no row takes part.
-        let moment =
-            left_class == Class::Moment && matches!(left, Expr::Function(_) | Expr::Cast { .. });
-        let rowless = constant(right) && !matches!(right, Expr::Value(_)) && rowless(left);
-        return (moment && rowless).then_some(Class::Moment);
-    }
-    let symbol = op.to_string();
-    let (class_of_left, _) = lists::TOTAL_OPERATORS
-        .iter()
-        .find(|(class, symbols)| *class == left_class && symbols.contains(&symbol.as_str()))?;
-    let fits = constant(right)
-        || class(right, level, subqueries).is_some_and(|right| match class_of_left {
-            Class::Jsonb => matches!(right, Class::Jsonb | Class::Text | Class::Integer),
-            other => right == *other,
+        // `now() - '1 day'::interval`: no row takes part, and no result is out of range.
+        let clock = matches!(left_class, Class::Timestamptz | Class::Timestamp | Class::Date)
+            && is_clock(left);
+        return (clock && short_interval(right)).then_some(match left_class {
+            Class::Date => Class::Timestamp,
+            other => other,
         });
-    let result = match symbol.as_str() {
-        "->" | "#>" => Class::Jsonb,
-        "->>" | "#>>" => Class::Text,
-        _ => Class::Bool,
+    }
+    let right_class = if literal(right) || constant_array(right, level) && !constant(right) {
+        None
+    } else {
+        Some(class(right, level, subqueries)?)
     };
-    fits.then_some(result)
+    totality::total_operator(&symbol, left_class, right_class)
 }
 
-/// Whether an expression names no column.
-fn rowless(expression: &Expr) -> bool {
+/// A function that reads the clock.
+fn is_clock(expression: &Expr) -> bool {
     match expression {
         Expr::Function(function) => arguments(function).is_some_and(|list| list.is_empty()),
-        other => constant(other),
+        Expr::Nested(inner) => is_clock(inner),
+        _ => false,
     }
 }
 
-/// A cast that cannot fail: of a constant (it is evaluated when the statement is parsed), of a
-/// parameter (it takes the type), of anything total to text, of an integer to a wider number.
+fn short_interval(expression: &Expr) -> bool {
+    let text = |value: &Expr| match value {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => totality::is_short_interval(text),
+            _ => false,
+        },
+        _ => false,
+    };
+    match expression {
+        Expr::Nested(inner) => short_interval(inner),
+        Expr::Cast { expr, data_type, .. } => {
+            type_class(data_type) == Some(Class::Interval) && text(expr)
+        }
+        Expr::TypedString(typed) => {
+            type_class(&typed.data_type) == Some(Class::Interval)
+                && matches!(&typed.value.value, Value::SingleQuotedString(text)
+                    if totality::is_short_interval(text))
+        }
+        Expr::Interval(interval) => interval.leading_field.is_none() && text(&interval.value),
+        _ => false,
+    }
+}
+
+/// A cast that cannot fail: of a literal (its value is made when the statement is parsed), of an open
+/// parameter (it takes the type), of anything total to text, of a whole number to a wider type.
 fn cast_class(
     inner: &Expr,
     data_type: &DataType,
@@ -251,14 +423,26 @@ fn cast_class(
     subqueries: Subqueries,
 ) -> Option<Class> {
     let to = type_class(data_type)?;
-    if constant(inner) || is_parameter(inner) {
+    if literal(inner) {
         return Some(to);
     }
     match (class(inner, level, subqueries)?, to) {
-        (Class::Unknown, _) => None,
+        (Class::Unknown, _) => placeholder(inner).map(|_| to),
+        (Class::Reused, _) => None,
         (_, Class::Text) => Some(Class::Text),
         (Class::Integer, Class::Numeric | Class::Float) => Some(to),
         (Class::Integer, Class::Integer) if data_type_is_widest(data_type) => Some(to),
+        // A parameter that every use casts to this type has it.
+        (from, _) if from == to && placeholder(inner).is_some() => {
+            let name = placeholder(inner)?;
+            let same = match parameter(name, level) {
+                Parameter::Typed(declared) => {
+                    super::parameters::type_name(data_type).as_deref() == Some(declared)
+                }
+                Parameter::Open | Parameter::Reused | Parameter::Foreign => false,
+            };
+            same.then_some(to)
+        }
         (from, _) if from == to && matches!(to, Class::Uuid | Class::Bool | Class::Jsonb) => {
             Some(to)
         }
@@ -285,17 +469,30 @@ fn plain_pattern(pattern: &Expr) -> bool {
     }
 }
 
-/// The right side of `= ANY (…)`: a parameter, an array literal, or `ARRAY[…]` of constants.
-fn constant_array(expression: &Expr) -> bool {
+/// A parameter, an array literal, or `ARRAY[…]` of constants: no row takes part in it.
+fn constant_array(expression: &Expr, level: &Level<'_>) -> bool {
     match expression {
-        Expr::Nested(inner) => constant_array(inner),
-        Expr::Array(Array { elem, .. }) => {
-            elem.iter().all(|item| constant(item) || is_parameter(item))
-        }
+        Expr::Nested(inner) => constant_array(inner, level),
+        Expr::Array(Array { elem, .. }) => elem.iter().all(|item| match placeholder(item) {
+            Some(name) => matches!(parameter(name, level), Parameter::Open | Parameter::Typed(_)),
+            None => constant(item),
+        }),
         Expr::Cast { expr, data_type, .. } => {
-            type_class(data_type) == Some(Class::Array) && constant_array(expr)
+            type_class(data_type) == Some(Class::Array)
+                && match placeholder(expr) {
+                    Some(name) => parameter(name, level) == Parameter::Open,
+                    None => {
+                        matches!(&**expr, Expr::Array(array) if array.elem.iter().all(literal))
+                            || literal(expr)
+                    }
+                }
         }
-        Expr::Value(_) => true,
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => {
+                matches!(parameter(name, level), Parameter::Open | Parameter::Typed(_))
+            }
+            _ => true,
+        },
         _ => false,
     }
 }
@@ -330,40 +527,17 @@ fn arguments(function: &Function) -> Option<Vec<&Expr>> {
 
 fn function_class(function: &Function, level: &Level<'_>, subqueries: Subqueries) -> Option<Class> {
     let name = plain_name(&function.name)?;
-    if !lists::is_total_function(&name) {
+    // SECURITY: a user's function of that name may be the better match for the arguments.
+    if function.name.0.len() == 1 && level.env.is_user_function(&name) {
         return None;
     }
     let classes: Option<Vec<Class>> =
         arguments(function)?.into_iter().map(|inner| class(inner, level, subqueries)).collect();
-    match (name.as_str(), classes?.as_slice()) {
-        ("lower" | "upper" | "btrim" | "ltrim" | "rtrim" | "md5", [Class::Text]) => {
-            Some(Class::Text)
-        }
-        (
-            "length" | "char_length" | "character_length" | "octet_length",
-            [Class::Text | Class::Bytes],
-        )
-        | ("cardinality", [Class::Array]) => Some(Class::Integer),
-        ("coalesce", [first, rest @ ..]) => {
-            let alike = rest.iter().all(|class| class == first || *class == Class::Unknown);
-            (alike && *first != Class::Unknown).then_some(*first)
-        }
-        (
-            "now"
-            | "current_timestamp"
-            | "statement_timestamp"
-            | "transaction_timestamp"
-            | "clock_timestamp"
-            | "localtimestamp"
-            | "current_date",
-            [],
-        ) => Some(Class::Moment),
-        ("jsonb_typeof", [Class::Jsonb]) => Some(Class::Text),
-        ("jsonb_exists", [Class::Jsonb, Class::Text | Class::Unknown])
-        | ("isfinite", [Class::Moment])
-        | ("isempty" | "lower_inc" | "upper_inc" | "lower_inf" | "upper_inf", [Class::Range]) => {
-            Some(Class::Bool)
-        }
-        _ => None,
+    let classes = classes?;
+    if name == "coalesce" {
+        let mut known = classes.iter().filter(|class| **class != Class::Unknown);
+        let first = known.next().filter(|class| totality::is_mergeable(**class))?;
+        return known.all(|class| class == first).then_some(*first);
     }
+    totality::total_function(&name, &classes)
 }

@@ -209,7 +209,7 @@ impl<'a> Rewriter<'a> {
         let visible = insert.table_alias.as_ref().map_or(visible, |alias| name_of(&alias.alias));
         let guards = guard::guards(self.env, &table, &visible)?;
         let demands = self.demands(&table)?;
-        let columns = columns_of(&table);
+        let columns = columns_of(&table, self.env);
         let all_names: Option<Vec<String>> =
             columns.as_ref().map(|columns| columns.iter().map(|(name, _)| name.clone()).collect());
         let tenant = match &table.policy.protection {
@@ -262,7 +262,7 @@ impl<'a> Rewriter<'a> {
 
         let whole =
             guard::all(guards.iter().cloned()).ok_or(Denial::new(DenialCode::LeakPossible))?;
-        let mut level = Level::new(None);
+        let mut level = Level::new(self.env, None);
         level.rels.push(Rel {
             visible: visible.clone(),
             columns: columns.clone(),
@@ -274,7 +274,7 @@ impl<'a> Rewriter<'a> {
             Some(OnInsert::OnConflict(conflict)) => {
                 if let OnConflictAction::DoUpdate(update) = &mut conflict.action {
                     // Only here is "excluded" visible: the row that was to be inserted, our own.
-                    let mut level = Level::new(None);
+                    let mut level = Level::new(self.env, None);
                     level.rels.push(Rel {
                         visible: visible.clone(),
                         columns: columns.clone(),
@@ -319,7 +319,7 @@ impl<'a> Rewriter<'a> {
         if let Some(returning) = &mut update.returning {
             self.mask_returning(returning, &table, &visible)?;
         }
-        let mut level = Level::new(None);
+        let mut level = Level::new(self.env, None);
         let mut placement = Placement::default();
         self.at_target = true;
         self.place_item(&mut update.table, &mut level, ctes, &mut placement)?;
@@ -370,7 +370,7 @@ impl<'a> Rewriter<'a> {
                 self.mask_returning(returning, &table, &visible)?;
             }
         }
-        let mut level = Level::new(None);
+        let mut level = Level::new(self.env, None);
         let mut placement = Placement::default();
         for target in targets.iter_mut() {
             self.at_target = true;
@@ -406,7 +406,7 @@ impl<'a> Rewriter<'a> {
         ctes: Option<&Ctes<'_>>,
     ) -> Result<(), Denial> {
         let demands = self.demands_of(&merge.table)?;
-        let mut level = Level::new(None);
+        let mut level = Level::new(self.env, None);
         let mut placement = Placement::default();
         let mut target = TableWithJoins { relation: merge.table.clone(), joins: Vec::new() };
         self.at_target = true;
