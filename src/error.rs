@@ -88,7 +88,7 @@ denial_codes! {
     /// A write to a relation that tenants may only read.
     ReadOnly = "HR1013", "the relation is read only", "Read from the relation; writing needs another identity or policy.";
     /// A form of COPY that is not allowed.
-    Copy = "HR1014", "this form of COPY is not allowed", "Use COPY (query) TO STDOUT, or INSERT.";
+    Copy = "HR1014", "this form of COPY is not allowed", "Use COPY table FROM STDIN, COPY … TO STDOUT, or INSERT.";
     /// A protocol message that a tenant may not send.
     ProtocolMessage = "HR1015", "this protocol message is not allowed", "Use queries; function calls and replication are not available.";
     /// A token that cannot be read or whose signature is wrong.

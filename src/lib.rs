@@ -16,7 +16,8 @@
 //! | [`postgres`], [`admin`] (5) | listener, session, upstream; health and metrics |
 //! | [`config`], [`cli`] (6) | the configuration file, the commands |
 //!
-//! [`ids`], [`claims`], [`error`], [`endpoint`], [`units`] and [`yaml`] (0) are known to all.
+//! [`ids`], [`claims`], [`copy_format`], [`error`], [`endpoint`], [`units`] and [`yaml`] (0) are known
+//! to all.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -26,6 +27,7 @@ pub mod catalog_load;
 pub mod claims;
 pub mod cli;
 pub mod config;
+pub mod copy_format;
 pub mod decide;
 pub mod endpoint;
 pub mod error;

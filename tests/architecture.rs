@@ -11,6 +11,7 @@ use regex::Regex;
 const LAYERS: &[(&str, u32)] = &[
     ("ids", 0),
     ("claims", 0),
+    ("copy_format", 0),
     ("error", 0),
     ("endpoint", 0),
     ("units", 0),
@@ -45,7 +46,17 @@ const NEVER: &[(&str, &str)] = &[
 
 /// Modules without I/O, clock or threads.
 const PURE: &[&str] = &[
-    "ids", "claims", "error", "endpoint", "units", "wire", "identity", "policy", "catalog", "sql",
+    "ids",
+    "claims",
+    "copy_format",
+    "error",
+    "endpoint",
+    "units",
+    "wire",
+    "identity",
+    "policy",
+    "catalog",
+    "sql",
     "decide",
 ];
 /// What a pure module must not name.

@@ -10,6 +10,8 @@
 
 mod answer;
 mod cancel;
+mod copy_flow;
+mod copy_in;
 mod egress;
 mod facts;
 mod judge;

@@ -2,14 +2,16 @@
 //!
 //! INVARIANT: the only ways for a text to get in here are [`Outbox::query`] and [`Outbox::parse`],
 //! which take what the checker made and a permit of the audit trail, and the fixed texts of this
-//! file.
+//! file; the only way for rows of a COPY is [`Outbox::copy_rows`], which takes checked rows.
 
 use bytes::{BufMut, BytesMut};
 
+use super::copy_flow::CheckedRow;
 use crate::audit::AuditPermit;
 use crate::sql::Guarded;
 use crate::wire::Frame;
 use crate::wire::backend::{c_str, frame};
+use crate::wire::copy::{BINARY_HEADER, BINARY_TRAILER, write_binary, write_text};
 use crate::wire::frontend::tag;
 
 /// A text that fails in the server's parser, in place of a denied statement. The answer to it is
@@ -38,6 +40,23 @@ impl Relayed {
             Self::Execute => tag::EXECUTE,
             Self::Flush => tag::FLUSH,
             Self::Sync => tag::SYNC,
+        }
+    }
+}
+
+/// Where rows of a COPY are put.
+pub(super) struct CopyRows<'o> {
+    bytes: &'o mut BytesMut,
+}
+
+impl CopyRows<'_> {
+    /// Appends a row that was checked.
+    pub(super) fn put(&mut self, row: &CheckedRow<'_>) {
+        let Some(tenant) = row.tenant else { return };
+        if row.binary {
+            write_binary(self.bytes, tenant, row.others());
+        } else {
+            write_text(self.bytes, tenant, row.others());
         }
     }
 }
@@ -109,6 +128,40 @@ impl Outbox {
     pub(super) fn relay(&mut self, what: Relayed, frame: Frame<'_>) {
         self.bytes.put_u8(what.tag());
         self.bytes.put_slice(frame.bytes.get(1..).unwrap_or_default());
+    }
+
+    /// What binary rows begin with.
+    pub(super) fn copy_header(&mut self) {
+        frame(&mut self.bytes, tag::COPY_DATA, |body| body.put_slice(BINARY_HEADER));
+    }
+
+    /// Rows of a COPY in one message, as many as `fill` puts; none: no message.
+    pub(super) fn copy_rows<R>(&mut self, fill: impl FnOnce(&mut CopyRows<'_>) -> R) -> R {
+        let start = self.bytes.len();
+        self.bytes.put_u8(tag::COPY_DATA);
+        self.bytes.put_i32(0);
+        let filled = fill(&mut CopyRows { bytes: &mut self.bytes });
+        let length = self.bytes.len().saturating_sub(start + 1);
+        if length <= 4 {
+            self.bytes.truncate(start);
+        } else if let Some(space) = self.bytes.get_mut(start + 1..start + 5) {
+            // Bounded by the longest row and what a round of reading brings.
+            space.copy_from_slice(&i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes());
+        }
+        filled
+    }
+
+    /// CopyDone, and what binary rows end with.
+    pub(super) fn copy_done(&mut self, binary: bool) {
+        if binary {
+            frame(&mut self.bytes, tag::COPY_DATA, |body| body.put_slice(BINARY_TRAILER));
+        }
+        frame(&mut self.bytes, tag::COPY_DONE, |_empty| {});
+    }
+
+    /// CopyFail: the server ends the COPY with an error.
+    pub(super) fn copy_fail(&mut self, reason: &str) {
+        frame(&mut self.bytes, tag::COPY_FAIL, |body| c_str(body, reason));
     }
 
     /// Terminate.

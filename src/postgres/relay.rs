@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::answer::{Answer, End};
+use super::copy_in::{Copying, copy_of};
 use super::facts::Facts;
 use super::parameters;
 use super::recorder::SUCCESS;
@@ -128,6 +129,7 @@ impl Link {
                 Ok(())
             }
             tag::ROW_DESCRIPTION => self.described(frame),
+            tag::COPY_IN_RESPONSE => self.copy_begins(),
             tag::PARSE_COMPLETE
             | tag::BIND_COMPLETE
             | tag::CLOSE_COMPLETE
@@ -156,7 +158,7 @@ impl Link {
                 self.settle();
                 Ok(())
             }
-            // CopyInResponse, CopyBothResponse, FunctionCallResponse, authentication, keys: nothing
+            // CopyBothResponse, FunctionCallResponse, authentication, keys: nothing
             // that was sent asks for them.
             _unknown => Err(self.out_of_order()),
         }
@@ -232,6 +234,9 @@ impl Link {
             Some(_) | None => return Err(self.out_of_order()),
         };
         if let Some(running) = running {
+            if copy_of(&running.facts.kind).is_some() {
+                self.copying = Copying::No;
+            }
             let told = (frame.tag == tag::COMMAND_COMPLETE)
                 .then(|| backend::command_rows(frame.body()))
                 .flatten();
@@ -273,6 +278,7 @@ impl Link {
             | Kind::Execute(_)
             | Kind::Cursor
             | Kind::CopyOut
+            | Kind::CopyIn(_)
             | Kind::Empty => {}
         }
     }
@@ -398,6 +404,13 @@ impl Link {
             discarded.record.discard();
         }
         let Running { record, facts, parameters, watch: _, rows } = running;
+        let record = match std::mem::take(&mut self.copying) {
+            Copying::Stopped(stop) => match self.copy_stopped(stop, record, state).await {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(record) => record,
+            },
+            Copying::No | Copying::Flowing(_) | Copying::Over(_) => record,
+        };
         if let Some(code) = scrub::runtime_denial(fields) {
             let denial = Denial::new(code);
             return Ok(Some(match self.recorder.close_denied(record, &denial).await {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::answer::Answer;
+use super::copy_in::copy_of;
 use super::egress::Watch;
 use super::facts::Facts;
 use super::names::Undo;
@@ -132,6 +133,30 @@ impl Replies {
             | Reply::RefusedExtended(_)
             | Reply::Sync
             | Reply::RefusedQuery(_) => None,
+        }
+    }
+
+    /// Whether what was sent last takes rows: until the server says so, or the statement is over, it
+    /// cannot be told what the client's next message belongs to.
+    /// `over` is the request whose rows are over.
+    pub(super) fn awaits_copy(&self, over: Option<u64>) -> bool {
+        let takes_rows = |running: &Running| copy_of(&running.facts.kind).is_some();
+        match self.queue.back().filter(|owed| Some(owed.request) != over).map(|owed| &owed.reply) {
+            Some(Reply::Execute(running)) => takes_rows(running),
+            Some(Reply::Query(batch)) => match batch.as_ref() {
+                Batch::Running(statements) => statements.iter().any(takes_rows),
+                Batch::Over => false,
+            },
+            Some(
+                Reply::Parse { .. }
+                | Reply::Bind { .. }
+                | Reply::Close { .. }
+                | Reply::Describe(_)
+                | Reply::RefusedExtended(_)
+                | Reply::Sync
+                | Reply::RefusedQuery(_),
+            )
+            | None => false,
         }
     }
 

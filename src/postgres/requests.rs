@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::answer::{Answer, End};
+use super::copy_in;
 use super::egress::Watch;
 use super::facts::Facts;
 use super::judge::Refused;
@@ -45,7 +46,8 @@ pub(super) fn plan(header: Header, max_statement: usize) -> Result<Plan, FrameFa
             }
             Ok(Plan::Whole)
         }
-        tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL | tag::FUNCTION_CALL => Ok(Plan::Skip),
+        tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => copy_in::plan(header),
+        tag::FUNCTION_CALL => Ok(Plan::Skip),
         other => Err(FrameFault::Tag(other)),
     }
 }
@@ -61,10 +63,18 @@ enum Form {
 impl Link {
     /// Handles one piece of what the client sends.
     pub(super) async fn request(&mut self, piece: Piece<'_>) -> Result<(), End> {
+        if self.copying.is_flowing() {
+            return self.copy_request(piece).await;
+        }
         match piece {
+            // Outside COPY FROM STDIN PostgreSQL ignores these.
+            Piece::Frame(Frame {
+                tag: tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL, ..
+            })
+            | Piece::Part { tag: tag::COPY_DATA, .. } => Ok(()),
             Piece::Frame(frame) => self.whole(frame).await,
             Piece::Skipped(header) => self.skipped(header).await,
-            // No plan for requests streams.
+            // No plan for requests streams anything else.
             Piece::Part { .. } => Err(Answer::protocol_violation("unexpected message").into()),
         }
     }
@@ -125,10 +135,7 @@ impl Link {
     async fn skipped(&mut self, header: Header) -> Result<(), End> {
         let too_large = || Refused::of(Denial::new(DenialCode::StatementTooLarge));
         match (header.tag, self.pipeline) {
-            // Outside COPY FROM STDIN, which never begins here, PostgreSQL ignores these.
-            (tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL, _) | (_, Pipeline::Skipping) => {
-                Ok(())
-            }
+            (_, Pipeline::Skipping) => Ok(()),
             (tag::QUERY, Pipeline::Synced | Pipeline::Open) => {
                 self.deny(Form::Query, too_large()).await
             }
@@ -411,7 +418,7 @@ fn discard(statements: VecDeque<Running>) {
     }
 }
 
-fn malformed(fault: DecodeFault) -> End {
+pub(super) fn malformed(fault: DecodeFault) -> End {
     Answer::protocol_violation(&format!("invalid message: {fault}")).into()
 }
 

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, End};
 use super::cancel::Flight;
+use super::copy_in::Copying;
 use super::egress::TenantValue;
 use super::judge::Judge;
 use super::names::Names;
@@ -99,6 +100,7 @@ pub(super) struct Link {
     pub(super) replies: Replies,
     pub(super) names: Names,
     pub(super) pipeline: Pipeline,
+    pub(super) copying: Copying,
     pub(super) status: TransactionStatus,
     pub(super) judge: Judge,
     pub(super) recorder: Recorder,
@@ -128,6 +130,7 @@ impl Link {
             replies: Replies::default(),
             names: Names::default(),
             pipeline: Pipeline::Synced,
+            copying: Copying::No,
             status: TransactionStatus::Idle,
             judge,
             recorder,
@@ -158,10 +161,21 @@ impl Link {
     }
 
     fn takes_requests(&self) -> bool {
-        self.standing == Standing::Valid
+        let space = self.outbox.len() < HIGH_WATER && self.to_client.len() < HIGH_WATER;
+        match &self.copying {
+            // Rows belong to a statement that runs already.
+            Copying::Flowing(_) => space,
+            Copying::Stopped(_) => false,
+            Copying::No => self.takes_statements(space, None),
+            Copying::Over(request) => self.takes_statements(space, Some(*request)),
+        }
+    }
+
+    fn takes_statements(&self, space: bool, copied: Option<u64>) -> bool {
+        space
+            && self.standing == Standing::Valid
             && self.replies.len() < MAX_IN_FLIGHT
-            && self.outbox.len() < HIGH_WATER
-            && self.to_client.len() < HIGH_WATER
+            && !self.replies.awaits_copy(copied)
     }
 
     fn takes_replies(&self) -> bool {
@@ -400,6 +414,7 @@ where
     /// The client is gone. What it sent before is carried out, as PostgreSQL does, so that the records
     /// get their outcome; what takes too long is cancelled.
     async fn part(&mut self) {
+        self.link.abandon_copy();
         self.link.outbox.terminate();
         let rest = async {
             self.server.write_all_buf(self.link.outbox.bytes()).await?;

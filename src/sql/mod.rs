@@ -2,6 +2,7 @@
 //!
 //! [`Guarded`] is the permission to send a text upstream; only the checker makes one.
 
+pub mod copy;
 pub mod postgres;
 
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub enum Kind {
     Cursor,
     /// COPY (query) TO STDOUT
     CopyOut,
+    /// COPY table FROM STDIN
+    CopyIn(Arc<copy::CopyIn>),
     /// DISCARD, UNLISTEN *: what drivers' pools send on release.
     Discard,
     /// An empty statement.
@@ -136,7 +139,7 @@ impl Kind {
             Self::Execute(_) => "execute",
             Self::Deallocate(_) => "deallocate",
             Self::Cursor => "cursor",
-            Self::CopyOut => "copy",
+            Self::CopyOut | Self::CopyIn(_) => "copy",
             Self::Discard => "discard",
             Self::Empty => "empty",
         }

@@ -22,6 +22,8 @@ pub mod tag {
     pub const COPY_DATA: u8 = b'd';
     /// CopyDone
     pub const COPY_DONE: u8 = b'c';
+    /// CopyInResponse
+    pub const COPY_IN_RESPONSE: u8 = b'G';
     /// CopyOutResponse
     pub const COPY_OUT_RESPONSE: u8 = b'H';
     /// DataRow
@@ -156,6 +158,17 @@ pub fn negotiate_protocol_version(
         body.put_i32(i32::try_from(unknown_options.len()).unwrap_or(i32::MAX));
         for option in unknown_options {
             c_str(body, option);
+        }
+    });
+}
+
+/// CopyInResponse: all columns in one format.
+pub fn copy_in_response(out: &mut BytesMut, binary: bool, columns: usize) {
+    frame(out, tag::COPY_IN_RESPONSE, |body| {
+        body.put_u8(u8::from(binary));
+        body.put_i16(i16::try_from(columns).unwrap_or(i16::MAX));
+        for _ in 0..columns {
+            body.put_i16(i16::from(binary));
         }
     });
 }

@@ -169,6 +169,17 @@ pub fn execute(body: &[u8]) -> Result<&str, DecodeFault> {
     Ok(portal)
 }
 
+/// `f`: why the client ends a COPY.
+///
+/// # Errors
+/// [`DecodeFault`].
+pub fn copy_fail(body: &[u8]) -> Result<&str, DecodeFault> {
+    let mut reader = Reader::new(body);
+    let reason = reader.c_str()?;
+    reader.end()?;
+    Ok(reason)
+}
+
 /// `S`, `H`, `X`: messages without a body.
 ///
 /// # Errors

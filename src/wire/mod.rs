@@ -5,6 +5,7 @@
 //! that is not looked at is forwarded as the bytes it came in.
 
 pub mod backend;
+pub mod copy;
 pub mod error_fields;
 pub mod frame;
 pub mod frontend;

@@ -13,6 +13,7 @@ mod audit;
 mod bad_input;
 mod clients;
 mod columns;
+mod copy;
 mod denials;
 mod harness;
 mod operations;

@@ -415,7 +415,7 @@ fn judge_relation<'t>(
     Ok(())
 }
 
-fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
+pub(super) fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     match node.kind() {
         "ExplainStmt" | "PrepareStmt" | "ExecuteStmt" | "DeclareCursorStmt" | "CopyStmt" => Ok(()),
         "FuncCall" if is_set_config(node) => judge_set_config(node, env),
@@ -586,7 +586,7 @@ fn judge_stars(statement: &Tree<'_>, closed: &[Closed<'_>]) -> Result<(), Denial
 }
 
 /// `row.name` calls a function `name(row)` where the row has no such column (manual, 38.5.3).
-fn judge_attribute_notation(
+pub(super) fn judge_attribute_notation(
     statement: &Tree<'_>,
     env: Env<'_>,
     aliases: &[(&str, Option<Vec<&str>>)],

@@ -42,6 +42,7 @@ pub fn learn(
         | Kind::Deallocate(_)
         | Kind::Cursor
         | Kind::CopyOut
+        | Kind::CopyIn(_)
         | Kind::Discard
         | Kind::Empty => return None,
     }

@@ -15,6 +15,7 @@ mod check;
 mod classify;
 mod closed;
 mod codes;
+mod copy_in;
 mod env;
 mod expression;
 mod forms;
@@ -32,8 +33,11 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
+use super::copy::CopyWay;
 use super::{Decided, Fingerprint, Kind, Limits};
 use crate::catalog::Catalog;
 use crate::claims::Principal;
@@ -130,6 +134,9 @@ fn decide_one(
         Some(parameters) => Env { parameters, ..env },
         None => env,
     };
+    if copy_in::writes(&tree) {
+        return decide_copy_in(statement, &tree, env);
+    }
     let class = classify::classify(&tree, env)?;
     let canonical = canonical(statement)?;
     let fingerprint = fingerprint_of(&canonical, &class.kind, &tree);
@@ -196,6 +203,39 @@ fn own_query<'t>(text: &'t str, tree: &Tree<'_>) -> Option<&'t str> {
         let print = format!("{statement:?}");
         let same = Tree::read(&print).is_ok_and(|read| read == *query);
         same.then_some(rest)
+    })
+}
+
+/// COPY … FROM STDIN: allowed where the INSERT of the same rows is.
+fn decide_copy_in(
+    statement: pg_raw_parse::Node<'_>,
+    tree: &Tree<'_>,
+    env: Env<'_>,
+) -> Result<Decided, Denial> {
+    let disagree = || Denial::new(DenialCode::ParsersDisagree);
+    let plan = copy_in::plan(tree, env)?;
+    if plan.copy.way == CopyWay::Insert {
+        return Err(Denial::of(DenialCode::Copy, "FROM STDIN"));
+    }
+    let insert = parse(&plan.insert)?;
+    let (Some(insert), 1) = (insert.stmts().next(), insert.len()) else { return Err(disagree()) };
+    let mut decided = decide_one(insert, None, env)?;
+    if plan.copy.way == CopyWay::Copy {
+        let mut text = plan.text.clone();
+        if !tree.at("where_clause").is_absent() {
+            let canonical = canonical(statement)?;
+            text.push_str(copy_in::condition(&canonical, tree).ok_or_else(disagree)?);
+        }
+        decided.guarded = check::seal(tree, text, env)?;
+    }
+    let digest = Sha256::digest(plan.text.as_bytes());
+    let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Ok(Decided {
+        kind: Kind::CopyIn(Arc::new(plan.copy)),
+        residue: residue::residue(tree, &Kind::Insert),
+        rewritten: true,
+        fingerprint: Fingerprint { hash, normalized: plan.text },
+        ..decided
     })
 }
 

@@ -94,6 +94,13 @@ impl Comparison<'_> {
                 self.same_insert(client, sent)
             }
             (Tree::Node("CopyStmt", _), Tree::Node("CopyStmt", _))
+                if client.at("is_from").truth() || sent.at("is_from").truth() =>
+            {
+                client.at("is_from").truth()
+                    && self.same_relation(client.at("relation"), sent.at("relation"))
+                    && super::copy::takes_the_same(client, sent, self.env)
+            }
+            (Tree::Node("CopyStmt", _), Tree::Node("CopyStmt", _))
                 if !client.at("relation").is_absent() =>
             {
                 self.same_copy(client, sent)

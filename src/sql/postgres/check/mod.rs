@@ -6,6 +6,7 @@
 //! catalog and the reviewed lists.
 
 mod compare;
+mod copy;
 mod form;
 mod guards;
 mod masks;

@@ -188,6 +188,7 @@ pub(super) fn verify(statement: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     let inner = statement.at("query");
     match statement.kind() {
         kind if is_statement(kind) => verifier.statement(statement, scope).map(|_| ()),
+        "CopyStmt" if statement.at("is_from").truth() => verifier.copy_in(statement, scope),
         "ExplainStmt" | "PrepareStmt" | "DeclareCursorStmt" | "CopyStmt" => {
             if statement.is("ExplainStmt") {
                 verifier.explain(statement)?;
