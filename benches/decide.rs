@@ -1,4 +1,6 @@
-//! How long one decision takes, cold: a point select, an ORM's join, TPC-H Q5, an INSERT of 100 rows.
+//! How long one decision takes, cold (a key look-up, an ORM's join, TPC-H Q5, an INSERT of 100 rows),
+//! and what the cache of verdicts makes of that: a text that is known, texts that differ in their
+//! literal, texts of which no two are of one shape.
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 #![allow(
     clippy::expect_used,
@@ -13,10 +15,11 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use hedgerow::catalog::{Catalog, Column, Relation, RelationKind};
 use hedgerow::claims::{Claims, Principal, TenantClaim};
-use hedgerow::decide::{Context, decide};
+use hedgerow::decide::{Context, Made, Question, Refusal, Verdicts, Viewpoint, decide, form};
 use hedgerow::ids::RelationName;
 use hedgerow::policy::{Access, Mode, Policy, Protection, SourcePosition, TablePolicy, TenantType};
 use hedgerow::sql::Limits;
+use hedgerow::sql::postgres::{Guarded, Split};
 
 const POINT: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = $1";
 const ORM_JOIN: &str = "SELECT \"orders\".\"o_orderkey\", \"orders\".\"o_orderdate\", \
@@ -142,7 +145,7 @@ fn decisions(criterion: &mut Criterion) {
     let insert = insert_of_100_rows();
     let mut group = criterion.benchmark_group("decide");
     for (name, sql) in [
-        ("point select", POINT),
+        ("key look-up", POINT),
         ("ORM join", ORM_JOIN),
         ("TPC-H Q5", TPC_H_Q5),
         ("INSERT of 100 rows", insert.as_str()),
@@ -154,5 +157,48 @@ fn decisions(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decisions);
+/// What is sent for a text, by way of the cache.
+fn ask(verdicts: &Verdicts<Arc<str>>, question: Question<'_>) -> Arc<str> {
+    let make = |question: Question<'_>, split: Option<&Split<'_>>| {
+        let decided = decide(question.text, question.context())?;
+        let form = split.and_then(|split| form(split, question.text, &decided, question.context()));
+        let sent = decided.first().map(|one| one.guarded.text()).unwrap_or_default();
+        Ok::<_, Refusal>(Made { verdict: sent.into(), bytes: sent.len(), form })
+    };
+    let spell = |_: &Arc<str>, _: &str, guarded: Guarded| guarded.text().into();
+    let (_, sent) = verdicts.answer(question, make, spell);
+    sent.unwrap_or_else(|refusal| panic!("denied: {:?}", refusal.denial))
+}
+
+fn cache(criterion: &mut Criterion) {
+    const CAPACITY: u64 = 8 << 20;
+    let (policy, catalog) = (policy(), catalog());
+    let tenant = TenantClaim::Text("aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa".to_owned());
+    let principal = Principal::assumed(Some(tenant), Claims::default());
+    let viewpoint = Viewpoint::new(&principal, "bench", Limits::default());
+    let verdicts = Verdicts::new(CAPACITY);
+    let ask = |text: &str| {
+        let question = Question { text, policy: &policy, catalog: &catalog, viewpoint: &viewpoint };
+        ask(&verdicts, question)
+    };
+    let mut group = criterion.benchmark_group("cache");
+    group.bench_function("known text", |bencher| bencher.iter(|| ask(black_box(POINT))));
+    let mut number = 0_u32;
+    group.bench_function("another literal each time", |bencher| {
+        bencher.iter(|| {
+            number = (number + 1) % 1_000_000;
+            ask(&format!("SELECT abalance FROM pgbench_accounts WHERE aid = {number};"))
+        });
+    });
+    group.bench_function("another shape each time", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            ask(&format!("SELECT abalance AS a{number} FROM pgbench_accounts WHERE aid = $1"))
+        });
+    });
+    group.finish();
+    println!("kept: {} KiB of {} KiB", verdicts.bytes() >> 10, CAPACITY >> 10);
+}
+
+criterion_group!(benches, decisions, cache);
 criterion_main!(benches);

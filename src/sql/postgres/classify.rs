@@ -225,7 +225,7 @@ fn setting(statement: &Tree<'_>) -> Result<Class, Denial> {
         let value = argument.at("val").at("");
         let text = match value {
             Tree::Bool(flag) => if *flag { "on" } else { "off" }.to_owned(),
-            Tree::Number(number) => (*number).to_owned(),
+            Tree::Number(number) => number.to_string(),
             Tree::Text(text) => text.to_ascii_lowercase().replace(['-', '_'], ""),
             Tree::None | Tree::List(_) | Tree::Node(..) => return Err(denied()),
         };

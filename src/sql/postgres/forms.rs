@@ -49,20 +49,19 @@ pub fn learn(
     let blind = split.blind();
     let decided = super::decide(&blind, env.policy, env.catalog, env.principal, limits).ok()?;
     let [unseeing] = decided.as_slice() else { return None };
-    let alike = unseeing.kind == known.kind
-        && (&unseeing.residue, &known.residue) == (&Residue::Nothing, &Residue::Nothing)
-        && unseeing.protected == known.protected
-        && unseeing.rewritten == known.rewritten
-        && unseeing.relations == known.relations
-        && unseeing.tenant_columns == known.tenant_columns;
+    // All that is known of it but the texts.
+    let alike = known.residue == Residue::Nothing
+        && Decided {
+            guarded: known.guarded.clone(),
+            fingerprint: known.fingerprint.clone(),
+            ..unseeing.clone()
+        } == *known;
     let columns = Columns::of(known, env)?;
     let values = stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || {
         let (parsed, parsed_blind) = (parse(text).ok()?, parse(&blind).ok()?);
-        let print = |parsed: &pg_raw_parse::ParseResult| {
-            parsed.stmts().next().map(|statement| format!("{statement:?}"))
-        };
-        let (print, print_blind) = (print(&parsed)?, print(&parsed_blind)?);
-        let (tree, tree_blind) = (Tree::read(&print).ok()?, Tree::read(&print_blind).ok()?);
+        let (mut print, mut print_blind) = (String::new(), String::new());
+        let tree = Tree::of(parsed.stmts().next()?, &mut print).ok()?;
+        let tree_blind = Tree::of(parsed_blind.stmts().next()?, &mut print_blind).ok()?;
         let mut places = Places { columns: &columns, found: 0 };
         (same_but(&tree, &tree_blind, split.literals()) && places.visit(&tree_blind))
             .then_some(places.found)
@@ -103,7 +102,7 @@ fn is_constant(constant: &Tree<'_>, literal: &Literal<'_>) -> bool {
     match (value.kind(), literal.string()) {
         ("String", Some(text)) => value.at("").text() == Some(text.as_str()),
         ("Integer", None) => match value.at("") {
-            Tree::Number(digits) => *digits == literal.text(),
+            Tree::Number(number) => number.to_string() == literal.text(),
             Tree::None | Tree::Bool(_) | Tree::Text(_) | Tree::List(_) | Tree::Node(..) => false,
         },
         ("Float", None) => value.at("").text() == Some(literal.text()),

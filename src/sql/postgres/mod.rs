@@ -127,8 +127,8 @@ fn decide_one(
     alone: Option<&str>,
     env: Env<'_>,
 ) -> Result<Decided, Denial> {
-    let print = format!("{statement:?}");
-    let tree = Tree::read(&print)?;
+    let mut print = String::new();
+    let tree = Tree::of(statement, &mut print)?;
     let prepared = prepared_types(&tree);
     let env = match &prepared {
         Some(parameters) => Env { parameters, ..env },
@@ -200,8 +200,8 @@ fn own_query<'t>(text: &'t str, tree: &Tree<'_>) -> Option<&'t str> {
         let rest = text.get(at..)?;
         let parsed = parse(rest).ok()?;
         let (Some(statement), 1) = (parsed.stmts().next(), parsed.len()) else { return None };
-        let print = format!("{statement:?}");
-        let same = Tree::read(&print).is_ok_and(|read| read == *query);
+        let mut print = String::new();
+        let same = Tree::of(statement, &mut print).is_ok_and(|read| read == *query);
         same.then_some(rest)
     })
 }
@@ -364,8 +364,9 @@ pub fn fingerprint(text: &str) -> Fingerprint {
     stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || {
         let Ok(parsed) = parse(text) else { return Fingerprint::default() };
         let Some(statement) = parsed.stmts().next() else { return Fingerprint::default() };
-        let print = format!("{statement:?}");
-        let (Ok(tree), Ok(canonical)) = (Tree::read(&print), canonical(statement)) else {
+        let mut print = String::new();
+        let (Ok(tree), Ok(canonical)) = (Tree::of(statement, &mut print), canonical(statement))
+        else {
             return Fingerprint::default();
         };
         let kind = if scope::is_statement(tree.kind()) { Kind::Select } else { Kind::Setting };
@@ -410,13 +411,14 @@ pub fn understands(text: &str) -> Result<(), Denial> {
         let parsed = parse(text)?;
         let alone = (parsed.len() == 1).then_some(text);
         for statement in parsed.stmts() {
-            let print = format!("{statement:?}");
-            let client = Tree::read(&print)?;
+            let mut print = String::new();
+            let client = Tree::of(statement, &mut print)?;
             let canonical = canonical(statement)?;
             let says_the_same = |text: &str| -> Result<bool, Denial> {
                 let sent = parse(text)?;
-                let print = format!("{:?}", sent.stmts().next());
-                Ok(client == Tree::read(&print)?)
+                let Some(statement) = sent.stmts().next() else { return Ok(false) };
+                let mut print = String::new();
+                Ok(client == Tree::of(statement, &mut print)?)
             };
             let same = if scope::is_statement(client.kind()) {
                 says_the_same(&rewrite::parse(&canonical)?.text()?)?

@@ -126,8 +126,8 @@ pub fn token_change(text: &str) -> Option<TokenChange> {
     let parsed = pg_raw_parse::parse(text).ok()?;
     let mut statements = parsed.stmts();
     let (statement, None) = (statements.next()?, statements.next()) else { return None };
-    let print = format!("{statement:?}");
-    let tree = Tree::read(&print).ok()?;
+    let mut print = String::new();
+    let tree = Tree::of(statement, &mut print).ok()?;
     let is_token = tree.at("name").text().is_some_and(|name| name.eq_ignore_ascii_case(TOKEN));
     if !tree.is("VariableSetStmt") || !is_token {
         return None;

@@ -1,11 +1,16 @@
 //! PostgreSQL's own reading of a text, as one neutral tree. Layer 2.
 //!
 //! libpg_query's C nodes are typed, some 250 of them. Whoever must not miss a relation cannot
-//! afford to miss a field of one of them; so the nodes are read from their complete debug print,
-//! which names every field, into a [`Tree`] that code can walk without knowing the node. Positions
-//! are left out, for two texts of one meaning differ in nothing else.
+//! afford to miss a field of one of them; so every field is read into a [`Tree`] that code can walk
+//! without knowing the node: the fields of common nodes by a table ([`direct`]), those of the others
+//! from their complete debug print, which is what the table is held against. Positions are left out,
+//! for two texts of one meaning differ in nothing else.
+
+mod direct;
 
 use std::borrow::Cow;
+
+use pg_raw_parse::Node;
 
 use crate::error::{Denial, DenialCode};
 
@@ -17,7 +22,7 @@ pub enum Tree<'a> {
     /// `true` or `false`.
     Bool(bool),
     /// A number or an enum's value.
-    Number(&'a str),
+    Number(i64),
     /// A string.
     Text(Cow<'a, str>),
     /// A list.
@@ -90,7 +95,7 @@ impl<'a> Tree<'a> {
     /// The value of a number or enum field.
     pub fn number(&self) -> Option<i64> {
         match self {
-            Self::Number(digits) => digits.parse().ok(),
+            Self::Number(number) => Some(*number),
             Self::None | Self::Bool(_) | Self::Text(_) | Self::List(_) | Self::Node(..) => None,
         }
     }
@@ -118,6 +123,18 @@ impl<'a> Tree<'a> {
     pub fn walk<E>(&self, visit: &mut impl FnMut(&Self) -> Result<(), E>) -> Result<(), E> {
         visit(self)?;
         self.children().try_for_each(|child| child.walk(visit))
+    }
+
+    /// Reads a statement. `print` is room for its print, where that is needed.
+    ///
+    /// # Errors
+    /// HR4002 when the print is not of the expected form, which denies the statement.
+    pub fn of(statement: Node<'a>, print: &'a mut String) -> Result<Self, Denial> {
+        if let Some(tree) = direct::node(statement) {
+            return Ok(tree);
+        }
+        *print = format!("{statement:?}");
+        Self::read(print)
     }
 
     /// Reads a complete debug print.
@@ -194,7 +211,7 @@ impl<'a> Reader<'a> {
             "true" => Tree::Bool(true),
             "false" => Tree::Bool(false),
             number if number.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
-                Tree::Number(number)
+                Tree::Number(number.parse().ok()?)
             }
             name => Tree::Node(name, Vec::new()),
         })

@@ -3,6 +3,8 @@
 //! Both trees are read in the same way: what looks like a guard is taken out of both, so that a
 //! guard of the client's own making neither helps nor hurts.
 
+use std::borrow::Cow;
+
 use super::super::codes;
 use super::super::env::{Env, Resolved, Table};
 use super::super::scope::{is_statement, visible_name};
@@ -573,10 +575,11 @@ impl Comparison<'_> {
     fn spells_tenant(&self, client: &Tree<'_>) -> bool {
         let literal = if client.is("TypeCast") { client.at("arg") } else { client };
         let text = match literal.at("val").at("") {
-            Tree::Number(number) => Some(*number),
-            _ => string(literal),
+            Tree::Number(number) => Some(Cow::Owned(number.to_string())),
+            _ => string(literal).map(Cow::Borrowed),
         };
         text.is_some_and(|text| {
+            let text = text.as_ref();
             let uuid = uuid::Uuid::try_parse(text).ok().map(|uuid| uuid.to_string());
             [TenantType::Uuid, TenantType::Text, TenantType::Int].into_iter().any(|tenant_type| {
                 self.env

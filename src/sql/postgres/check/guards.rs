@@ -237,8 +237,9 @@ pub(super) fn says_expression(
     let Ok(parsed) = pg_raw_parse::parse(&format!("SELECT ({}\n)", expression.text)) else {
         return false;
     };
-    let print = format!("{:?}", parsed.stmts().next());
-    Tree::read(&print).is_ok_and(|written| match written.at("target_list").items() {
+    let Some(statement) = parsed.stmts().next() else { return false };
+    let mut print = String::new();
+    Tree::of(statement, &mut print).is_ok_and(|written| match written.at("target_list").items() {
         [item] => says(item.at("val"), sent, qualifier, env),
         _ => false,
     })

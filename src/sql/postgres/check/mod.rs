@@ -62,8 +62,8 @@ pub fn seal(client: &Tree<'_>, text: String, env: Env<'_>) -> Result<Guarded, De
     let (Some(statement), None) = (statements.next(), statements.next()) else {
         return Err(disagree());
     };
-    let print = format!("{statement:?}");
-    let sent = Tree::read(&print)?;
+    let mut print = String::new();
+    let sent = Tree::of(statement, &mut print)?;
     verify::verify(&sent, env)?;
     if !compare::same(client, &sent, env) {
         return Err(disagree());
