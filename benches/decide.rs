@@ -178,7 +178,13 @@ fn cache(criterion: &mut Criterion) {
     let viewpoint = Viewpoint::new(&principal, "bench", Limits::default());
     let verdicts = Verdicts::new(CAPACITY);
     let ask = |text: &str| {
-        let question = Question { text, policy: &policy, catalog: &catalog, viewpoint: &viewpoint };
+        let question = Question {
+            text,
+            policy: &policy,
+            catalog: &catalog,
+            viewpoint: &viewpoint,
+            types: &[],
+        };
         ask(&verdicts, question)
     };
     let mut group = criterion.benchmark_group("cache");
