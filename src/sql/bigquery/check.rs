@@ -1,0 +1,874 @@
+//! The checker: reads the text that would be sent, takes every guard out that is exactly the one
+//! which the policy asks for, and demands that what is left is what the client wrote, and that no
+//! table stands in it that needed a guard. Shares no code with the rewriter. Pure.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    AssignmentTarget, BinaryOperator, Expr, FromTable, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, MergeAction, MergeClauseKind, MergeInsertKind, MergeUpdateKind,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableAlias,
+    TableFactor, TableObject, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
+};
+
+use super::expression::policy_expression;
+use super::names::{Binding, Env, TableName};
+use crate::claims::TenantClaim;
+use crate::error::{Denial, DenialCode};
+use crate::policy::{ColumnRule, Protection, TablePolicy, TenantType};
+
+/// A text that passed the checker and may go upstream. Only [`seal`] makes one.
+///
+/// ```compile_fail,E0423
+/// let unchecked = hedgerow::sql::bigquery::GuardedQuery("DROP TABLE t".to_owned());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardedQuery(String);
+
+impl GuardedQuery {
+    /// The text to send.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+fn unguarded(what: impl Into<String>) -> Denial {
+    Denial::of(DenialCode::LeakPossible, what)
+}
+
+fn disagree() -> Denial {
+    Denial::new(DenialCode::ParsersDisagree)
+}
+
+/// Checks `sent` against the client's own text.
+///
+/// # Errors
+/// HR1008 when the text reads otherwise than the client's, HR1009 when a guard is not where it must
+/// be. The codes of resolution pass through.
+pub fn seal(client: &str, sent: String, env: Env<'_>) -> Result<GuardedQuery, Denial> {
+    super::lexer::gate(&sent)?;
+    let mut theirs = super::parse(client)?;
+    let mut ours = super::parse(&sent)?;
+    // What is parsed from our text must print as our text: a literal that swallowed a guard does not.
+    if super::print(&ours) != sent || theirs.len() != ours.len() {
+        return Err(disagree());
+    }
+    let mut temporary = Vec::new();
+    for (theirs, ours) in theirs.iter_mut().zip(ours.iter_mut()) {
+        let mut stripped = Strip::new(env, Side::Sent, &temporary);
+        stripped.statement(ours)?;
+        let mut plain = Strip::new(env, Side::Client, &temporary);
+        plain.statement(theirs)?;
+        if ours.to_string() != theirs.to_string() || stripped.paths.len() != plain.paths.len() {
+            return Err(disagree());
+        }
+        for (sent, client) in stripped.paths.iter().zip(&plain.paths) {
+            same_table(sent, client, env)?;
+        }
+        temporary.extend(stripped.made);
+    }
+    Ok(GuardedQuery(sent))
+}
+
+/// Whether the table that is sent is the one that the client named.
+fn same_table(sent: &[String], client: &[String], env: Env<'_>) -> Result<(), Denial> {
+    let place = env.place;
+    let same = match (sent, client) {
+        ([project, dataset, table], [name]) => {
+            table == name
+                && place.default_dataset.as_ref().is_some_and(|(p, d)| p == project && d == dataset)
+        }
+        ([project, dataset, table], [d, t]) => {
+            *project == place.project && dataset == d && table == t
+        }
+        (sent, client) => sent == client,
+    };
+    if same { Ok(()) } else { Err(disagree()) }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// The text that would be sent: guards are taken out and verified.
+    Sent,
+    /// The client's text: spelled the same way, nothing taken out.
+    Client,
+}
+
+/// Takes guards and spellings out of one statement, and notes the tables in order.
+struct Strip<'a> {
+    env: Env<'a>,
+    side: Side,
+    /// Temporary tables of statements before.
+    temporary: &'a [String],
+    /// Temporary tables that this statement makes.
+    made: Vec<String>,
+    /// Paths in order of their places.
+    paths: Vec<Vec<String>>,
+    denial: Option<Denial>,
+}
+
+/// The name that takes the place of every table once it was noted.
+const NOTED: &str = "\u{1}table";
+
+fn noted() -> ObjectName {
+    ObjectName(vec![ObjectNamePart::Identifier(Ident::new(NOTED))])
+}
+
+fn parts(name: &ObjectName) -> Result<Vec<String>, Denial> {
+    let mut parts = Vec::new();
+    for part in &name.0 {
+        match part {
+            ObjectNamePart::Identifier(ident) => {
+                parts.extend(ident.value.split('.').map(str::to_owned));
+            }
+            ObjectNamePart::Function(_) => return Err(disagree()),
+        }
+    }
+    Ok(parts)
+}
+
+fn is_noted(name: &ObjectName) -> bool {
+    matches!(name.0.as_slice(), [ObjectNamePart::Identifier(ident)] if ident.value == NOTED)
+}
+
+/// An alias of its own for a table that has none, spelled one way.
+fn settled(alias: Option<TableAlias>, parts: &[String]) -> Option<TableAlias> {
+    match alias {
+        Some(mut alias) => {
+            alias.explicit = true;
+            alias.name.quote_style = Some('`');
+            Some(alias)
+        }
+        None => parts.last().filter(|last| !last.ends_with('*')).map(|last| TableAlias {
+            explicit: true,
+            name: Ident::with_quote('`', last.as_str()),
+            columns: Vec::new(),
+            at: None,
+        }),
+    }
+}
+
+impl<'a> Strip<'a> {
+    const fn new(env: Env<'a>, side: Side, temporary: &'a [String]) -> Self {
+        Self { env, side, temporary, made: Vec::new(), paths: Vec::new(), denial: None }
+    }
+
+    fn walk<T: VisitMut>(&mut self, part: &mut T) -> Result<(), Denial> {
+        match VisitMut::visit(part, self) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(self.denial.take().unwrap_or_else(disagree)),
+        }
+    }
+
+    /// The rule of a table that holds several tenants' rows; `None` for one that needs no guard.
+    fn rule(&self, parts: &[String]) -> Result<Option<std::sync::Arc<TablePolicy>>, Denial> {
+        let [project, dataset, table] = parts else { return Ok(None) };
+        let name = TableName {
+            project: project.clone(),
+            dataset: dataset.clone(),
+            table: table.clone(),
+        };
+        match self.env.bind(&name)? {
+            Binding::Guarded(rule) => Ok(Some(rule)),
+            Binding::Shared(_) | Binding::SecureContext(_) | Binding::Own => Ok(None),
+        }
+    }
+
+    fn statement(&mut self, statement: &mut Statement) -> Result<(), Denial> {
+        match statement {
+            Statement::Update(update) => {
+                let (rule, _) = self.target(&mut update.table.relation)?;
+                if let Some(rule) = &rule {
+                    self.take_guard(rule, &mut update.selection)?;
+                    for assignment in &update.assignments {
+                        self.not_the_owner(rule, &assignment.target)?;
+                    }
+                }
+            }
+            Statement::Delete(delete) => {
+                let items = match &mut delete.from {
+                    FromTable::WithFromKeyword(items) | FromTable::WithoutKeyword(items) => items,
+                };
+                let [item] = items.as_mut_slice() else { return Err(disagree()) };
+                let (rule, _) = self.target(&mut item.relation)?;
+                if let Some(rule) = &rule {
+                    self.take_guard(rule, &mut delete.selection)?;
+                }
+            }
+            Statement::Insert(insert) => {
+                let TableObject::TableName(name) = &mut insert.table else {
+                    return Err(disagree());
+                };
+                let rule = self.note_written(name)?;
+                if let Some(rule) = &rule {
+                    let source = insert.source.as_mut().ok_or_else(disagree)?;
+                    self.filled(rule, &mut insert.columns, source)?;
+                }
+            }
+            Statement::Merge(merge) => self.merge(merge)?,
+            Statement::CreateTable(create) => {
+                self.note_made(&mut create.name, create.temporary)?;
+            }
+            Statement::CreateView(create) => self.note_made(&mut create.name, false)?,
+            Statement::Drop { names, .. } => {
+                names.iter_mut().try_for_each(|name| self.note_made(name, false))?;
+            }
+            _ => {}
+        }
+        self.walk(statement)
+    }
+
+    fn merge(&mut self, merge: &mut sqlparser::ast::Merge) -> Result<(), Denial> {
+        let (rule, _) = self.target(&mut merge.table)?;
+        let Some(rule) = rule else { return Ok(()) };
+        let mut on = Some(std::mem::replace(merge.on.as_mut(), Expr::Tuple(Vec::new())));
+        self.take_guard(&rule, &mut on)?;
+        *merge.on = on.ok_or_else(disagree)?;
+        for clause in &mut merge.clauses {
+            if matches!(clause.clause_kind, MergeClauseKind::NotMatchedBySource) {
+                self.take_guard(&rule, &mut clause.predicate)?;
+            }
+            match &mut clause.action {
+                MergeAction::Insert(insert) => {
+                    let MergeInsertKind::Values(values) = &mut insert.kind else {
+                        return Err(unguarded("merge"));
+                    };
+                    let rows = values.rows.iter_mut().map(|row| &mut row.content).collect();
+                    self.filled_rows(&rule, &mut insert.columns, rows)?;
+                }
+                MergeAction::Update(update) => {
+                    let MergeUpdateKind::Set(assignments) = &update.kind else {
+                        return Err(unguarded("merge"));
+                    };
+                    for assignment in assignments {
+                        self.not_the_owner(&rule, &assignment.target)?;
+                    }
+                }
+                MergeAction::Delete { .. } => {}
+                MergeAction::DoNothing { .. } => return Err(disagree()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the target of a write, and says what guards it.
+    #[expect(clippy::type_complexity, reason = "rule and path, both optional")]
+    fn target(
+        &mut self,
+        factor: &mut TableFactor,
+    ) -> Result<(Option<std::sync::Arc<TablePolicy>>, Vec<String>), Denial> {
+        let TableFactor::Table { name, alias, .. } = factor else { return Err(disagree()) };
+        let path = parts(name)?;
+        *alias = settled(alias.take(), &path);
+        let rule = self.note_written(name)?;
+        Ok((rule, path))
+    }
+
+    fn note_written(
+        &mut self,
+        name: &mut ObjectName,
+    ) -> Result<Option<std::sync::Arc<TablePolicy>>, Denial> {
+        let path = parts(name)?;
+        let rule = match self.side {
+            Side::Client => None,
+            Side::Sent => {
+                let known = path.len() == 3
+                    || matches!(path.as_slice(), [one] if self.is_temporary(one));
+                if !known {
+                    return Err(unguarded(path.join(".")));
+                }
+                self.rule(&path)?
+            }
+        };
+        self.paths.push(path);
+        *name = noted();
+        Ok(rule)
+    }
+
+    fn is_temporary(&self, name: &str) -> bool {
+        self.temporary.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    fn note_made(&mut self, name: &mut ObjectName, temporary: bool) -> Result<(), Denial> {
+        let path = parts(name)?;
+        if temporary {
+            self.made.extend(path.last().cloned());
+        } else if self.side == Side::Sent {
+            let [project, dataset, _] = path.as_slice() else {
+                return Err(unguarded(path.join(".")));
+            };
+            if self.env.own(project, dataset) != Some(true) {
+                return Err(unguarded(path.join(".")));
+            }
+        }
+        self.paths.push(path);
+        *name = noted();
+        Ok(())
+    }
+
+    fn not_the_owner(&self, rule: &TablePolicy, target: &AssignmentTarget) -> Result<(), Denial> {
+        let AssignmentTarget::ColumnName(name) = target else { return Err(disagree()) };
+        let (Protection::Tenant { column, .. } | Protection::TenantThrough { column, .. }) =
+            &rule.protection
+        else {
+            return Err(disagree());
+        };
+        if self.side == Side::Sent
+            && parts(name)?.iter().any(|part| part.eq_ignore_ascii_case(column))
+        {
+            return Err(unguarded(name.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Takes `guard AND (client)` apart: the guard must be there.
+    fn take_guard(&self, rule: &TablePolicy, place: &mut Option<Expr>) -> Result<(), Denial> {
+        if self.side == Side::Client {
+            return Ok(());
+        }
+        let missing = || unguarded("a write without its guard");
+        if rule.condition.is_some() {
+            return Err(missing());
+        }
+        match place.take().ok_or_else(missing)? {
+            Expr::BinaryOp { left, op: BinaryOperator::And, right }
+                if self.binds(rule, &left)? && matches!(*right, Expr::Nested(_)) =>
+            {
+                let Expr::Nested(client) = *right else { return Err(missing()) };
+                *place = Some(*client);
+                Ok(())
+            }
+            guard if self.binds(rule, &guard)? => Ok(()),
+            _ => Err(missing()),
+        }
+    }
+
+    /// Whether a condition is the one that binds the rows of the table to the tenant.
+    fn binds(&self, rule: &TablePolicy, condition: &Expr) -> Result<bool, Denial> {
+        match (&rule.protection, condition) {
+            (
+                Protection::Tenant { column, tenant_type },
+                Expr::BinaryOp { left, op: BinaryOperator::Eq, right },
+            ) => Ok(names_column(left, column) && self.is_tenant(right, *tenant_type)),
+            (
+                Protection::TenantThrough { column, parent, parent_column },
+                Expr::InSubquery { expr, subquery, negated: false },
+            ) => {
+                let Some((project, dataset)) = parent.schema.split_once('.') else {
+                    return Ok(false);
+                };
+                let path =
+                    [project, dataset, parent.name.as_str()].map(str::to_owned).to_vec();
+                let Some(parent_rule) = self.rule(&path)? else { return Ok(false) };
+                let Some((selected, table, inner)) = key_query(subquery) else {
+                    return Ok(false);
+                };
+                Ok(names_column(expr, column)
+                    && names_column(selected, parent_column)
+                    && parts(table)? == path
+                    && self.binds(&parent_rule, inner)?)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn is_tenant(&self, expr: &Expr, tenant_type: TenantType) -> bool {
+        let negative = match expr {
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr } => Some(expr.as_ref()),
+            _ => None,
+        };
+        let Expr::Value(value) = negative.unwrap_or(expr) else { return false };
+        let Some(tenant) = &self.env.principal.tenant else { return false };
+        match (&value.value, tenant_type, tenant) {
+            (Value::SingleQuotedString(text), TenantType::Text, tenant) => {
+                negative.is_none() && *text == tenant.to_string()
+            }
+            (Value::SingleQuotedString(text), TenantType::Uuid, TenantClaim::Text(tenant)) => {
+                negative.is_none()
+                    && uuid::Uuid::try_parse(tenant)
+                        .is_ok_and(|tenant| tenant.to_string() == *text)
+            }
+            (Value::Number(number, _), TenantType::Int, tenant) => {
+                let sign = if negative.is_some() { "-" } else { "" };
+                tenant.to_string().parse::<i64>().ok()
+                    == format!("{sign}{number}").parse::<i64>().ok()
+            }
+            _ => false,
+        }
+    }
+
+    /// Rows that come in: the tenant column is named, and each row holds the tenant there.
+    fn filled(
+        &mut self,
+        rule: &TablePolicy,
+        columns: &mut Vec<ObjectName>,
+        source: &mut Query,
+    ) -> Result<(), Denial> {
+        let missing = || unguarded("an insert without the tenant");
+        if rule.condition.is_some() {
+            return Err(missing());
+        }
+        if let SetExpr::Values(values) = source.body.as_mut() {
+            let rows = values.rows.iter_mut().map(|row| &mut row.content).collect();
+            return self.filled_rows(rule, columns, rows);
+        }
+        let Protection::Tenant { column, tenant_type } = &rule.protection else {
+            return Err(missing());
+        };
+        let place = place_of(columns, column)?.ok_or_else(missing)?;
+        let SetExpr::Select(select) = source.body.as_mut() else { return Err(missing()) };
+        // `SELECT *, tenant FROM (client)`: the tenant is the last column.
+        let wrapped = matches!(
+            select.projection.as_slice(),
+            [SelectItem::Wildcard(_), SelectItem::UnnamedExpr(last)]
+                if place + 1 == columns.len() && self.is_tenant(last, *tenant_type)
+        );
+        if wrapped {
+            let expected = {
+                let [
+                    TableWithJoins {
+                        relation: TableFactor::Derived { subquery, alias: None, .. },
+                        ..
+                    },
+                ] = select.from.as_slice()
+                else {
+                    return Err(missing());
+                };
+                let Some(SelectItem::UnnamedExpr(last)) = select.projection.last() else {
+                    return Err(missing());
+                };
+                format!("SELECT *, {last} FROM ({subquery})")
+            };
+            if expected != source.to_string() {
+                return Err(missing());
+            }
+            let SetExpr::Select(select) = source.body.as_mut() else { return Err(missing()) };
+            let Some(TableWithJoins { relation: TableFactor::Derived { subquery, .. }, .. }) =
+                select.from.first_mut()
+            else {
+                return Err(missing());
+            };
+            let client = std::mem::replace(subquery.as_mut(), empty());
+            *source = client;
+            columns.pop();
+            return Ok(());
+        }
+        if !source.pipe_operators.is_empty() {
+            return Err(missing());
+        }
+        let SetExpr::Select(select) = source.body.as_mut() else { return Err(missing()) };
+        let star = |item: &SelectItem| {
+            matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+        };
+        if select.projection.len() != columns.len() || select.projection.iter().any(star) {
+            return Err(missing());
+        }
+        match select.projection.get_mut(place) {
+            Some(SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) => {
+                self.take_check(value, *tenant_type)
+            }
+            _ => Err(missing()),
+        }
+    }
+
+    fn filled_rows(
+        &self,
+        rule: &TablePolicy,
+        columns: &mut Vec<ObjectName>,
+        mut rows: Vec<&mut Vec<Expr>>,
+    ) -> Result<(), Denial> {
+        let missing = || unguarded("an insert without the tenant");
+        let Protection::Tenant { column, tenant_type } = &rule.protection else {
+            return Err(missing());
+        };
+        let place = place_of(columns, column)?.ok_or_else(missing)?;
+        for row in &mut rows {
+            if row.len() != columns.len() {
+                return Err(missing());
+            }
+            let value = row.get_mut(place).ok_or_else(missing)?;
+            self.take_check(value, *tenant_type)?;
+        }
+        // A tenant that stands last may be ours; the client's text says whether it is.
+        if place + 1 == columns.len()
+            && rows.iter().all(|row| row.last().is_some_and(|v| self.is_tenant(v, *tenant_type)))
+        {
+            columns.pop();
+            for row in rows {
+                row.pop();
+            }
+        }
+        Ok(())
+    }
+
+    /// The tenant's literal, or `IF((client) = tenant, tenant, ERROR(…))`, which becomes the client's
+    /// value.
+    fn take_check(&self, value: &mut Expr, tenant_type: TenantType) -> Result<(), Denial> {
+        if self.is_tenant(value, tenant_type) {
+            return Ok(());
+        }
+        let missing = || unguarded("an insert without the tenant");
+        let Some([condition, then, otherwise]) = if_arguments(value) else {
+            return Err(missing());
+        };
+        if !self.is_tenant(then, tenant_type)
+            || otherwise.to_string() != format!("ERROR('{}')", super::WRITE_OUTSIDE)
+        {
+            return Err(missing());
+        }
+        let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = condition else {
+            return Err(missing());
+        };
+        let Expr::Nested(client) = left.as_mut() else { return Err(missing()) };
+        if !self.is_tenant(right, tenant_type) {
+            return Err(missing());
+        }
+        let client = std::mem::replace(client.as_mut(), Expr::Tuple(Vec::new()));
+        *value = client;
+        Ok(())
+    }
+
+    /// The table of `(SELECT * … FROM table WHERE guard)`, if the query is exactly that.
+    fn guard_form(&self, query: &Query) -> Result<Option<GuardForm>, Denial> {
+        let SetExpr::Select(select) = query.body.as_ref() else { return Ok(None) };
+        let [SelectItem::Wildcard(options)] = select.projection.as_slice() else {
+            return Ok(None);
+        };
+        let [TableWithJoins { relation, joins }] = select.from.as_slice() else { return Ok(None) };
+        let TableFactor::Table { name, alias: None, args: None, .. } = relation else {
+            return Ok(None);
+        };
+        let path = parts(name)?;
+        if path.len() != 3 || !joins.is_empty() {
+            return Ok(None);
+        }
+        let Some(rule) = self.rule(&path)? else { return Ok(None) };
+        let Some(condition) = &select.selection else { return Ok(None) };
+        // Closed by printing: a clause that is not named here would make the texts differ.
+        if format!("SELECT *{options} FROM {relation} WHERE {condition}") != query.to_string() {
+            return Ok(None);
+        }
+        let (tenant, own) = match (&rule.condition, condition) {
+            (None, condition) => (condition, None),
+            (Some(text), Expr::BinaryOp { left, op: BinaryOperator::And, right }) => {
+                (left.as_ref(), Some((text, right.as_ref())))
+            }
+            (Some(_), _) => return Ok(None),
+        };
+        if let Some((text, right)) = own
+            && format!("({})", policy_expression(&text.text, self.env)?) != right.to_string()
+        {
+            return Ok(None);
+        }
+        if !self.binds(&rule, tenant)? || !self.columns_closed(&rule, options)? {
+            return Ok(None);
+        }
+        Ok(Some(GuardForm { path }))
+    }
+
+    /// Whether every column with a rule is left out or masked, and nothing else is.
+    fn columns_closed(
+        &self,
+        rule: &TablePolicy,
+        options: &sqlparser::ast::WildcardAdditionalOptions,
+    ) -> Result<bool, Denial> {
+        let mut denied = Vec::new();
+        let mut masked = Vec::new();
+        for (column, column_rule) in &rule.columns {
+            match column_rule {
+                ColumnRule::Deny => denied.push(format!("`{column}`")),
+                ColumnRule::Mask { expression, unless } => {
+                    let open = unless
+                        .as_ref()
+                        .is_some_and(|rule| rule.holds(&self.env.principal.claims));
+                    if !open {
+                        let mask = policy_expression(&expression.text, self.env)?;
+                        masked.push(format!("({mask}) AS `{column}`"));
+                    }
+                }
+            }
+        }
+        let mut expected = String::new();
+        if !denied.is_empty() {
+            expected = format!(" EXCEPT ({})", denied.join(", "));
+        }
+        if !masked.is_empty() {
+            expected = format!("{expected} REPLACE ({})", masked.join(", "));
+        }
+        Ok(options.to_string() == expected)
+    }
+
+    /// Takes `IF(guard, condition, FALSE)` out. It only ever narrows, so whose it was does not matter:
+    /// it is taken out of both texts.
+    fn unshield(&self, expr: &mut Expr) -> Result<(), Denial> {
+        while let Some([guard, condition, otherwise]) = if_arguments(expr) {
+            if !is_boolean(otherwise, false) || !self.is_guard_chain(guard)? {
+                return Ok(());
+            }
+            let condition = std::mem::replace(condition, Expr::Tuple(Vec::new()));
+            *expr = condition;
+        }
+        Ok(())
+    }
+
+    /// Whether a condition is made of guards alone: it reads nothing but guarded tables' keys.
+    fn is_guard_chain(&self, expr: &Expr) -> Result<bool, Denial> {
+        match expr {
+            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+                Ok(self.is_guard_chain(left)? && self.is_guard_chain(right)?)
+            }
+            Expr::InSubquery { .. } => {
+                for (_, rule) in &self.env.policy.tables {
+                    if self.binds(rule, expr)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            other => Ok(is_comparison(other)),
+        }
+    }
+
+    /// FROM of a level whose guard stands in WHERE: one protected table, by itself.
+    fn where_form(&mut self, select: &mut Select) -> Result<(), Denial> {
+        let [TableWithJoins { relation, joins }] = select.from.as_mut_slice() else {
+            return Ok(());
+        };
+        let TableFactor::Table { name, alias, .. } = relation else { return Ok(()) };
+        let path = parts(name)?;
+        let Some(rule) = self.rule(&path)? else { return Ok(()) };
+        let open = rule.columns.values().all(|column| match column {
+            ColumnRule::Deny => false,
+            ColumnRule::Mask { unless, .. } => {
+                unless.as_ref().is_some_and(|unless| unless.holds(&self.env.principal.claims))
+            }
+        });
+        if !joins.is_empty() || !open {
+            return Err(unguarded(path.join(".")));
+        }
+        *alias = settled(alias.take(), &path);
+        *name = noted();
+        self.paths.push(path);
+        self.take_guard(&rule, &mut select.selection)
+    }
+
+    fn table(&mut self, factor: &mut TableFactor) -> Result<(), Denial> {
+        // An array in FROM is written in two ways.
+        if let TableFactor::UNNEST { alias, array_exprs, with_offset: false, .. } = factor
+            && let [Expr::CompoundIdentifier(names)] = array_exprs.as_mut_slice()
+        {
+            let path: Vec<String> = names.iter().map(|name| name.value.clone()).collect();
+            let alias = settled(alias.take(), &path);
+            self.paths.push(path);
+            *factor = plain_table(alias);
+            return Ok(());
+        }
+        if self.side == Side::Sent
+            && let TableFactor::Derived { lateral: false, subquery, alias, sample: None } = factor
+            && let Some(form) = self.guard_form(subquery)?
+        {
+            let alias = settled(alias.take(), &form.path);
+            let inner = match subquery.body.as_mut() {
+                SetExpr::Select(select) => {
+                    select.from.pop().map(|item| item.relation).ok_or_else(disagree)?
+                }
+                _ => return Err(disagree()),
+            };
+            let TableFactor::Table { version, sample, .. } = inner else {
+                return Err(disagree());
+            };
+            self.paths.push(form.path);
+            let mut table = plain_table(alias);
+            if let TableFactor::Table { version: v, sample: s, .. } = &mut table {
+                *v = version;
+                *s = sample;
+            }
+            *factor = table;
+            return Ok(());
+        }
+        let TableFactor::Table { name, alias, .. } = factor else { return Ok(()) };
+        if is_noted(name) {
+            return Ok(());
+        }
+        let path = parts(name)?;
+        if self.side == Side::Sent {
+            match path.as_slice() {
+                // A common table expression or a temporary table: no default dataset is sent.
+                [_] => {}
+                [_, _, _] if self.rule(&path)?.is_none() => {}
+                _ => return Err(unguarded(path.join("."))),
+            }
+        }
+        *alias = settled(alias.take(), &path);
+        self.paths.push(path);
+        *name = noted();
+        Ok(())
+    }
+}
+
+struct GuardForm {
+    path: Vec<String>,
+}
+
+fn empty() -> Query {
+    Query {
+        with: None,
+        body: Box::new(SetExpr::Values(sqlparser::ast::Values {
+            explicit_row: false,
+            value_keyword: false,
+            rows: Vec::new(),
+        })),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}
+
+fn plain_table(alias: Option<TableAlias>) -> TableFactor {
+    TableFactor::Table {
+        name: noted(),
+        alias,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    }
+}
+
+/// Whether an expression is the column, bare or behind one qualifier.
+fn names_column(expr: &Expr, column: &str) -> bool {
+    match expr {
+        Expr::Identifier(name) => name.value == column,
+        Expr::CompoundIdentifier(names) => {
+            matches!(names.as_slice(), [_, name] if name.value == column)
+        }
+        _ => false,
+    }
+}
+
+/// `SELECT key FROM table WHERE condition`, taken apart.
+fn key_query(query: &Query) -> Option<(&Expr, &ObjectName, &Expr)> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let [SelectItem::UnnamedExpr(key)] = select.projection.as_slice() else { return None };
+    let [TableWithJoins { relation: TableFactor::Table { name, .. }, .. }] = select.from.as_slice()
+    else {
+        return None;
+    };
+    let condition = select.selection.as_ref()?;
+    let plain = format!("SELECT {key} FROM {name} WHERE {condition}") == query.to_string();
+    plain.then_some((key, name, condition))
+}
+
+fn place_of(columns: &[ObjectName], column: &str) -> Result<Option<usize>, Denial> {
+    let mut place = None;
+    for (index, name) in columns.iter().enumerate() {
+        if parts(name)?.last().is_some_and(|last| last.eq_ignore_ascii_case(column))
+            && place.replace(index).is_some()
+        {
+            return Err(disagree());
+        }
+    }
+    Ok(place)
+}
+
+/// The three arguments of a plain `IF(…)`.
+fn if_arguments(expr: &mut Expr) -> Option<[&mut Expr; 3]> {
+    let Expr::Function(function) = expr else { return None };
+    if function.name.to_string() != "IF" || function.over.is_some() {
+        return None;
+    }
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    if !list.clauses.is_empty() || list.duplicate_treatment.is_some() {
+        return None;
+    }
+    match list.args.as_mut_slice() {
+        [
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(first)),
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(second)),
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(third)),
+        ] => Some([first, second, third]),
+        _ => None,
+    }
+}
+
+fn is_boolean(expr: &Expr, flag: bool) -> bool {
+    matches!(expr, Expr::Value(value) if value.value == Value::Boolean(flag))
+}
+
+/// `a.t = literal`, bare or in `COALESCE(…, TRUE)`.
+fn is_comparison(expr: &Expr) -> bool {
+    match expr {
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
+            matches!(left.as_ref(), Expr::CompoundIdentifier(_))
+                && matches!(right.as_ref(), Expr::Value(_) | Expr::UnaryOp { .. })
+        }
+        Expr::Function(function) => {
+            let FunctionArguments::List(list) = &function.args else { return false };
+            let [
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(inner @ Expr::BinaryOp { .. })),
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(otherwise)),
+            ] = list.args.as_slice()
+            else {
+                return false;
+            };
+            is_comparison(inner)
+                && is_boolean(otherwise, true)
+                && function.to_string() == format!("COALESCE({inner}, {otherwise})")
+        }
+        _ => false,
+    }
+}
+
+impl VisitorMut for Strip<'_> {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if self.side == Side::Sent {
+            match self.where_form(select) {
+                Ok(()) => {}
+                Err(denial) => {
+                    self.denial = Some(denial);
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match self.unshield(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(denial) => {
+                self.denial = Some(denial);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        match self.table(factor) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(denial) => {
+                self.denial = Some(denial);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        if is_noted(relation) {
+            return ControlFlow::Continue(());
+        }
+        self.denial = Some(unguarded(relation.to_string()));
+        ControlFlow::Break(())
+    }
+}

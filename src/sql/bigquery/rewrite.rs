@@ -1,0 +1,1095 @@
+//! Binds every table of a statement to the tenant, in sqlparser's tree. Pure.
+//!
+//! A guarded table becomes `(SELECT * FROM table WHERE tenant = '…') AS table`; columns with a rule
+//! are left out or replaced there (`EXCEPT`, `REPLACE`). Conditions of the client's that might raise
+//! an error are shielded by `IF(tenant = '…', condition, FALSE)`, for BigQuery promises no order of
+//! evaluation. An array named in FROM (`c.tags`) becomes `UNNEST(c.tags)`, so that no path of two
+//! parts is left which BigQuery could take for a table.
+
+use std::mem;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    AccessExpr, BinaryOperator, Expr, FunctionArg, FunctionArguments, Ident, JoinConstraint,
+    JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy, PipeOperator, Query, Select,
+    SelectFlavor, SelectItem, SetExpr, Subscript, TableAlias, TableFactor, TableSampleKind,
+    TableVersion, TableWithJoins, UnaryOperator, Value, Values, VisitMut, VisitorMut,
+};
+
+use super::expression::{parser, policy_expression, tenant_literal};
+use super::names::{Binding, Env, TableName, path};
+use super::{TableUse, functions};
+use crate::error::{Denial, DenialCode};
+use crate::policy::{ColumnRule, Protection, TablePolicy};
+
+/// Columns that BigQuery adds to a table in FROM, and that a derived table does not hand on.
+const PSEUDO_COLUMNS: &[&str] =
+    &["_partitiontime", "_partitiondate", "_table_suffix", "_file_name", "_change_type", "_change_timestamp"];
+
+/// The state of one statement's rewriting.
+pub struct Rewriter<'a> {
+    /// What the decision depends on.
+    pub env: Env<'a>,
+    /// Names of common table expressions in scope, in lower case.
+    ctes: Vec<String>,
+    /// Range variables in scope, in lower case.
+    aliases: Vec<String>,
+    /// Temporary tables that the script has made, in lower case.
+    pub temporary: Vec<String>,
+    /// Tables and rules, in order of first use.
+    pub relations: Vec<TableUse>,
+    /// Whether a table was guarded.
+    pub protected: bool,
+    /// Whether a view of the request's secure context is read.
+    pub secure_context: bool,
+    /// Whether anything but a table of the tenant's own dataset is read.
+    pub foreign: bool,
+}
+
+pub fn form(what: &str) -> Denial {
+    Denial::of(DenialCode::LeakPossible, what)
+}
+
+impl<'a> Rewriter<'a> {
+    /// A rewriter for one text.
+    pub const fn new(env: Env<'a>) -> Self {
+        Self {
+            env,
+            ctes: Vec::new(),
+            aliases: Vec::new(),
+            temporary: Vec::new(),
+            relations: Vec::new(),
+            protected: false,
+            secure_context: false,
+            foreign: false,
+        }
+    }
+
+    /// A query in any position.
+    pub fn query(&mut self, query: &mut Query) -> Result<(), Denial> {
+        let ctes = self.ctes.len();
+        let aliases = self.aliases.len();
+        let result = self.query_in_scope(query);
+        self.ctes.truncate(ctes);
+        self.aliases.truncate(aliases);
+        result
+    }
+
+    fn query_in_scope(&mut self, query: &mut Query) -> Result<(), Denial> {
+        let Query {
+            with,
+            body,
+            order_by,
+            limit_clause,
+            fetch,
+            locks,
+            for_clause,
+            settings,
+            format_clause,
+            pipe_operators,
+        } = query;
+        if fetch.is_some()
+            || !locks.is_empty()
+            || for_clause.is_some()
+            || settings.is_some()
+            || format_clause.is_some()
+        {
+            return Err(form("query"));
+        }
+        if let Some(with) = with {
+            if with.recursive {
+                self.ctes.extend(with.cte_tables.iter().map(|cte| lower(&cte.alias.name)));
+            }
+            for cte in &mut with.cte_tables {
+                if cte.from.is_some() || cte.materialized.is_some() {
+                    return Err(form("with"));
+                }
+                self.query(&mut cte.query)?;
+                self.ctes.push(lower(&cte.alias.name));
+            }
+        }
+        self.set_expr(body)?;
+        if let Some(order_by) = order_by {
+            let OrderBy { kind: _, interpolate } = &order_by;
+            if interpolate.is_some() {
+                return Err(form("order by"));
+            }
+            self.expressions(order_by)?;
+        }
+        match limit_clause {
+            None => {}
+            Some(LimitClause::LimitOffset { limit, offset, limit_by }) if limit_by.is_empty() => {
+                self.expressions(limit)?;
+                self.expressions(offset)?;
+            }
+            Some(_) => return Err(form("limit")),
+        }
+        pipe_operators.iter_mut().try_for_each(|operator| self.pipe(operator))
+    }
+
+    fn set_expr(&mut self, body: &mut SetExpr) -> Result<(), Denial> {
+        match body {
+            SetExpr::Select(select) => self.select(select),
+            SetExpr::Query(query) => self.query(query),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.set_expr(left)?;
+                self.set_expr(right)
+            }
+            SetExpr::Values(_)
+            | SetExpr::Insert(_)
+            | SetExpr::Update(_)
+            | SetExpr::Delete(_)
+            | SetExpr::Merge(_)
+            | SetExpr::Table(_) => Err(form("query body")),
+        }
+    }
+
+    fn select(&mut self, select: &mut Select) -> Result<(), Denial> {
+        let Select {
+            select_token: _,
+            optimizer_hints,
+            distinct,
+            select_modifiers,
+            top,
+            top_before_distinct: _,
+            projection,
+            exclude,
+            into,
+            from,
+            lateral_views,
+            prewhere,
+            selection,
+            connect_by,
+            group_by,
+            cluster_by,
+            distribute_by,
+            sort_by,
+            having,
+            named_window,
+            qualify,
+            window_before_qualify: _,
+            value_table_mode: _,
+            flavor,
+        } = select;
+        let foreign = !optimizer_hints.is_empty()
+            || select_modifiers.is_some()
+            || top.is_some()
+            || exclude.is_some()
+            || into.is_some()
+            || !lateral_views.is_empty()
+            || prewhere.is_some()
+            || !connect_by.is_empty()
+            || !cluster_by.is_empty()
+            || !distribute_by.is_empty()
+            || !sort_by.is_empty()
+            || !matches!(flavor, SelectFlavor::Standard | SelectFlavor::FromFirstNoSelect);
+        if foreign {
+            return Err(form("select"));
+        }
+        let mut names = Names::default();
+        let _ = VisitMut::visit(projection, &mut names);
+        let _ = VisitMut::visit(selection, &mut names);
+        let _ = VisitMut::visit(group_by, &mut names);
+        let _ = VisitMut::visit(having, &mut names);
+        let _ = VisitMut::visit(qualify, &mut names);
+        let pseudo = names.pseudo;
+        let mut level = Level::default();
+        if pseudo {
+            self.pseudo_from(from, &mut level)?;
+        } else {
+            for item in from.iter_mut() {
+                self.table_with_joins(item, &mut level)?;
+            }
+        }
+        self.expressions(distinct)?;
+        projection.iter().try_for_each(select_item)?;
+        self.expressions(projection)?;
+        self.expressions(selection)?;
+        self.expressions(group_by)?;
+        self.expressions(having)?;
+        self.expressions(named_window)?;
+        self.expressions(qualify)?;
+        if let Some(client) = selection.take() {
+            *selection = Some(level.shield(client)?);
+        }
+        if let Some(guard) = level.where_guard {
+            let client = selection.take();
+            *selection = Some(conjunction(guard, client));
+        }
+        Ok(())
+    }
+
+    /// FROM of a level that names pseudo-columns: one table, and its guard goes into WHERE.
+    fn pseudo_from(
+        &mut self,
+        from: &mut [TableWithJoins],
+        level: &mut Level,
+    ) -> Result<(), Denial> {
+        let [TableWithJoins { relation, joins }] = from else {
+            return Err(form("a pseudo-column of several tables"));
+        };
+        if !joins.is_empty() {
+            return Err(form("a pseudo-column of a join"));
+        }
+        let TableFactor::Table { name, alias, sample, version, .. } = relation else {
+            return self.factor(relation, level, false);
+        };
+        let parts = path(name)?;
+        let Some(table) = self.table_named(&parts)? else {
+            return self.factor(relation, level, false);
+        };
+        plain_table_checks(alias.as_ref())?;
+        let variable = alias
+            .as_ref()
+            .map_or_else(|| parts.last().cloned().unwrap_or_default(), |a| a.name.value.clone());
+        self.expressions(version)?;
+        sampled(sample.as_ref())?;
+        match self.bind(&table, Use::Read)? {
+            Binding::Guarded(rule) => {
+                if !self.open_columns(&rule) {
+                    return Err(Denial::of(DenialCode::ColumnDenied, table.to_string()));
+                }
+                level.guards.push(self.full_guard(&rule, &variable)?);
+                level.where_guard = Some(self.full_guard(&rule, &variable)?);
+            }
+            Binding::Shared(_) | Binding::SecureContext(_) | Binding::Own => {}
+        }
+        *name = full_name(&table);
+        if alias.is_none() && !table.table.ends_with('*') {
+            *alias = Some(alias_of(&variable));
+        }
+        self.aliases.push(variable.to_ascii_lowercase());
+        Ok(())
+    }
+
+    /// An item of UPDATE's FROM.
+    pub fn from_item(&mut self, item: &mut TableWithJoins) -> Result<(), Denial> {
+        self.table_with_joins(item, &mut Level::default())
+    }
+
+    /// MERGE's source.
+    pub fn from_factor(&mut self, factor: &mut TableFactor) -> Result<(), Denial> {
+        self.factor(factor, &mut Level::default(), false)
+    }
+
+    fn table_with_joins(
+        &mut self,
+        item: &mut TableWithJoins,
+        level: &mut Level,
+    ) -> Result<(), Denial> {
+        self.factor(&mut item.relation, level, false)?;
+        for join in &mut item.joins {
+            self.join(&mut join.join_operator, &mut join.relation, level)?;
+        }
+        Ok(())
+    }
+
+    fn join(
+        &mut self,
+        operator: &mut JoinOperator,
+        relation: &mut TableFactor,
+        level: &mut Level,
+    ) -> Result<(), Denial> {
+        let (outer, constraint) = match operator {
+            JoinOperator::Join(c) | JoinOperator::Inner(c) | JoinOperator::CrossJoin(c) => {
+                (false, c)
+            }
+            JoinOperator::Left(c)
+            | JoinOperator::LeftOuter(c)
+            | JoinOperator::Right(c)
+            | JoinOperator::RightOuter(c)
+            | JoinOperator::FullOuter(c) => (true, c),
+            JoinOperator::Semi(_)
+            | JoinOperator::LeftSemi(_)
+            | JoinOperator::RightSemi(_)
+            | JoinOperator::Anti(_)
+            | JoinOperator::LeftAnti(_)
+            | JoinOperator::RightAnti(_)
+            | JoinOperator::CrossApply
+            | JoinOperator::OuterApply
+            | JoinOperator::AsOf { .. }
+            | JoinOperator::StraightJoin(_)
+            | JoinOperator::ArrayJoin
+            | JoinOperator::LeftArrayJoin
+            | JoinOperator::InnerArrayJoin => return Err(form("join")),
+        };
+        level.outer |= outer;
+        self.factor(relation, level, false)?;
+        match constraint {
+            JoinConstraint::On(condition) => {
+                self.expressions(condition)?;
+                let client = mem::replace(condition, Expr::Tuple(Vec::new()));
+                *condition = level.shield(client)?;
+                Ok(())
+            }
+            JoinConstraint::Using(_) | JoinConstraint::None => Ok(()),
+            JoinConstraint::Natural => Err(form("natural join")),
+        }
+    }
+
+    /// One item of FROM. `input` is set for the table below PIVOT and UNPIVOT, whose columns no
+    /// longer carry the table's name.
+    fn factor(
+        &mut self,
+        factor: &mut TableFactor,
+        level: &mut Level,
+        input: bool,
+    ) -> Result<(), Denial> {
+        match factor {
+            TableFactor::Table { .. } => self.table(factor, level, input),
+            TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
+                self.query(subquery)?;
+                self.variable(alias.as_ref())
+            }
+            TableFactor::UNNEST {
+                alias,
+                array_exprs,
+                with_offset: _,
+                with_offset_alias: _,
+                with_ordinality: false,
+            } => {
+                self.expressions(array_exprs)?;
+                self.variable(alias.as_ref())
+            }
+            TableFactor::NestedJoin { table_with_joins, alias: None } => {
+                self.table_with_joins(table_with_joins, level)
+            }
+            TableFactor::Pivot {
+                table,
+                aggregate_functions,
+                value_column,
+                value_source,
+                default_on_null: None,
+                alias,
+            } => {
+                self.factor(table, level, true)?;
+                self.expressions(aggregate_functions)?;
+                self.expressions(value_column)?;
+                self.expressions(value_source)?;
+                self.variable(alias.as_ref())
+            }
+            TableFactor::Unpivot { table, value, name: _, columns, null_inclusion: _, alias } => {
+                self.factor(table, level, true)?;
+                self.expressions(value)?;
+                self.expressions(columns)?;
+                self.variable(alias.as_ref())
+            }
+            TableFactor::Derived { .. }
+            | TableFactor::UNNEST { .. }
+            | TableFactor::NestedJoin { .. }
+            | TableFactor::Pivot { .. }
+            | TableFactor::TableFunction { .. }
+            | TableFactor::Function { .. }
+            | TableFactor::JsonTable { .. }
+            | TableFactor::OpenJsonTable { .. }
+            | TableFactor::UnpivotExpr { .. }
+            | TableFactor::MatchRecognize { .. }
+            | TableFactor::XmlTable { .. }
+            | TableFactor::SemanticView { .. } => Err(form("from")),
+        }
+    }
+
+    fn variable(&mut self, alias: Option<&TableAlias>) -> Result<(), Denial> {
+        plain_table_checks(alias)?;
+        self.aliases.extend(alias.map(|alias| lower(&alias.name)));
+        Ok(())
+    }
+
+    /// A path in FROM: a common table expression, an array of a range variable, or a table.
+    fn table(
+        &mut self,
+        factor: &mut TableFactor,
+        level: &mut Level,
+        input: bool,
+    ) -> Result<(), Denial> {
+        let TableFactor::Table {
+            name,
+            alias,
+            args,
+            with_hints,
+            version,
+            with_ordinality,
+            partitions,
+            json_path,
+            sample,
+            index_hints,
+        } = factor
+        else {
+            return Err(form("from"));
+        };
+        if args.is_some() {
+            return Err(Denial::of(DenialCode::Function, name.to_string()));
+        }
+        if !with_hints.is_empty()
+            || *with_ordinality
+            || !partitions.is_empty()
+            || json_path.is_some()
+            || !index_hints.is_empty()
+            || !matches!(version, None | Some(TableVersion::ForSystemTimeAsOf(_)))
+        {
+            return Err(form("from"));
+        }
+        plain_table_checks(alias.as_ref())?;
+        sampled(sample.as_ref())?;
+        let parts = path(name)?;
+        let head = parts.first().map(|part| part.to_ascii_lowercase()).unwrap_or_default();
+        if parts.len() > 1 && self.aliases.contains(&head) {
+            return self.array(factor, &parts);
+        }
+        let Some(table) = self.table_named(&parts)? else {
+            if version.is_some() {
+                return Err(form("from"));
+            }
+            let last = parts.last().cloned().unwrap_or_default();
+            let variable = alias.as_ref().map_or(last, |alias| alias.name.value.clone());
+            self.aliases.push(variable.to_ascii_lowercase());
+            return Ok(());
+        };
+        self.expressions(version)?;
+        let variable = match alias.as_ref() {
+            Some(alias) => alias.name.value.clone(),
+            None => parts.last().cloned().unwrap_or_default(),
+        };
+        self.aliases.push(variable.to_ascii_lowercase());
+        *name = full_name(&table);
+        let wildcard = table.table.ends_with('*');
+        match self.bind(&table, Use::Read)? {
+            Binding::Guarded(rule) => {
+                let alias = match alias.take() {
+                    Some(alias) => Some(alias),
+                    None if wildcard => None,
+                    None => Some(alias_of(&variable)),
+                };
+                let subquery = self.guarded_select(&rule, factor)?;
+                *factor = TableFactor::Derived {
+                    lateral: false,
+                    subquery: Box::new(subquery),
+                    alias,
+                    sample: None,
+                };
+                if !input && !wildcard && self.sees_tenant(&rule) {
+                    level.guards.push(self.guard(&rule, Some(&variable))?);
+                }
+            }
+            Binding::Shared(_) | Binding::SecureContext(_) | Binding::Own => {
+                if alias.is_none() && !wildcard {
+                    *alias = Some(alias_of(&variable));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `FROM c, c.tags AS t` as `FROM c, UNNEST(c.tags) AS t`.
+    fn array(&mut self, factor: &mut TableFactor, parts: &[String]) -> Result<(), Denial> {
+        let TableFactor::Table { alias, version: None, sample: None, .. } = factor else {
+            return Err(form("from"));
+        };
+        let last = parts.last().cloned().unwrap_or_default();
+        let alias = alias.take().or_else(|| Some(alias_of(&last)));
+        self.variable(alias.as_ref())?;
+        let array = Expr::CompoundIdentifier(parts.iter().map(|part| ident(part)).collect());
+        *factor = TableFactor::UNNEST {
+            alias,
+            array_exprs: vec![array],
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: false,
+        };
+        Ok(())
+    }
+
+    /// The table of a path; `None` for a common table expression and for a temporary table.
+    fn table_named(&self, parts: &[String]) -> Result<Option<TableName>, Denial> {
+        if let [single] = parts {
+            let name = single.to_ascii_lowercase();
+            if self.ctes.contains(&name) || self.temporary.contains(&name) {
+                return Ok(None);
+            }
+        }
+        match self.env.resolve(parts)? {
+            Some(table) => Ok(Some(table)),
+            None if self.env.place.session && !parts.iter().any(|p| p.contains('*')) => Ok(None),
+            None => Err(Denial::of(DenialCode::UnknownRelation, parts.join("."))),
+        }
+    }
+
+    /// Binds a table, checks the privilege and notes the use.
+    pub fn bind(&mut self, table: &TableName, used: Use) -> Result<Binding, Denial> {
+        let binding = self.env.bind(table)?;
+        let rule = match &binding {
+            Binding::Guarded(rule) => {
+                self.protected = true;
+                self.foreign = true;
+                privilege(rule, used, table)?;
+                std::sync::Arc::clone(&rule.rule)
+            }
+            Binding::Shared(rule) => {
+                self.foreign = true;
+                privilege(rule, used, table)?;
+                std::sync::Arc::clone(&rule.rule)
+            }
+            Binding::SecureContext(rule) => {
+                self.foreign = true;
+                self.secure_context = true;
+                if used != Use::Read {
+                    return Err(Denial::of(DenialCode::ReadOnly, table.to_string()));
+                }
+                privilege(rule, used, table)?;
+                std::sync::Arc::clone(&rule.rule)
+            }
+            Binding::Own => "dataset_per_tenant".into(),
+        };
+        let used = TableUse { table: table.clone(), rule };
+        if !self.relations.contains(&used) {
+            self.relations.push(used);
+        }
+        Ok(binding)
+    }
+
+    /// `SELECT * FROM table WHERE guard`, with the client's FOR SYSTEM_TIME and TABLESAMPLE.
+    fn guarded_select(&self, rule: &TablePolicy, table: &TableFactor) -> Result<Query, Denial> {
+        let TableFactor::Table { name, version, sample, .. } = table else {
+            return Err(form("from"));
+        };
+        let mut except = Vec::new();
+        let mut replace = Vec::new();
+        for (column, column_rule) in &rule.columns {
+            match column_rule {
+                ColumnRule::Deny => except.push(quoted(column)),
+                ColumnRule::Mask { expression, unless } => {
+                    let open = unless
+                        .as_ref()
+                        .is_some_and(|unless| unless.holds(&self.env.principal.claims));
+                    if !open {
+                        let mask = policy_expression(&expression.text, self.env)?;
+                        replace.push(format!("({mask}) AS {}", quoted(column)));
+                    }
+                }
+            }
+        }
+        let list = |word: &str, items: &[String]| match items {
+            [] => String::new(),
+            items => format!(" {word} ({})", items.join(", ")),
+        };
+        let text = format!(
+            "SELECT *{}{} FROM {name} WHERE {}",
+            list("EXCEPT", &except),
+            list("REPLACE", &replace),
+            self.guard(rule, None)?,
+        );
+        let mut query = parser(&text)?
+            .parse_query()
+            .map_err(|_| Denial::new(DenialCode::Internal))?;
+        let SetExpr::Select(select) = query.body.as_mut() else {
+            return Err(Denial::new(DenialCode::Internal));
+        };
+        let [TableWithJoins { relation: TableFactor::Table { version: v, sample: s, .. }, .. }] =
+            select.from.as_mut_slice()
+        else {
+            return Err(Denial::new(DenialCode::Internal));
+        };
+        v.clone_from(version);
+        s.clone_from(sample);
+        Ok(*query)
+    }
+
+    /// The condition that binds a table's rows to the tenant, its columns qualified if asked.
+    pub fn guard(&self, rule: &TablePolicy, variable: Option<&str>) -> Result<Expr, Denial> {
+        let mut text = self.tenant_condition(rule, variable, 0)?;
+        if let Some(condition) = &rule.condition {
+            if variable.is_some() {
+                // The policy's own columns would need the qualifier: only the tenant is repeated.
+            } else {
+                let condition = policy_expression(&condition.text, self.env)?;
+                text = format!("{text} AND ({condition})");
+            }
+        }
+        parser(&text)?.parse_expr().map_err(|_| Denial::new(DenialCode::Internal))
+    }
+
+    /// The whole condition for a table that is written, or whose guard stands in WHERE.
+    pub fn full_guard(&self, rule: &TablePolicy, variable: &str) -> Result<Expr, Denial> {
+        if rule.condition.is_some() {
+            return Err(form("a condition of the policy on a written table"));
+        }
+        self.guard(rule, Some(variable))
+    }
+
+    fn tenant_condition(
+        &self,
+        rule: &TablePolicy,
+        variable: Option<&str>,
+        depth: usize,
+    ) -> Result<String, Denial> {
+        let qualified = |column: &str| match variable {
+            Some(variable) => format!("{}.{}", quoted(variable), quoted(column)),
+            None => quoted(column),
+        };
+        match &rule.protection {
+            Protection::Tenant { column, tenant_type } => {
+                Ok(format!("{} = {}", qualified(column), tenant_literal(self.env, *tenant_type)?))
+            }
+            Protection::TenantThrough { column, parent, parent_column }
+                if depth <= crate::policy::load::MAX_TENANT_THROUGH =>
+            {
+                let name = parent_name(&parent.schema, &parent.name)?;
+                match self.env.bind(&name)? {
+                    Binding::Guarded(rule) => Ok(format!(
+                        "{} IN (SELECT {} FROM {} WHERE {})",
+                        qualified(column),
+                        quoted(parent_column),
+                        name.quoted(),
+                        self.tenant_condition(&rule, None, depth + 1)?,
+                    )),
+                    Binding::Shared(_) | Binding::SecureContext(_) | Binding::Own => {
+                        Err(Denial::new(DenialCode::Internal))
+                    }
+                }
+            }
+            Protection::TenantThrough { .. } | Protection::Shared | Protection::Deny => {
+                Err(Denial::new(DenialCode::Internal))
+            }
+        }
+    }
+
+    /// Whether no column of the table is closed to the caller.
+    pub fn open_columns(&self, rule: &TablePolicy) -> bool {
+        rule.columns.values().all(|column| match column {
+            ColumnRule::Deny => false,
+            ColumnRule::Mask { unless, .. } => {
+                unless.as_ref().is_some_and(|unless| unless.holds(&self.env.principal.claims))
+            }
+        })
+    }
+
+    /// Whether the guarded form of the table hands on the tenant column as it is.
+    fn sees_tenant(&self, rule: &TablePolicy) -> bool {
+        match &rule.protection {
+            Protection::Tenant { column, .. } => !rule.columns.contains_key(column),
+            Protection::TenantThrough { .. } | Protection::Shared | Protection::Deny => false,
+        }
+    }
+
+    fn pipe(&mut self, operator: &mut PipeOperator) -> Result<(), Denial> {
+        let mut names = Names::default();
+        let _ = VisitMut::visit(operator, &mut names);
+        if names.pseudo {
+            return Err(form("a pseudo-column behind a pipe"));
+        }
+        match operator {
+            PipeOperator::Join(join) => {
+                let mut level = Level::default();
+                self.join(&mut join.join_operator, &mut join.relation, &mut level)
+            }
+            PipeOperator::Union { queries, .. }
+            | PipeOperator::Intersect { queries, .. }
+            | PipeOperator::Except { queries, .. } => {
+                queries.iter_mut().try_for_each(|query| self.query(query))
+            }
+            PipeOperator::As { alias } => {
+                self.aliases.push(lower(alias));
+                Ok(())
+            }
+            PipeOperator::Call { function, .. } => {
+                Err(Denial::of(DenialCode::Function, function.name.to_string()))
+            }
+            PipeOperator::Select { exprs } | PipeOperator::Extend { exprs } => {
+                exprs.iter().try_for_each(select_item)?;
+                self.expressions(exprs)
+            }
+            PipeOperator::Limit { .. }
+            | PipeOperator::Where { .. }
+            | PipeOperator::OrderBy { .. }
+            | PipeOperator::Set { .. }
+            | PipeOperator::Drop { .. }
+            | PipeOperator::Aggregate { .. }
+            | PipeOperator::TableSample { .. }
+            | PipeOperator::Rename { .. }
+            | PipeOperator::Pivot { .. }
+            | PipeOperator::Unpivot { .. } => self.expressions(operator),
+        }
+    }
+
+    /// Judges every expression of a part, and rewrites the queries in it.
+    pub fn expressions<T: VisitMut>(&mut self, part: &mut T) -> Result<(), Denial> {
+        let mut visitor = Expressions { rewriter: self, queries: Vec::new(), denial: None };
+        match VisitMut::visit(part, &mut visitor) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => {
+                Err(visitor.denial.unwrap_or_else(|| Denial::new(DenialCode::Internal)))
+            }
+        }
+    }
+}
+
+/// What a statement does with a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// SELECT
+    Read,
+    /// INSERT
+    Insert,
+    /// UPDATE
+    Update,
+    /// DELETE
+    Delete,
+}
+
+fn privilege(rule: &TablePolicy, used: Use, table: &TableName) -> Result<(), Denial> {
+    let allowed = match used {
+        Use::Read => rule.access.select,
+        Use::Insert => rule.access.insert,
+        Use::Update => rule.access.update,
+        Use::Delete => rule.access.delete,
+    };
+    let code = if used == Use::Read { DenialCode::RelationDenied } else { DenialCode::ReadOnly };
+    if allowed { Ok(()) } else { Err(Denial::of(code, table.to_string())) }
+}
+
+/// The tables of one level of FROM.
+#[derive(Default)]
+struct Level {
+    /// The tenant's condition on each guarded table of the level.
+    guards: Vec<Expr>,
+    /// Whether a join of the level makes rows of nulls.
+    outer: bool,
+    /// A guard that goes into the level's WHERE.
+    where_guard: Option<Expr>,
+}
+
+impl Level {
+    /// Shields what may raise an error: BigQuery may evaluate a condition before the one in the
+    /// derived table.
+    fn shield(&self, condition: Expr) -> Result<Expr, Denial> {
+        if self.guards.is_empty() {
+            return Ok(condition);
+        }
+        let guard = self.guards.iter().map(|guard| {
+            if self.outer { format!("COALESCE({guard}, TRUE)") } else { guard.to_string() }
+        });
+        shield(condition, &guard.collect::<Vec<_>>().join(" AND "))
+    }
+}
+
+/// Puts every conjunct that may raise an error behind the guard.
+pub fn shield(condition: Expr, guard: &str) -> Result<Expr, Denial> {
+    match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => Ok(Expr::BinaryOp {
+            left: Box::new(shield(*left, guard)?),
+            op: BinaryOperator::And,
+            right: Box::new(shield(*right, guard)?),
+        }),
+        total if functions::is_total(&total) => Ok(total),
+        other => {
+            let mut shielded = parser(&format!("IF({guard}, TRUE, FALSE)"))?
+                .parse_expr()
+                .map_err(|_| Denial::new(DenialCode::Internal))?;
+            let internal = || Denial::new(DenialCode::Internal);
+            let Expr::Function(function) = &mut shielded else { return Err(internal()) };
+            let FunctionArguments::List(list) = &mut function.args else { return Err(internal()) };
+            let Some(FunctionArg::Unnamed(slot)) = list.args.get_mut(1) else {
+                return Err(internal());
+            };
+            *slot = sqlparser::ast::FunctionArgExpr::Expr(other);
+            Ok(shielded)
+        }
+    }
+}
+
+/// `guard AND (client)`.
+pub fn conjunction(guard: Expr, client: Option<Expr>) -> Expr {
+    match client {
+        None => guard,
+        Some(client) => Expr::BinaryOp {
+            left: Box::new(guard),
+            op: BinaryOperator::And,
+            right: Box::new(Expr::Nested(Box::new(client))),
+        },
+    }
+}
+
+/// Judges expressions; queries in them are taken out and rewritten by the rewriter itself, for only
+/// it knows the scopes.
+struct Expressions<'r, 'a> {
+    rewriter: &'r mut Rewriter<'a>,
+    queries: Vec<Query>,
+    denial: Option<Denial>,
+}
+
+impl Expressions<'_, '_> {
+    fn deny(&mut self, denial: Denial) -> ControlFlow<()> {
+        self.denial = Some(denial);
+        ControlFlow::Break(())
+    }
+}
+
+fn empty_query() -> Query {
+    Query {
+        with: None,
+        body: Box::new(SetExpr::Values(Values {
+            explicit_row: false,
+            value_keyword: false,
+            rows: Vec::new(),
+        })),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}
+
+impl VisitorMut for Expressions<'_, '_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let mut inner = mem::replace(query, empty_query());
+        let result = self.rewriter.query(&mut inner);
+        self.queries.push(inner);
+        match result {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(denial) => self.deny(denial),
+        }
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        match self.queries.pop() {
+            Some(inner) => {
+                *query = inner;
+                ControlFlow::Continue(())
+            }
+            None => self.deny(Denial::new(DenialCode::Internal)),
+        }
+    }
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        let denial = form(&relation.to_string());
+        self.deny(denial)
+    }
+
+    fn pre_visit_statement(&mut self, _: &mut sqlparser::ast::Statement) -> ControlFlow<()> {
+        self.deny(Denial::of(DenialCode::StatementKind, "a statement in an expression"))
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expression(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(denial) => self.deny(denial),
+        }
+    }
+}
+
+/// Whether an expression's own form is one of GoogleSQL's that touch nothing but their operands.
+fn expression(expr: &Expr) -> Result<(), Denial> {
+    match expr {
+        Expr::Identifier(name) => identifier(name),
+        Expr::CompoundIdentifier(names) => names.iter().try_for_each(identifier),
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) if name.starts_with("@@") => {
+                Err(Denial::of(DenialCode::ProtectedSetting, name.clone()))
+            }
+            Value::DollarQuotedString(_) => Err(form("literal")),
+            _ => Ok(()),
+        },
+        Expr::Function(function) => {
+            if function.uses_odbc_syntax
+                || !matches!(function.parameters, FunctionArguments::None)
+                || !function.within_group.is_empty()
+                || function.filter.is_some()
+            {
+                return Err(form("function call"));
+            }
+            let parts = function_path(&function.name)?;
+            if functions::is_allowed(&parts) {
+                Ok(())
+            } else {
+                Err(Denial::of(DenialCode::Function, function.name.to_string()))
+            }
+        }
+        Expr::CompoundFieldAccess { access_chain, .. } => {
+            let known = access_chain.iter().all(|access| match access {
+                AccessExpr::Dot(_) => true,
+                AccessExpr::Subscript(Subscript::Index { .. }) => true,
+                AccessExpr::Subscript(Subscript::Slice { .. }) => false,
+            });
+            if known { Ok(()) } else { Err(form("subscript")) }
+        }
+        Expr::UnaryOp { op, .. } => match op {
+            UnaryOperator::Plus
+            | UnaryOperator::Minus
+            | UnaryOperator::Not
+            | UnaryOperator::BitwiseNot => Ok(()),
+            _ => Err(form("operator")),
+        },
+        Expr::IsFalse(_)
+        | Expr::IsNotFalse(_)
+        | Expr::IsTrue(_)
+        | Expr::IsNotTrue(_)
+        | Expr::IsNull(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsUnknown(_)
+        | Expr::IsNotUnknown(_)
+        | Expr::IsDistinctFrom(..)
+        | Expr::IsNotDistinctFrom(..)
+        | Expr::InList { .. }
+        | Expr::InSubquery { .. }
+        | Expr::InUnnest { .. }
+        | Expr::Between { .. }
+        | Expr::BinaryOp { .. }
+        | Expr::Like { .. }
+        | Expr::Cast { .. }
+        | Expr::AtTimeZone { .. }
+        | Expr::Extract { .. }
+        | Expr::Ceil { .. }
+        | Expr::Floor { .. }
+        | Expr::Substring { .. }
+        | Expr::Trim { .. }
+        | Expr::Collate { .. }
+        | Expr::Nested(_)
+        | Expr::TypedString(_)
+        | Expr::Case { .. }
+        | Expr::Exists { .. }
+        | Expr::Subquery(_)
+        | Expr::GroupingSets(_)
+        | Expr::Cube(_)
+        | Expr::Rollup(_)
+        | Expr::Tuple(_)
+        | Expr::Struct { .. }
+        | Expr::Named { .. }
+        | Expr::Array(_)
+        | Expr::Interval(_)
+        | Expr::Wildcard(_)
+        | Expr::QualifiedWildcard(..)
+        | Expr::JsonAccess { .. } => Ok(()),
+        Expr::IsJson { .. }
+        | Expr::IsNormalized { .. }
+        | Expr::ILike { .. }
+        | Expr::SimilarTo { .. }
+        | Expr::RLike { .. }
+        | Expr::AnyOp { .. }
+        | Expr::AllOp { .. }
+        | Expr::Convert { .. }
+        | Expr::Position { .. }
+        | Expr::Overlay { .. }
+        | Expr::Prefixed { .. }
+        | Expr::Dictionary(_)
+        | Expr::Map(_)
+        | Expr::MatchAgainst { .. }
+        | Expr::OuterJoin(_)
+        | Expr::Prior(_)
+        | Expr::Lambda(_)
+        | Expr::MemberOf(_) => Err(form("expression")),
+    }
+}
+
+fn identifier(name: &Ident) -> Result<(), Denial> {
+    if name.value.starts_with("@@") {
+        return Err(Denial::of(DenialCode::ProtectedSetting, name.value.clone()));
+    }
+    Ok(())
+}
+
+fn function_path(name: &ObjectName) -> Result<Vec<String>, Denial> {
+    name.0
+        .iter()
+        .map(|part| match part {
+            ObjectNamePart::Identifier(ident) => Ok(ident.value.clone()),
+            ObjectNamePart::Function(_) => Err(form("function call")),
+        })
+        .collect()
+}
+
+fn select_item(item: &SelectItem) -> Result<(), Denial> {
+    match item {
+        SelectItem::UnnamedExpr(_)
+        | SelectItem::ExprWithAlias { .. }
+        | SelectItem::QualifiedWildcard(..)
+        | SelectItem::Wildcard(_) => Ok(()),
+        SelectItem::ExprWithAliases { .. } => Err(form("select list")),
+    }
+}
+
+fn plain_table_checks(alias: Option<&TableAlias>) -> Result<(), Denial> {
+    match alias {
+        Some(alias) if !alias.columns.is_empty() || alias.at.is_some() => Err(form("alias")),
+        _ => Ok(()),
+    }
+}
+
+/// TABLESAMPLE SYSTEM (n PERCENT) in front of the alias; nothing else is BigQuery's.
+fn sampled(sample: Option<&TableSampleKind>) -> Result<(), Denial> {
+    match sample {
+        None => Ok(()),
+        Some(TableSampleKind::BeforeTableAlias(sample))
+            if sample.seed.is_none() && sample.bucket.is_none() && sample.offset.is_none() =>
+        {
+            Ok(())
+        }
+        Some(_) => Err(form("tablesample")),
+    }
+}
+
+/// Looks for pseudo-columns.
+#[derive(Default)]
+struct Names {
+    pseudo: bool,
+}
+
+impl VisitorMut for Names {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let last = match expr {
+            Expr::Identifier(name) => Some(&*name),
+            Expr::CompoundIdentifier(names) => names.last(),
+            _ => None,
+        };
+        if let Some(name) = last {
+            let name = lower(name);
+            self.pseudo |= PSEUDO_COLUMNS.contains(&name.as_str());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn lower(name: &Ident) -> String {
+    name.value.to_ascii_lowercase()
+}
+
+fn ident(text: &str) -> Ident {
+    Ident::with_quote('`', text)
+}
+
+/// An identifier in backticks. Names of the policy and of parsed paths hold none.
+pub fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace(['`', '\\', '\n', '\r'], ""))
+}
+
+fn alias_of(name: &str) -> TableAlias {
+    TableAlias { explicit: true, name: ident(name), columns: Vec::new(), at: None }
+}
+
+/// `` `project`.`dataset`.`table` ``
+pub fn full_name(table: &TableName) -> ObjectName {
+    ObjectName(
+        [&table.project, &table.dataset, &table.table]
+            .into_iter()
+            .map(|part| ObjectNamePart::Identifier(ident(part)))
+            .collect(),
+    )
+}
+
+/// The parent of a policy: its schema is `project.dataset`.
+pub fn parent_name(schema: &str, table: &str) -> Result<TableName, Denial> {
+    let (project, dataset) =
+        schema.split_once('.').ok_or_else(|| Denial::new(DenialCode::Internal))?;
+    Ok(TableName {
+        project: project.to_owned(),
+        dataset: dataset.to_owned(),
+        table: table.to_owned(),
+    })
+}
