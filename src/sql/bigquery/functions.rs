@@ -6,7 +6,8 @@
 
 use sqlparser::ast::{BinaryOperator, CastKind, Expr, UnaryOperator};
 
-/// Functions without a prefix, in lower case, sorted.
+/// Functions without a prefix, in lower case, sorted; with them the words of subscripts (`OFFSET(1)`)
+/// and of date parts (`WEEK(MONDAY)`).
 #[rustfmt::skip] // one word a line would be pages of nothing
 const PLAIN: &[&str] = &[
     "abs", "acos", "acosh", "any_value", "approx_count_distinct", "approx_quantiles",
@@ -33,23 +34,23 @@ const PLAIN: &[&str] = &[
     "lax_float64", "lax_int64", "lax_string", "lead", "least", "left", "length", "ln", "log",
     "log10", "logical_and", "logical_or", "lower", "lpad", "ltrim", "make_interval", "max",
     "max_by", "md5", "min", "min_by", "mod", "normalize", "normalize_and_casefold", "nth_value",
-    "ntile", "nullif", "nullifzero", "octet_length", "parse_bignumeric", "parse_date",
-    "parse_datetime", "parse_json", "parse_numeric", "parse_time", "parse_timestamp",
+    "ntile", "nullif", "nullifzero", "octet_length", "offset", "ordinal", "parse_bignumeric",
+    "parse_date", "parse_datetime", "parse_json", "parse_numeric", "parse_time", "parse_timestamp",
     "percent_rank", "percentile_cont", "percentile_disc", "pow", "power", "rand", "range",
     "range_bucket", "range_contains", "range_end", "range_intersect", "range_overlaps",
     "range_start", "rank", "regexp_contains", "regexp_extract", "regexp_extract_all",
     "regexp_instr", "regexp_replace", "regexp_substr", "repeat", "replace", "reverse", "right",
     "round", "row_number", "rpad", "rtrim", "safe_add", "safe_convert_bytes_to_string",
-    "safe_divide", "safe_multiply", "safe_negate", "safe_subtract", "search", "sec", "sech",
-    "sha1", "sha256", "sha512", "sign", "sin", "sinh", "soundex", "split", "sqrt", "starts_with",
-    "stddev", "stddev_pop", "stddev_samp", "string", "string_agg", "string_array", "strpos",
-    "struct", "substr", "substring", "sum", "tan", "tanh", "time", "time_add", "time_diff",
-    "time_sub", "time_trunc", "timestamp", "timestamp_add", "timestamp_bucket", "timestamp_diff",
-    "timestamp_micros", "timestamp_millis", "timestamp_seconds", "timestamp_sub",
-    "timestamp_trunc", "to_base32", "to_base64", "to_code_points", "to_hex", "to_json",
-    "to_json_string", "translate", "trim", "trunc", "typeof", "unicode", "unix_date",
-    "unix_micros", "unix_millis", "unix_seconds", "unnest", "upper", "var_pop", "var_samp",
-    "variance", "zeroifnull",
+    "safe_divide", "safe_multiply", "safe_negate", "safe_offset", "safe_ordinal", "safe_subtract",
+    "search", "sec", "sech", "sha1", "sha256", "sha512", "sign", "sin", "sinh", "soundex", "split",
+    "sqrt", "starts_with", "stddev", "stddev_pop", "stddev_samp", "string", "string_agg",
+    "string_array", "strpos", "struct", "substr", "substring", "sum", "tan", "tanh", "time",
+    "time_add", "time_diff", "time_sub", "time_trunc", "timestamp", "timestamp_add",
+    "timestamp_bucket", "timestamp_diff", "timestamp_micros", "timestamp_millis",
+    "timestamp_seconds", "timestamp_sub", "timestamp_trunc", "to_base32", "to_base64",
+    "to_code_points", "to_hex", "to_json", "to_json_string", "translate", "trim", "trunc",
+    "typeof", "unicode", "unix_date", "unix_micros", "unix_millis", "unix_seconds", "unnest",
+    "upper", "var_pop", "var_samp", "variance", "week", "zeroifnull",
 ];
 
 /// Prefixes under which every function is pure.
