@@ -123,7 +123,8 @@ fn what_the_attacks_want_denied_is_denied_and_the_rest_is_guarded() {
 
 #[test]
 fn real_queries_are_decided() {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/bigquery.jsonl.gz");
+    let beside =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/bigquery.jsonl.gz");
     let path = std::env::var_os("HEDGEROW_BIGQUERY_CORPUS").map_or(beside, PathBuf::from);
     if !path.is_file() {
         println!("the corpus is not here: skipped");

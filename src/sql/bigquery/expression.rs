@@ -38,9 +38,9 @@ pub fn tenant_literal(env: Env<'_>, tenant_type: TenantType) -> Result<String, D
         (TenantType::Int, TenantClaim::Text(text)) => {
             text.parse::<i64>().map(|number| number.to_string()).map_err(|_| unusable())
         }
-        (TenantType::Uuid, TenantClaim::Text(text)) => uuid::Uuid::try_parse(text)
-            .map(|uuid| format!("'{uuid}'"))
-            .map_err(|_| unusable()),
+        (TenantType::Uuid, TenantClaim::Text(text)) => {
+            uuid::Uuid::try_parse(text).map(|uuid| format!("'{uuid}'")).map_err(|_| unusable())
+        }
         (TenantType::Text, TenantClaim::Text(text)) => literal(text).ok_or_else(unusable),
         (TenantType::Text, TenantClaim::Integer(number)) => Ok(format!("'{number}'")),
         (TenantType::Uuid, TenantClaim::Integer(_)) => Err(unusable()),

@@ -59,9 +59,8 @@ const PREFIXES: &[&str] = &["hll_count", "kll_quantiles", "net"];
 /// Whether a function may be called, by the parts of its name.
 pub fn is_allowed(parts: &[String]) -> bool {
     let lower: Vec<String> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
-    let plain = |name: &String| {
-        PLAIN.binary_search(&name.as_str()).is_ok() || name.starts_with("st_")
-    };
+    let plain =
+        |name: &String| PLAIN.binary_search(&name.as_str()).is_ok() || name.starts_with("st_");
     match lower.as_slice() {
         [name] => plain(name),
         [safe, name] if safe == "safe" => plain(name),
@@ -108,8 +107,17 @@ pub fn is_total(expr: &Expr) -> bool {
             let name = function.name.to_string().to_ascii_lowercase();
             let total = matches!(
                 name.as_str(),
-                "lower" | "upper" | "coalesce" | "ifnull" | "length" | "starts_with" | "ends_with"
-                    | "current_date" | "current_timestamp" | "current_datetime" | "date"
+                "lower"
+                    | "upper"
+                    | "coalesce"
+                    | "ifnull"
+                    | "length"
+                    | "starts_with"
+                    | "ends_with"
+                    | "current_date"
+                    | "current_timestamp"
+                    | "current_datetime"
+                    | "date"
             );
             let arguments = match &function.args {
                 sqlparser::ast::FunctionArguments::None => true,
@@ -143,9 +151,22 @@ mod tests {
     #[test]
     fn the_list_is_sorted_and_closed() {
         assert!(PLAIN.is_sorted());
-        let allowed = |name: &str| is_allowed(&name.split('.').map(str::to_owned).collect::<Vec<_>>());
-        assert!(allowed("LOWER") && allowed("SAFE.SUBSTR") && allowed("NET.HOST") && allowed("ST_X"));
-        for name in ["external_query", "ml.predict", "app.get_secret", "p.app.f", "keys.new_keyset", "secure_context", "session_user", "vector_search", "ai.generate"] {
+        let allowed =
+            |name: &str| is_allowed(&name.split('.').map(str::to_owned).collect::<Vec<_>>());
+        assert!(
+            allowed("LOWER") && allowed("SAFE.SUBSTR") && allowed("NET.HOST") && allowed("ST_X")
+        );
+        for name in [
+            "external_query",
+            "ml.predict",
+            "app.get_secret",
+            "p.app.f",
+            "keys.new_keyset",
+            "secure_context",
+            "session_user",
+            "vector_search",
+            "ai.generate",
+        ] {
             assert!(!allowed(name), "{name}");
         }
     }

@@ -37,10 +37,10 @@ pub fn gate(text: &str) -> Result<(), Denial> {
         .with_unescape(false)
         .tokenize_with_location()
         .map_err(|_| Denial::new(DenialCode::CannotParse))?;
-    let theirs = theirs.iter().filter(|token| is_text(&token.token)).map(|token| Start {
-        line: token.span.start.line,
-        column: token.span.start.column,
-    });
+    let theirs = theirs
+        .iter()
+        .filter(|token| is_text(&token.token))
+        .map(|token| Start { line: token.span.start.line, column: token.span.start.column });
     if theirs.eq(ours.iter().copied()) {
         Ok(())
     } else {
@@ -240,7 +240,9 @@ fn literal(cursor: &mut Cursor<'_>, prefixed: bool) -> Result<(), Denial> {
                 cursor.skip(1);
                 match cursor.peek() {
                     Some('\'' | '"' | '\\') if prefixed => {
-                        return Err(unreadable("a backslash before a quote in a raw or bytes literal"));
+                        return Err(unreadable(
+                            "a backslash before a quote in a raw or bytes literal",
+                        ));
                     }
                     Some('\n' | '\r' | '\0') | None => {
                         return Err(unreadable("a backslash at the end of a line"));

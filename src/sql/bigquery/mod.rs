@@ -12,6 +12,8 @@
 mod check;
 mod expression;
 mod functions;
+mod guard;
+mod judge;
 mod lexer;
 pub mod names;
 mod rewrite;
@@ -177,11 +179,11 @@ fn parse(text: &str) -> Result<Vec<Statement>, Denial> {
         .with_recursion_limit(MAX_DEPTH)
         .parse_statements()
         .map_err(|error| match error {
-            sqlparser::parser::ParserError::RecursionLimitExceeded => {
-                Denial::of(DenialCode::StatementTooLarge, "nesting")
-            }
-            _ => Denial::new(DenialCode::CannotParse),
-        })?;
+        sqlparser::parser::ParserError::RecursionLimitExceeded => {
+            Denial::of(DenialCode::StatementTooLarge, "nesting")
+        }
+        _ => Denial::new(DenialCode::CannotParse),
+    })?;
     match statements.len() {
         0 => Err(Denial::new(DenialCode::CannotParse)),
         count if count > MAX_STATEMENTS => {
@@ -219,10 +221,7 @@ impl Literals {
 impl VisitorMut for Literals {
     type Break = ();
 
-    fn pre_visit_value(
-        &mut self,
-        value: &mut sqlparser::ast::ValueWithSpan,
-    ) -> ControlFlow<()> {
+    fn pre_visit_value(&mut self, value: &mut sqlparser::ast::ValueWithSpan) -> ControlFlow<()> {
         if !matches!(value.value, Value::Placeholder(_) | Value::Null | Value::Boolean(_)) {
             value.value = self.next();
         }

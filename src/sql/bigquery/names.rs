@@ -165,11 +165,7 @@ impl Env<'_> {
     /// written as `_` (a dataset's name holds no hyphen).
     pub fn own(&self, project: &str, dataset: &str) -> Option<bool> {
         let tenant = self.principal.tenant.as_ref().map(|tenant| {
-            tenant
-                .to_string()
-                .chars()
-                .map(|c| if c == '-' { '_' } else { c })
-                .collect::<String>()
+            tenant.to_string().chars().map(|c| if c == '-' { '_' } else { c }).collect::<String>()
         });
         let mut owned = None;
         for ((of_project, pattern), mode) in &self.policy.datasets {
@@ -193,9 +189,7 @@ impl Env<'_> {
                 .policy
                 .tables
                 .iter()
-                .find(|(pattern, _)| {
-                    pattern.matches(&name.project, &name.dataset, &name.table)
-                })
+                .find(|(pattern, _)| pattern.matches(&name.project, &name.dataset, &name.table))
                 .map(|(_, rule)| Arc::clone(rule))
                 .ok_or_else(unknown);
         };

@@ -10,21 +10,26 @@ use std::mem;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, FunctionArg, FunctionArguments, Ident, JoinConstraint,
-    JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy, PipeOperator, Query, Select,
-    SelectFlavor, SelectItem, SetExpr, Subscript, TableAlias, TableFactor, TableSampleKind,
-    TableVersion, TableWithJoins, UnaryOperator, Value, Values, VisitMut, VisitorMut,
+    Expr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy,
+    PipeOperator, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor,
+    TableSampleKind, TableVersion, TableWithJoins, Values, VisitMut, VisitorMut,
 };
 
-use super::expression::{parser, policy_expression, tenant_literal};
+use super::guard::{Level, conjunction};
 use super::names::{Binding, Env, TableName, path};
-use super::{TableUse, functions};
+use super::{TableUse, judge};
 use crate::error::{Denial, DenialCode};
-use crate::policy::{ColumnRule, Protection, TablePolicy};
+use crate::policy::TablePolicy;
 
 /// Columns that BigQuery adds to a table in FROM, and that a derived table does not hand on.
-const PSEUDO_COLUMNS: &[&str] =
-    &["_partitiontime", "_partitiondate", "_table_suffix", "_file_name", "_change_type", "_change_timestamp"];
+const PSEUDO_COLUMNS: &[&str] = &[
+    "_partitiontime",
+    "_partitiondate",
+    "_table_suffix",
+    "_file_name",
+    "_change_type",
+    "_change_timestamp",
+];
 
 /// The state of one statement's rewriting.
 pub struct Rewriter<'a> {
@@ -263,12 +268,12 @@ impl<'a> Rewriter<'a> {
     }
 
     /// An item of UPDATE's FROM.
-    pub fn from_item(&mut self, item: &mut TableWithJoins) -> Result<(), Denial> {
+    pub fn source_item(&mut self, item: &mut TableWithJoins) -> Result<(), Denial> {
         self.table_with_joins(item, &mut Level::default())
     }
 
     /// MERGE's source.
-    pub fn from_factor(&mut self, factor: &mut TableFactor) -> Result<(), Denial> {
+    pub fn source_factor(&mut self, factor: &mut TableFactor) -> Result<(), Denial> {
         self.factor(factor, &mut Level::default(), false)
     }
 
@@ -547,130 +552,6 @@ impl<'a> Rewriter<'a> {
         Ok(binding)
     }
 
-    /// `SELECT * FROM table WHERE guard`, with the client's FOR SYSTEM_TIME and TABLESAMPLE.
-    fn guarded_select(&self, rule: &TablePolicy, table: &TableFactor) -> Result<Query, Denial> {
-        let TableFactor::Table { name, version, sample, .. } = table else {
-            return Err(form("from"));
-        };
-        let mut except = Vec::new();
-        let mut replace = Vec::new();
-        for (column, column_rule) in &rule.columns {
-            match column_rule {
-                ColumnRule::Deny => except.push(quoted(column)),
-                ColumnRule::Mask { expression, unless } => {
-                    let open = unless
-                        .as_ref()
-                        .is_some_and(|unless| unless.holds(&self.env.principal.claims));
-                    if !open {
-                        let mask = policy_expression(&expression.text, self.env)?;
-                        replace.push(format!("({mask}) AS {}", quoted(column)));
-                    }
-                }
-            }
-        }
-        let list = |word: &str, items: &[String]| match items {
-            [] => String::new(),
-            items => format!(" {word} ({})", items.join(", ")),
-        };
-        let text = format!(
-            "SELECT *{}{} FROM {name} WHERE {}",
-            list("EXCEPT", &except),
-            list("REPLACE", &replace),
-            self.guard(rule, None)?,
-        );
-        let mut query = parser(&text)?
-            .parse_query()
-            .map_err(|_| Denial::new(DenialCode::Internal))?;
-        let SetExpr::Select(select) = query.body.as_mut() else {
-            return Err(Denial::new(DenialCode::Internal));
-        };
-        let [TableWithJoins { relation: TableFactor::Table { version: v, sample: s, .. }, .. }] =
-            select.from.as_mut_slice()
-        else {
-            return Err(Denial::new(DenialCode::Internal));
-        };
-        v.clone_from(version);
-        s.clone_from(sample);
-        Ok(*query)
-    }
-
-    /// The condition that binds a table's rows to the tenant, its columns qualified if asked.
-    pub fn guard(&self, rule: &TablePolicy, variable: Option<&str>) -> Result<Expr, Denial> {
-        let mut text = self.tenant_condition(rule, variable, 0)?;
-        if let Some(condition) = &rule.condition {
-            if variable.is_some() {
-                // The policy's own columns would need the qualifier: only the tenant is repeated.
-            } else {
-                let condition = policy_expression(&condition.text, self.env)?;
-                text = format!("{text} AND ({condition})");
-            }
-        }
-        parser(&text)?.parse_expr().map_err(|_| Denial::new(DenialCode::Internal))
-    }
-
-    /// The whole condition for a table that is written, or whose guard stands in WHERE.
-    pub fn full_guard(&self, rule: &TablePolicy, variable: &str) -> Result<Expr, Denial> {
-        if rule.condition.is_some() {
-            return Err(form("a condition of the policy on a written table"));
-        }
-        self.guard(rule, Some(variable))
-    }
-
-    fn tenant_condition(
-        &self,
-        rule: &TablePolicy,
-        variable: Option<&str>,
-        depth: usize,
-    ) -> Result<String, Denial> {
-        let qualified = |column: &str| match variable {
-            Some(variable) => format!("{}.{}", quoted(variable), quoted(column)),
-            None => quoted(column),
-        };
-        match &rule.protection {
-            Protection::Tenant { column, tenant_type } => {
-                Ok(format!("{} = {}", qualified(column), tenant_literal(self.env, *tenant_type)?))
-            }
-            Protection::TenantThrough { column, parent, parent_column }
-                if depth <= crate::policy::load::MAX_TENANT_THROUGH =>
-            {
-                let name = parent_name(&parent.schema, &parent.name)?;
-                match self.env.bind(&name)? {
-                    Binding::Guarded(rule) => Ok(format!(
-                        "{} IN (SELECT {} FROM {} WHERE {})",
-                        qualified(column),
-                        quoted(parent_column),
-                        name.quoted(),
-                        self.tenant_condition(&rule, None, depth + 1)?,
-                    )),
-                    Binding::Shared(_) | Binding::SecureContext(_) | Binding::Own => {
-                        Err(Denial::new(DenialCode::Internal))
-                    }
-                }
-            }
-            Protection::TenantThrough { .. } | Protection::Shared | Protection::Deny => {
-                Err(Denial::new(DenialCode::Internal))
-            }
-        }
-    }
-
-    /// Whether no column of the table is closed to the caller.
-    pub fn open_columns(&self, rule: &TablePolicy) -> bool {
-        rule.columns.values().all(|column| match column {
-            ColumnRule::Deny => false,
-            ColumnRule::Mask { unless, .. } => {
-                unless.as_ref().is_some_and(|unless| unless.holds(&self.env.principal.claims))
-            }
-        })
-    }
-
-    /// Whether the guarded form of the table hands on the tenant column as it is.
-    fn sees_tenant(&self, rule: &TablePolicy) -> bool {
-        match &rule.protection {
-            Protection::Tenant { column, .. } => !rule.columns.contains_key(column),
-            Protection::TenantThrough { .. } | Protection::Shared | Protection::Deny => false,
-        }
-    }
-
     fn pipe(&mut self, operator: &mut PipeOperator) -> Result<(), Denial> {
         let mut names = Names::default();
         let _ = VisitMut::visit(operator, &mut names);
@@ -747,68 +628,6 @@ fn privilege(rule: &TablePolicy, used: Use, table: &TableName) -> Result<(), Den
     if allowed { Ok(()) } else { Err(Denial::of(code, table.to_string())) }
 }
 
-/// The tables of one level of FROM.
-#[derive(Default)]
-struct Level {
-    /// The tenant's condition on each guarded table of the level.
-    guards: Vec<Expr>,
-    /// Whether a join of the level makes rows of nulls.
-    outer: bool,
-    /// A guard that goes into the level's WHERE.
-    where_guard: Option<Expr>,
-}
-
-impl Level {
-    /// Shields what may raise an error: BigQuery may evaluate a condition before the one in the
-    /// derived table.
-    fn shield(&self, condition: Expr) -> Result<Expr, Denial> {
-        if self.guards.is_empty() {
-            return Ok(condition);
-        }
-        let guard = self.guards.iter().map(|guard| {
-            if self.outer { format!("COALESCE({guard}, TRUE)") } else { guard.to_string() }
-        });
-        shield(condition, &guard.collect::<Vec<_>>().join(" AND "))
-    }
-}
-
-/// Puts every conjunct that may raise an error behind the guard.
-pub fn shield(condition: Expr, guard: &str) -> Result<Expr, Denial> {
-    match condition {
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => Ok(Expr::BinaryOp {
-            left: Box::new(shield(*left, guard)?),
-            op: BinaryOperator::And,
-            right: Box::new(shield(*right, guard)?),
-        }),
-        total if functions::is_total(&total) => Ok(total),
-        other => {
-            let mut shielded = parser(&format!("IF({guard}, TRUE, FALSE)"))?
-                .parse_expr()
-                .map_err(|_| Denial::new(DenialCode::Internal))?;
-            let internal = || Denial::new(DenialCode::Internal);
-            let Expr::Function(function) = &mut shielded else { return Err(internal()) };
-            let FunctionArguments::List(list) = &mut function.args else { return Err(internal()) };
-            let Some(FunctionArg::Unnamed(slot)) = list.args.get_mut(1) else {
-                return Err(internal());
-            };
-            *slot = sqlparser::ast::FunctionArgExpr::Expr(other);
-            Ok(shielded)
-        }
-    }
-}
-
-/// `guard AND (client)`.
-pub fn conjunction(guard: Expr, client: Option<Expr>) -> Expr {
-    match client {
-        None => guard,
-        Some(client) => Expr::BinaryOp {
-            left: Box::new(guard),
-            op: BinaryOperator::And,
-            right: Box::new(Expr::Nested(Box::new(client))),
-        },
-    }
-}
-
 /// Judges expressions; queries in them are taken out and rewritten by the rewriter itself, for only
 /// it knows the scopes.
 struct Expressions<'r, 'a> {
@@ -876,131 +695,11 @@ impl VisitorMut for Expressions<'_, '_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        match expression(expr) {
+        match judge::expression(expr) {
             Ok(()) => ControlFlow::Continue(()),
             Err(denial) => self.deny(denial),
         }
     }
-}
-
-/// Whether an expression's own form is one of GoogleSQL's that touch nothing but their operands.
-fn expression(expr: &Expr) -> Result<(), Denial> {
-    match expr {
-        Expr::Identifier(name) => identifier(name),
-        Expr::CompoundIdentifier(names) => names.iter().try_for_each(identifier),
-        Expr::Value(value) => match &value.value {
-            Value::Placeholder(name) if name.starts_with("@@") => {
-                Err(Denial::of(DenialCode::ProtectedSetting, name.clone()))
-            }
-            Value::DollarQuotedString(_) => Err(form("literal")),
-            _ => Ok(()),
-        },
-        Expr::Function(function) => {
-            if function.uses_odbc_syntax
-                || !matches!(function.parameters, FunctionArguments::None)
-                || !function.within_group.is_empty()
-                || function.filter.is_some()
-            {
-                return Err(form("function call"));
-            }
-            let parts = function_path(&function.name)?;
-            if functions::is_allowed(&parts) {
-                Ok(())
-            } else {
-                Err(Denial::of(DenialCode::Function, function.name.to_string()))
-            }
-        }
-        Expr::CompoundFieldAccess { access_chain, .. } => {
-            let known = access_chain.iter().all(|access| match access {
-                AccessExpr::Dot(_) => true,
-                AccessExpr::Subscript(Subscript::Index { .. }) => true,
-                AccessExpr::Subscript(Subscript::Slice { .. }) => false,
-            });
-            if known { Ok(()) } else { Err(form("subscript")) }
-        }
-        Expr::UnaryOp { op, .. } => match op {
-            UnaryOperator::Plus
-            | UnaryOperator::Minus
-            | UnaryOperator::Not
-            | UnaryOperator::BitwiseNot => Ok(()),
-            _ => Err(form("operator")),
-        },
-        Expr::IsFalse(_)
-        | Expr::IsNotFalse(_)
-        | Expr::IsTrue(_)
-        | Expr::IsNotTrue(_)
-        | Expr::IsNull(_)
-        | Expr::IsNotNull(_)
-        | Expr::IsUnknown(_)
-        | Expr::IsNotUnknown(_)
-        | Expr::IsDistinctFrom(..)
-        | Expr::IsNotDistinctFrom(..)
-        | Expr::InList { .. }
-        | Expr::InSubquery { .. }
-        | Expr::InUnnest { .. }
-        | Expr::Between { .. }
-        | Expr::BinaryOp { .. }
-        | Expr::Like { .. }
-        | Expr::Cast { .. }
-        | Expr::AtTimeZone { .. }
-        | Expr::Extract { .. }
-        | Expr::Ceil { .. }
-        | Expr::Floor { .. }
-        | Expr::Substring { .. }
-        | Expr::Trim { .. }
-        | Expr::Collate { .. }
-        | Expr::Nested(_)
-        | Expr::TypedString(_)
-        | Expr::Case { .. }
-        | Expr::Exists { .. }
-        | Expr::Subquery(_)
-        | Expr::GroupingSets(_)
-        | Expr::Cube(_)
-        | Expr::Rollup(_)
-        | Expr::Tuple(_)
-        | Expr::Struct { .. }
-        | Expr::Named { .. }
-        | Expr::Array(_)
-        | Expr::Interval(_)
-        | Expr::Wildcard(_)
-        | Expr::QualifiedWildcard(..)
-        | Expr::JsonAccess { .. } => Ok(()),
-        Expr::IsJson { .. }
-        | Expr::IsNormalized { .. }
-        | Expr::ILike { .. }
-        | Expr::SimilarTo { .. }
-        | Expr::RLike { .. }
-        | Expr::AnyOp { .. }
-        | Expr::AllOp { .. }
-        | Expr::Convert { .. }
-        | Expr::Position { .. }
-        | Expr::Overlay { .. }
-        | Expr::Prefixed { .. }
-        | Expr::Dictionary(_)
-        | Expr::Map(_)
-        | Expr::MatchAgainst { .. }
-        | Expr::OuterJoin(_)
-        | Expr::Prior(_)
-        | Expr::Lambda(_)
-        | Expr::MemberOf(_) => Err(form("expression")),
-    }
-}
-
-fn identifier(name: &Ident) -> Result<(), Denial> {
-    if name.value.starts_with("@@") {
-        return Err(Denial::of(DenialCode::ProtectedSetting, name.value.clone()));
-    }
-    Ok(())
-}
-
-fn function_path(name: &ObjectName) -> Result<Vec<String>, Denial> {
-    name.0
-        .iter()
-        .map(|part| match part {
-            ObjectNamePart::Identifier(ident) => Ok(ident.value.clone()),
-            ObjectNamePart::Function(_) => Err(form("function call")),
-        })
-        .collect()
 }
 
 fn select_item(item: &SelectItem) -> Result<(), Denial> {

@@ -42,8 +42,7 @@ fn place() -> Place {
 
 fn decided(text: &str) -> Result<Decided, Denial> {
     let claims = serde_json::json!({"region": "eu"}).as_object().unwrap().clone();
-    let principal =
-        Principal::assumed(Some(TenantClaim::Text("tenant-a".into())), Claims(claims));
+    let principal = Principal::assumed(Some(TenantClaim::Text("tenant-a".into())), Claims(claims));
     decide(text, &policy(), &principal, &place(), Limits::default())
 }
 
@@ -87,7 +86,8 @@ fn queries_are_bound_in_every_position() {
         "SELECT secret FROM archive.customers",
         "SELECT * FROM own_tenant_a.t",
     ];
-    let shown: Vec<String> = texts.iter().map(|text| format!("{text}\n    {}", sent(text))).collect();
+    let shown: Vec<String> =
+        texts.iter().map(|text| format!("{text}\n    {}", sent(text))).collect();
     insta::assert_snapshot!(shown.join("\n"));
 }
 
@@ -117,7 +117,8 @@ fn writes_are_bound() {
         "DROP TABLE IF EXISTS own_tenant_a.t",
         "DROP TABLE app.customers",
     ];
-    let shown: Vec<String> = texts.iter().map(|text| format!("{text}\n    {}", sent(text))).collect();
+    let shown: Vec<String> =
+        texts.iter().map(|text| format!("{text}\n    {}", sent(text))).collect();
     insta::assert_snapshot!(shown.join("\n"));
 }
 

@@ -11,8 +11,9 @@ use sqlparser::ast::{
 
 use super::StatementKind;
 use super::expression::{parser, tenant_literal};
+use super::guard::{conjunction, shield};
 use super::names::{Binding, TableName, path};
-use super::rewrite::{Rewriter, Use, conjunction, form, full_name, quoted, shield};
+use super::rewrite::{Rewriter, Use, form, full_name, quoted};
 use crate::error::{Denial, DenialCode};
 use crate::policy::{ColumnRule, Protection, TablePolicy};
 
@@ -134,15 +135,14 @@ fn closed_columns(rule: &TablePolicy, rewriter: &Rewriter<'_>, text: &str) -> Re
         return Ok(());
     }
     let lower = text.to_ascii_lowercase();
-    let words: Vec<&str> =
-        lower.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+    let words: Vec<&str> = lower.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
     for (column, column_rule) in &rule.columns {
         let named = words.contains(&column.to_ascii_lowercase().as_str());
         let closed = match column_rule {
             ColumnRule::Deny => true,
-            ColumnRule::Mask { unless, .. } => !unless
-                .as_ref()
-                .is_some_and(|unless| unless.holds(&rewriter.env.principal.claims)),
+            ColumnRule::Mask { unless, .. } => {
+                !unless.as_ref().is_some_and(|unless| unless.holds(&rewriter.env.principal.claims))
+            }
         };
         if closed && (named || lower.contains('*')) {
             return Err(Denial::of(DenialCode::ColumnDenied, column.clone()));
@@ -176,7 +176,7 @@ fn updating(rewriter: &mut Rewriter<'_>, update: &mut Update) -> Result<(), Deni
     match from {
         None => {}
         Some(UpdateTableFromKind::AfterSet(items)) => {
-            items.iter_mut().try_for_each(|item| source(rewriter, item))?;
+            items.iter_mut().try_for_each(|item| rewriter.source_item(item))?;
         }
         Some(UpdateTableFromKind::BeforeSet(_)) => return Err(form("update")),
     }
@@ -225,10 +225,6 @@ fn deletion(rewriter: &mut Rewriter<'_>, delete: &mut Delete) -> Result<(), Deni
     }
     rewriter.expressions(selection)?;
     guard_where(rewriter, target.as_ref(), selection)
-}
-
-fn source(rewriter: &mut Rewriter<'_>, item: &mut TableWithJoins) -> Result<(), Denial> {
-    rewriter.from_item(item)
 }
 
 /// `WHERE guard AND (what the client wrote)`.
@@ -401,9 +397,8 @@ fn fill(
         (_, Some(_)) => Err(form("insert of a set operation into a list with the tenant")),
         (_, None) => {
             let wrapper = format!("SELECT *, {literal} FROM (SELECT 1)");
-            let mut wrapped = parser(&wrapper)?
-                .parse_query()
-                .map_err(|_| Denial::new(DenialCode::Internal))?;
+            let mut wrapped =
+                parser(&wrapper)?.parse_query().map_err(|_| Denial::new(DenialCode::Internal))?;
             if let SetExpr::Select(select) = wrapped.body.as_mut()
                 && let Some(TableWithJoins {
                     relation: TableFactor::Derived { subquery, .. }, ..
@@ -425,9 +420,7 @@ fn owner_name(rule: &TablePolicy) -> Result<ObjectName, Denial> {
     else {
         return Err(Denial::new(DenialCode::Internal));
     };
-    parser(&quoted(column))?
-        .parse_object_name(false)
-        .map_err(|_| Denial::new(DenialCode::Internal))
+    parser(&quoted(column))?.parse_object_name(false).map_err(|_| Denial::new(DenialCode::Internal))
 }
 
 fn fill_rows(
@@ -464,7 +457,7 @@ fn check_value(value: &mut Expr, literal: &str) -> Result<(), Denial> {
             Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => {
                 format!("'{text}'") == literal
             }
-            Value::Number(number, _) => number.to_string() == literal,
+            Value::Number(number, _) => number == literal,
             _ => false,
         };
         if same {
@@ -519,7 +512,7 @@ fn merging(rewriter: &mut Rewriter<'_>, merge: &mut Merge) -> Result<(), Denial>
         }
     }
     let target = target(rewriter, table, &uses)?;
-    rewriter.from_factor(source)?;
+    rewriter.source_factor(source)?;
     rewriter.expressions(on)?;
     let rule = target.as_ref().and_then(|target| target.rule.clone());
     let guard = match (&rule, &target) {
@@ -643,11 +636,7 @@ fn create_view(rewriter: &mut Rewriter<'_>, create: &mut CreateView) -> Result<(
 }
 
 /// Binds the name of a table that is made or dropped.
-fn made(
-    rewriter: &mut Rewriter<'_>,
-    name: &mut ObjectName,
-    temporary: bool,
-) -> Result<(), Denial> {
+fn made(rewriter: &mut Rewriter<'_>, name: &mut ObjectName, temporary: bool) -> Result<(), Denial> {
     let parts = path(name)?;
     if temporary {
         let [single] = parts.as_slice() else { return Err(form("temporary table")) };

@@ -3,19 +3,25 @@
 //! table stands in it that needed a guard. Shares no code with the rewriter. Pure.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use sqlparser::ast::{
-    AssignmentTarget, BinaryOperator, Expr, FromTable, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, MergeAction, MergeClauseKind, MergeInsertKind, MergeUpdateKind,
-    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableAlias,
+    AssignmentTarget, BinaryOperator, Expr, FromTable, MergeAction, MergeClauseKind,
+    MergeInsertKind, MergeUpdateKind, ObjectName, Query, Select, SelectItem, SetExpr, Statement,
     TableFactor, TableObject, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
+
+mod shape;
 
 use super::expression::policy_expression;
 use super::names::{Binding, Env, TableName};
 use crate::claims::TenantClaim;
 use crate::error::{Denial, DenialCode};
 use crate::policy::{ColumnRule, Protection, TablePolicy, TenantType};
+use shape::{
+    empty, if_arguments, is_boolean, is_comparison, is_noted, key_query, names_column, noted,
+    parts, place_of, plain_table, settled,
+};
 
 /// A text that passed the checker and may go upstream. Only [`seal`] makes one.
 ///
@@ -107,47 +113,6 @@ struct Strip<'a> {
     denial: Option<Denial>,
 }
 
-/// The name that takes the place of every table once it was noted.
-const NOTED: &str = "\u{1}table";
-
-fn noted() -> ObjectName {
-    ObjectName(vec![ObjectNamePart::Identifier(Ident::new(NOTED))])
-}
-
-fn parts(name: &ObjectName) -> Result<Vec<String>, Denial> {
-    let mut parts = Vec::new();
-    for part in &name.0 {
-        match part {
-            ObjectNamePart::Identifier(ident) => {
-                parts.extend(ident.value.split('.').map(str::to_owned));
-            }
-            ObjectNamePart::Function(_) => return Err(disagree()),
-        }
-    }
-    Ok(parts)
-}
-
-fn is_noted(name: &ObjectName) -> bool {
-    matches!(name.0.as_slice(), [ObjectNamePart::Identifier(ident)] if ident.value == NOTED)
-}
-
-/// An alias of its own for a table that has none, spelled one way.
-fn settled(alias: Option<TableAlias>, parts: &[String]) -> Option<TableAlias> {
-    match alias {
-        Some(mut alias) => {
-            alias.explicit = true;
-            alias.name.quote_style = Some('`');
-            Some(alias)
-        }
-        None => parts.last().filter(|last| !last.ends_with('*')).map(|last| TableAlias {
-            explicit: true,
-            name: Ident::with_quote('`', last.as_str()),
-            columns: Vec::new(),
-            at: None,
-        }),
-    }
-}
-
 impl<'a> Strip<'a> {
     const fn new(env: Env<'a>, side: Side, temporary: &'a [String]) -> Self {
         Self { env, side, temporary, made: Vec::new(), paths: Vec::new(), denial: None }
@@ -161,13 +126,10 @@ impl<'a> Strip<'a> {
     }
 
     /// The rule of a table that holds several tenants' rows; `None` for one that needs no guard.
-    fn rule(&self, parts: &[String]) -> Result<Option<std::sync::Arc<TablePolicy>>, Denial> {
+    fn rule(&self, parts: &[String]) -> Result<Option<Arc<TablePolicy>>, Denial> {
         let [project, dataset, table] = parts else { return Ok(None) };
-        let name = TableName {
-            project: project.clone(),
-            dataset: dataset.clone(),
-            table: table.clone(),
-        };
+        let name =
+            TableName { project: project.clone(), dataset: dataset.clone(), table: table.clone() };
         match self.env.bind(&name)? {
             Binding::Guarded(rule) => Ok(Some(rule)),
             Binding::Shared(_) | Binding::SecureContext(_) | Binding::Own => Ok(None),
@@ -177,7 +139,7 @@ impl<'a> Strip<'a> {
     fn statement(&mut self, statement: &mut Statement) -> Result<(), Denial> {
         match statement {
             Statement::Update(update) => {
-                let (rule, _) = self.target(&mut update.table.relation)?;
+                let rule = self.target(&mut update.table.relation)?;
                 if let Some(rule) = &rule {
                     self.take_guard(rule, &mut update.selection)?;
                     for assignment in &update.assignments {
@@ -190,7 +152,7 @@ impl<'a> Strip<'a> {
                     FromTable::WithFromKeyword(items) | FromTable::WithoutKeyword(items) => items,
                 };
                 let [item] = items.as_mut_slice() else { return Err(disagree()) };
-                let (rule, _) = self.target(&mut item.relation)?;
+                let rule = self.target(&mut item.relation)?;
                 if let Some(rule) = &rule {
                     self.take_guard(rule, &mut delete.selection)?;
                 }
@@ -219,7 +181,7 @@ impl<'a> Strip<'a> {
     }
 
     fn merge(&mut self, merge: &mut sqlparser::ast::Merge) -> Result<(), Denial> {
-        let (rule, _) = self.target(&mut merge.table)?;
+        let rule = self.target(&mut merge.table)?;
         let Some(rule) = rule else { return Ok(()) };
         let mut on = Some(std::mem::replace(merge.on.as_mut(), Expr::Tuple(Vec::new())));
         self.take_guard(&rule, &mut on)?;
@@ -252,28 +214,19 @@ impl<'a> Strip<'a> {
     }
 
     /// Notes the target of a write, and says what guards it.
-    #[expect(clippy::type_complexity, reason = "rule and path, both optional")]
-    fn target(
-        &mut self,
-        factor: &mut TableFactor,
-    ) -> Result<(Option<std::sync::Arc<TablePolicy>>, Vec<String>), Denial> {
+    fn target(&mut self, factor: &mut TableFactor) -> Result<Option<Arc<TablePolicy>>, Denial> {
         let TableFactor::Table { name, alias, .. } = factor else { return Err(disagree()) };
-        let path = parts(name)?;
-        *alias = settled(alias.take(), &path);
-        let rule = self.note_written(name)?;
-        Ok((rule, path))
+        *alias = settled(alias.take(), &parts(name)?);
+        self.note_written(name)
     }
 
-    fn note_written(
-        &mut self,
-        name: &mut ObjectName,
-    ) -> Result<Option<std::sync::Arc<TablePolicy>>, Denial> {
+    fn note_written(&mut self, name: &mut ObjectName) -> Result<Option<Arc<TablePolicy>>, Denial> {
         let path = parts(name)?;
         let rule = match self.side {
             Side::Client => None,
             Side::Sent => {
-                let known = path.len() == 3
-                    || matches!(path.as_slice(), [one] if self.is_temporary(one));
+                let known =
+                    path.len() == 3 || matches!(path.as_slice(), [one] if self.is_temporary(one));
                 if !known {
                     return Err(unguarded(path.join(".")));
                 }
@@ -357,8 +310,7 @@ impl<'a> Strip<'a> {
                 let Some((project, dataset)) = parent.schema.split_once('.') else {
                     return Ok(false);
                 };
-                let path =
-                    [project, dataset, parent.name.as_str()].map(str::to_owned).to_vec();
+                let path = [project, dataset, parent.name.as_str()].map(str::to_owned).to_vec();
                 let Some(parent_rule) = self.rule(&path)? else { return Ok(false) };
                 let Some((selected, table, inner)) = key_query(subquery) else {
                     return Ok(false);
@@ -385,8 +337,7 @@ impl<'a> Strip<'a> {
             }
             (Value::SingleQuotedString(text), TenantType::Uuid, TenantClaim::Text(tenant)) => {
                 negative.is_none()
-                    && uuid::Uuid::try_parse(tenant)
-                        .is_ok_and(|tenant| tenant.to_string() == *text)
+                    && uuid::Uuid::try_parse(tenant).is_ok_and(|tenant| tenant.to_string() == *text)
             }
             (Value::Number(number, _), TenantType::Int, tenant) => {
                 let sign = if negative.is_some() { "-" } else { "" };
@@ -464,9 +415,9 @@ impl<'a> Strip<'a> {
             return Err(missing());
         }
         match select.projection.get_mut(place) {
-            Some(SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) => {
-                self.take_check(value, *tenant_type)
-            }
+            Some(
+                SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. },
+            ) => self.take_check(value, *tenant_type),
             _ => Err(missing()),
         }
     }
@@ -578,9 +529,8 @@ impl<'a> Strip<'a> {
             match column_rule {
                 ColumnRule::Deny => denied.push(format!("`{column}`")),
                 ColumnRule::Mask { expression, unless } => {
-                    let open = unless
-                        .as_ref()
-                        .is_some_and(|rule| rule.holds(&self.env.principal.claims));
+                    let open =
+                        unless.as_ref().is_some_and(|rule| rule.holds(&self.env.principal.claims));
                     if !open {
                         let mask = policy_expression(&expression.text, self.env)?;
                         masked.push(format!("({mask}) AS `{column}`"));
@@ -708,124 +658,6 @@ impl<'a> Strip<'a> {
 
 struct GuardForm {
     path: Vec<String>,
-}
-
-fn empty() -> Query {
-    Query {
-        with: None,
-        body: Box::new(SetExpr::Values(sqlparser::ast::Values {
-            explicit_row: false,
-            value_keyword: false,
-            rows: Vec::new(),
-        })),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
-    }
-}
-
-fn plain_table(alias: Option<TableAlias>) -> TableFactor {
-    TableFactor::Table {
-        name: noted(),
-        alias,
-        args: None,
-        with_hints: Vec::new(),
-        version: None,
-        with_ordinality: false,
-        partitions: Vec::new(),
-        json_path: None,
-        sample: None,
-        index_hints: Vec::new(),
-    }
-}
-
-/// Whether an expression is the column, bare or behind one qualifier.
-fn names_column(expr: &Expr, column: &str) -> bool {
-    match expr {
-        Expr::Identifier(name) => name.value == column,
-        Expr::CompoundIdentifier(names) => {
-            matches!(names.as_slice(), [_, name] if name.value == column)
-        }
-        _ => false,
-    }
-}
-
-/// `SELECT key FROM table WHERE condition`, taken apart.
-fn key_query(query: &Query) -> Option<(&Expr, &ObjectName, &Expr)> {
-    let SetExpr::Select(select) = query.body.as_ref() else { return None };
-    let [SelectItem::UnnamedExpr(key)] = select.projection.as_slice() else { return None };
-    let [TableWithJoins { relation: TableFactor::Table { name, .. }, .. }] = select.from.as_slice()
-    else {
-        return None;
-    };
-    let condition = select.selection.as_ref()?;
-    let plain = format!("SELECT {key} FROM {name} WHERE {condition}") == query.to_string();
-    plain.then_some((key, name, condition))
-}
-
-fn place_of(columns: &[ObjectName], column: &str) -> Result<Option<usize>, Denial> {
-    let mut place = None;
-    for (index, name) in columns.iter().enumerate() {
-        if parts(name)?.last().is_some_and(|last| last.eq_ignore_ascii_case(column))
-            && place.replace(index).is_some()
-        {
-            return Err(disagree());
-        }
-    }
-    Ok(place)
-}
-
-/// The three arguments of a plain `IF(…)`.
-fn if_arguments(expr: &mut Expr) -> Option<[&mut Expr; 3]> {
-    let Expr::Function(function) = expr else { return None };
-    if function.name.to_string() != "IF" || function.over.is_some() {
-        return None;
-    }
-    let FunctionArguments::List(list) = &mut function.args else { return None };
-    if !list.clauses.is_empty() || list.duplicate_treatment.is_some() {
-        return None;
-    }
-    match list.args.as_mut_slice() {
-        [
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(first)),
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(second)),
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(third)),
-        ] => Some([first, second, third]),
-        _ => None,
-    }
-}
-
-fn is_boolean(expr: &Expr, flag: bool) -> bool {
-    matches!(expr, Expr::Value(value) if value.value == Value::Boolean(flag))
-}
-
-/// `a.t = literal`, bare or in `COALESCE(…, TRUE)`.
-fn is_comparison(expr: &Expr) -> bool {
-    match expr {
-        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
-            matches!(left.as_ref(), Expr::CompoundIdentifier(_))
-                && matches!(right.as_ref(), Expr::Value(_) | Expr::UnaryOp { .. })
-        }
-        Expr::Function(function) => {
-            let FunctionArguments::List(list) = &function.args else { return false };
-            let [
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(inner @ Expr::BinaryOp { .. })),
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(otherwise)),
-            ] = list.args.as_slice()
-            else {
-                return false;
-            };
-            is_comparison(inner)
-                && is_boolean(otherwise, true)
-                && function.to_string() == format!("COALESCE({inner}, {otherwise})")
-        }
-        _ => false,
-    }
 }
 
 impl VisitorMut for Strip<'_> {

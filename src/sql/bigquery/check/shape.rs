@@ -1,0 +1,168 @@
+//! Shapes of sqlparser's tree that the checker knows. Pure.
+
+use sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, Query, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
+};
+
+use super::disagree;
+use crate::error::Denial;
+
+/// The name that takes the place of every table once it was noted.
+pub(super) const NOTED: &str = "\u{1}table";
+
+pub(super) fn noted() -> ObjectName {
+    ObjectName(vec![ObjectNamePart::Identifier(Ident::new(NOTED))])
+}
+
+pub(super) fn parts(name: &ObjectName) -> Result<Vec<String>, Denial> {
+    let mut parts = Vec::new();
+    for part in &name.0 {
+        match part {
+            ObjectNamePart::Identifier(ident) => {
+                parts.extend(ident.value.split('.').map(str::to_owned));
+            }
+            ObjectNamePart::Function(_) => return Err(disagree()),
+        }
+    }
+    Ok(parts)
+}
+
+pub(super) fn is_noted(name: &ObjectName) -> bool {
+    matches!(name.0.as_slice(), [ObjectNamePart::Identifier(ident)] if ident.value == NOTED)
+}
+
+/// An alias of its own for a table that has none, spelled one way.
+pub(super) fn settled(alias: Option<TableAlias>, parts: &[String]) -> Option<TableAlias> {
+    match alias {
+        Some(mut alias) => {
+            alias.explicit = true;
+            alias.name.quote_style = Some('`');
+            Some(alias)
+        }
+        None => parts.last().filter(|last| !last.ends_with('*')).map(|last| TableAlias {
+            explicit: true,
+            name: Ident::with_quote('`', last.as_str()),
+            columns: Vec::new(),
+            at: None,
+        }),
+    }
+}
+
+pub(super) fn empty() -> Query {
+    Query {
+        with: None,
+        body: Box::new(SetExpr::Values(sqlparser::ast::Values {
+            explicit_row: false,
+            value_keyword: false,
+            rows: Vec::new(),
+        })),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}
+
+pub(super) fn plain_table(alias: Option<TableAlias>) -> TableFactor {
+    TableFactor::Table {
+        name: noted(),
+        alias,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    }
+}
+
+/// Whether an expression is the column, bare or behind one qualifier.
+pub(super) fn names_column(expr: &Expr, column: &str) -> bool {
+    match expr {
+        Expr::Identifier(name) => name.value == column,
+        Expr::CompoundIdentifier(names) => {
+            matches!(names.as_slice(), [_, name] if name.value == column)
+        }
+        _ => false,
+    }
+}
+
+/// `SELECT key FROM table WHERE condition`, taken apart.
+pub(super) fn key_query(query: &Query) -> Option<(&Expr, &ObjectName, &Expr)> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let [SelectItem::UnnamedExpr(key)] = select.projection.as_slice() else { return None };
+    let [TableWithJoins { relation: TableFactor::Table { name, .. }, .. }] = select.from.as_slice()
+    else {
+        return None;
+    };
+    let condition = select.selection.as_ref()?;
+    let plain = format!("SELECT {key} FROM {name} WHERE {condition}") == query.to_string();
+    plain.then_some((key, name, condition))
+}
+
+pub(super) fn place_of(columns: &[ObjectName], column: &str) -> Result<Option<usize>, Denial> {
+    let mut place = None;
+    for (index, name) in columns.iter().enumerate() {
+        if parts(name)?.last().is_some_and(|last| last.eq_ignore_ascii_case(column))
+            && place.replace(index).is_some()
+        {
+            return Err(disagree());
+        }
+    }
+    Ok(place)
+}
+
+/// The three arguments of a plain `IF(…)`.
+pub(super) fn if_arguments(expr: &mut Expr) -> Option<[&mut Expr; 3]> {
+    let Expr::Function(function) = expr else { return None };
+    if function.name.to_string() != "IF" || function.over.is_some() {
+        return None;
+    }
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    if !list.clauses.is_empty() || list.duplicate_treatment.is_some() {
+        return None;
+    }
+    match list.args.as_mut_slice() {
+        [
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(first)),
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(second)),
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(third)),
+        ] => Some([first, second, third]),
+        _ => None,
+    }
+}
+
+pub(super) fn is_boolean(expr: &Expr, flag: bool) -> bool {
+    matches!(expr, Expr::Value(value) if value.value == Value::Boolean(flag))
+}
+
+/// `a.t = literal`, bare or in `COALESCE(…, TRUE)`.
+pub(super) fn is_comparison(expr: &Expr) -> bool {
+    match expr {
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
+            matches!(left.as_ref(), Expr::CompoundIdentifier(_))
+                && matches!(right.as_ref(), Expr::Value(_) | Expr::UnaryOp { .. })
+        }
+        Expr::Function(function) => {
+            let FunctionArguments::List(list) = &function.args else { return false };
+            let [
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(inner @ Expr::BinaryOp { .. })),
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(otherwise)),
+            ] = list.args.as_slice()
+            else {
+                return false;
+            };
+            is_comparison(inner)
+                && is_boolean(otherwise, true)
+                && function.to_string() == format!("COALESCE({inner}, {otherwise})")
+        }
+        _ => false,
+    }
+}
