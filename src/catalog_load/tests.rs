@@ -187,7 +187,8 @@ async fn the_posture_report_names_each_weakness_once() {
 
 /// Waits for the watch to notice, within a few of its intervals.
 async fn noticed(catalogs: &Catalogs, before: &Catalog) -> bool {
-    let deadline = Instant::now() + 4 * super::WATCH_INTERVAL;
+    // Generous: a busy machine is no fault.
+    let deadline = Instant::now() + 30 * super::WATCH_INTERVAL;
     while Instant::now() < deadline {
         if catalogs.current("postgres").await.unwrap().epoch > before.epoch {
             return true;
@@ -298,7 +299,8 @@ async fn many_askers_cause_one_load_and_refreshes_keep_their_distance() {
     for asker in askers {
         assert_eq!(asker.await.unwrap().0, 1);
     }
-    assert!(begun.elapsed() < Duration::from_secs(2), "refreshes are shared");
+    // One after the other they would take 12 s and more.
+    assert!(begun.elapsed() < Duration::from_secs(10), "refreshes are shared");
 
     // Names that lead nowhere leave nothing behind.
     assert!(matches!(catalogs.current("no_such_database").await, Err(LoadError::Connect(_))));

@@ -44,7 +44,7 @@ fn sigterm_lets_a_transaction_finish_and_closes_idle_sessions() {
     let outcome = idle.collect_until(|_| false);
     assert_eq!(outcome.sqlstate(), "57P01", "{outcome:?}");
     assert!(outcome.closed);
-    process::eventually("readiness is false or gone", Duration::from_secs(5), || {
+    process::eventually("readiness is false or gone", Duration::from_secs(30), || {
         http::get(world.hedgerow.admin, "/readyz")
             .is_none_or(|(status, _)| status != 200)
             .then_some(())

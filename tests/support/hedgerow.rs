@@ -187,7 +187,7 @@ impl Hedgerow {
     /// Waits for a record that holds every one of `words` (records of allowed statements come
     /// within milliseconds, not before the answer).
     pub fn record_with(&self, words: &[&str]) -> Value {
-        process::eventually(&format!("a record with {words:?}"), Duration::from_secs(5), || {
+        process::eventually(&format!("a record with {words:?}"), Duration::from_secs(30), || {
             self.records().into_iter().find(|record| {
                 let text = record.to_string();
                 words.iter().all(|word| text.contains(word))

@@ -254,8 +254,8 @@ fn unprivileged_account() -> Option<&'static str> {
 
 fn prepare_directory(base: &Path, account: Option<&str>) {
     if let Some(user) = account {
-        process::succeed(Command::new("chown").arg(user).arg(base), Duration::from_secs(5));
+        process::succeed(Command::new("chown").arg(user).arg(base), Duration::from_secs(30));
     }
     // The tests' own user reaches the socket whoever owns the directory; the data directory is 0700.
-    process::succeed(Command::new("chmod").arg("755").arg(base), Duration::from_secs(5));
+    process::succeed(Command::new("chmod").arg("755").arg(base), Duration::from_secs(30));
 }
