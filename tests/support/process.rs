@@ -22,7 +22,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Output {
         panic!("{command:?} did not end within {limit:?}");
     };
     let text = |receiver: mpsc::Receiver<Vec<u8>>| {
-        receiver.recv_timeout(Duration::from_secs(30)).unwrap_or_default()
+        receiver.recv_timeout(Duration::from_secs(5)).unwrap_or_default()
     };
     Output { status, stdout: text(stdout), stderr: text(stderr) }
 }
