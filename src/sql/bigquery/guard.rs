@@ -101,7 +101,7 @@ impl Rewriter<'_> {
             {
                 let name = parent_name(&parent.schema, &parent.name)?;
                 match self.env.bind(&name)? {
-                    Binding::Guarded(rule) => Ok(format!(
+                    Binding::Tenants(rule) => Ok(format!(
                         "{} IN (SELECT {} FROM {} WHERE {})",
                         qualified(column),
                         quoted(parent_column),

@@ -52,7 +52,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub enum Binding {
     /// Rows of several tenants: guarded by the rule.
-    Guarded(Arc<TablePolicy>),
+    Tenants(Arc<TablePolicy>),
     /// Read by every tenant as it is.
     Shared(Arc<TablePolicy>),
     /// Views of a dataset that read the request's secure context.
@@ -155,7 +155,7 @@ impl Env<'_> {
             _ if secure => Ok(Binding::SecureContext(rule)),
             crate::policy::Protection::Shared => Ok(Binding::Shared(rule)),
             crate::policy::Protection::Tenant { .. }
-            | crate::policy::Protection::TenantThrough { .. } => Ok(Binding::Guarded(rule)),
+            | crate::policy::Protection::TenantThrough { .. } => Ok(Binding::Tenants(rule)),
         }
     }
 

@@ -250,7 +250,7 @@ impl<'a> Rewriter<'a> {
         self.expressions(version)?;
         sampled(sample.as_ref())?;
         match self.bind(&table, Use::Read)? {
-            Binding::Guarded(rule) => {
+            Binding::Tenants(rule) => {
                 if !self.open_columns(&rule) {
                     return Err(Denial::of(DenialCode::ColumnDenied, table.to_string()));
                 }
@@ -459,7 +459,7 @@ impl<'a> Rewriter<'a> {
         *name = full_name(&table);
         let wildcard = table.table.ends_with('*');
         match self.bind(&table, Use::Read)? {
-            Binding::Guarded(rule) => {
+            Binding::Tenants(rule) => {
                 let alias = match alias.take() {
                     Some(alias) => Some(alias),
                     None if wildcard => None,
@@ -523,7 +523,7 @@ impl<'a> Rewriter<'a> {
     pub fn bind(&mut self, table: &TableName, used: Use) -> Result<Binding, Denial> {
         let binding = self.env.bind(table)?;
         let rule = match &binding {
-            Binding::Guarded(rule) => {
+            Binding::Tenants(rule) => {
                 self.protected = true;
                 self.foreign = true;
                 privilege(rule, used, table)?;

@@ -1,3 +1,5 @@
+//! What is sent for which text; what is denied.
+
 use super::*;
 use crate::claims::{Claims, TenantClaim};
 use crate::ids::PolicyEpoch;

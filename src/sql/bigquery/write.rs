@@ -104,7 +104,7 @@ fn target(
     let mut rule = None;
     for used in uses {
         rule = match rewriter.bind(&table, *used)? {
-            Binding::Guarded(rule) => Some(rule),
+            Binding::Tenants(rule) => Some(rule),
             Binding::Own => None,
             Binding::Shared(_) | Binding::SecureContext(_) => {
                 return Err(Denial::of(DenialCode::ReadOnly, table.to_string()));
@@ -313,7 +313,7 @@ fn insertion(rewriter: &mut Rewriter<'_>, insert: &mut Insert) -> Result<(), Den
         Some(table) => {
             *name = full_name(table);
             match rewriter.bind(table, Use::Insert)? {
-                Binding::Guarded(rule) => Some(rule),
+                Binding::Tenants(rule) => Some(rule),
                 Binding::Own => None,
                 Binding::Shared(_) | Binding::SecureContext(_) => {
                     return Err(Denial::of(DenialCode::ReadOnly, table.to_string()));

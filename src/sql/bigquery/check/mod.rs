@@ -131,7 +131,7 @@ impl<'a> Strip<'a> {
         let name =
             TableName { project: project.clone(), dataset: dataset.clone(), table: table.clone() };
         match self.env.bind(&name)? {
-            Binding::Guarded(rule) => Ok(Some(rule)),
+            Binding::Tenants(rule) => Ok(Some(rule)),
             Binding::Shared(_) | Binding::SecureContext(_) | Binding::Own => Ok(None),
         }
     }
