@@ -8,7 +8,11 @@ pub enum Delivery {
     Simple,
     ExtendedText,
     ExtendedBinary,
+    /// SQL's PREPARE and EXECUTE.
     Prepare,
+    /// A named statement, parsed once and run three times, each time with a Sync of its own.
+    Prepared,
+    /// A portal that is read in parts.
     Portal,
     Cursor,
     /// A named statement, run twice in one pipeline (in a transaction that is rolled back).
@@ -16,11 +20,12 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Simple,
         Self::ExtendedText,
         Self::ExtendedBinary,
         Self::Prepare,
+        Self::Prepared,
         Self::Portal,
         Self::Cursor,
         Self::Pipeline,
@@ -28,7 +33,7 @@ impl Delivery {
 
     /// Whether it carries parameters.
     pub const fn has_parameters(self) -> bool {
-        matches!(self, Self::ExtendedText | Self::ExtendedBinary | Self::Pipeline)
+        !matches!(self, Self::Simple | Self::Cursor)
     }
 
     /// Sends the statement and collects all that comes back.
@@ -54,10 +59,41 @@ impl Delivery {
                 client.collect(1)
             }
             Self::Prepare => {
-                let first = client.query(&format!("PREPARE oracle AS {sql}"));
-                let second = client.query("EXECUTE oracle");
-                client.query("DEALLOCATE ALL");
-                first.then(second)
+                let mut outcome = client.query(&format!("PREPARE oracle AS {sql}"));
+                if outcome.errors().is_empty() {
+                    let quoted: Vec<String> =
+                        parameters.iter().map(|value| format!("'{value}'")).collect();
+                    let arguments = match quoted.as_slice() {
+                        [] => String::new(),
+                        some => format!(" ({})", some.join(", ")),
+                    };
+                    outcome = outcome.then(client.query(&format!("EXECUTE oracle{arguments}")));
+                    client.query("DEALLOCATE ALL");
+                }
+                outcome
+            }
+            Self::Prepared => {
+                let mut bytes = wire::parse("again", sql, &[]);
+                bytes.extend(wire::describe(b'S', "again"));
+                bytes.extend(wire::sync());
+                client.send(&bytes);
+                let mut outcome = client.collect(1);
+                let times =
+                    if outcome.errors().is_empty() { if writes { 1 } else { 3 } } else { 0 };
+                for _ in 0..times {
+                    let mut bytes = wire::bind("", "again", &values);
+                    bytes.extend(wire::execute("", 0));
+                    bytes.extend(wire::sync());
+                    client.send(&bytes);
+                    outcome = outcome.then(client.collect(1));
+                    if !outcome.errors().is_empty() {
+                        break;
+                    }
+                }
+                let mut bytes = wire::close(b'S', "again");
+                bytes.extend(wire::sync());
+                client.send(&bytes);
+                outcome.then(client.collect(1))
             }
             Self::Portal => {
                 let mut bytes = wire::parse("", sql, &[]);
@@ -97,12 +133,14 @@ impl Delivery {
                         break;
                     }
                 }
-                bytes.extend(wire::close(b'S', "oracle"));
                 bytes.extend(wire::sync());
                 client.send(&bytes);
                 let outcome = client.collect(1);
                 client.query(if writes { "COMMIT" } else { "ROLLBACK" });
-                client.query("DEALLOCATE ALL");
+                let mut bytes = wire::close(b'S', "oracle");
+                bytes.extend(wire::sync());
+                client.send(&bytes);
+                client.collect(1);
                 outcome
             }
         }

@@ -39,6 +39,9 @@ pub struct Grammar {
     /// Values of `$1`, `$2`, …; none in protocols without parameters.
     pub parameters: Vec<String>,
     pub with_parameters: bool,
+    /// The statement writes. A row lock in it skips the rows that it has written already, and which
+    /// those are is settled by the plan: it takes none.
+    pub writing: bool,
 }
 
 fn expression(ty: Ty, template: &str, children: Vec<Tree>) -> Tree {
@@ -54,6 +57,7 @@ impl Grammar {
             ctes: Vec::new(),
             parameters: Vec::new(),
             with_parameters,
+            writing: false,
         }
     }
 
@@ -92,26 +96,56 @@ impl Grammar {
                 format!("'{who}'::{}", self.tenants.sql_type)
             }
         };
-        if self.with_parameters && ty == Ty::Int && self.random.chance(30) {
-            self.parameters.push(text);
-            return Tree::text(Sort::Expression(ty), format!("${}::int", self.parameters.len()))
-                .feature("parameter");
-        }
         Tree::text(Sort::Expression(ty), text)
     }
 
     /// A literal that no spy tells of: whether a constant is evaluated is settled by the plan.
     pub fn constant(&mut self, ty: Ty) -> Tree {
-        match ty {
-            Ty::Text => {
-                Tree::text(Sort::Expression(ty), format!("'{}'::text", self.random.below(7)))
-            }
-            Ty::Int | Ty::Num => {
-                let half = if ty == Ty::Num { ".5" } else { "" };
-                Tree::text(Sort::Expression(ty), format!("{}{half}", self.random.below(7)))
-            }
-            _ => self.literal(ty),
+        let number = self.random.below(7);
+        let (value, cast) = match ty {
+            Ty::Text => (number.to_string(), "text"),
+            Ty::Int => (number.to_string(), "int"),
+            Ty::Num => (format!("{number}.5"), "numeric"),
+            _ => return self.literal(ty),
+        };
+        if let Some(parameter) = self.parameter(ty, &value, cast) {
+            return parameter;
         }
+        let text = if ty == Ty::Text { format!("'{value}'::text") } else { value };
+        Tree::text(Sort::Expression(ty), text)
+    }
+
+    /// `$n`, where the way of sending takes parameters; now and then.
+    fn parameter(&mut self, ty: Ty, value: &str, cast: &str) -> Option<Tree> {
+        if !self.with_parameters || !self.random.chance(30) {
+            return None;
+        }
+        self.parameters.push(value.to_owned());
+        let text = format!("${}::{cast}", self.parameters.len());
+        Some(Tree::text(Sort::Expression(ty), text).feature("parameter"))
+    }
+
+    /// A column beside one of B's values: the comparison is true on B's rows alone. The column is
+    /// bare, so that no function can tell of the literal.
+    fn lure(&mut self, scope: &Scope) -> Option<Tree> {
+        let ty = self.random.choose(&[Ty::Int, Ty::Text, Ty::Num, Ty::Tenant, Ty::Text]);
+        let (column, _) = self.column(scope, ty)?;
+        let number = self.random.between(1, 12);
+        let (value, cast) = match ty {
+            Ty::Int => ((424_200 + number).to_string(), "int"),
+            Ty::Num => (format!("{}.5", 424_200 + number), "numeric"),
+            Ty::Tenant => (self.tenants.b.to_owned(), self.tenants.sql_type),
+            _ => {
+                let word = self.random.pick(&["B-SECRET-", "B-SECRET-CODE-", "B-SECRET-SKU-"]);
+                (format!("{word}{number}"), "text")
+            }
+        };
+        let value = self
+            .parameter(ty, &value, cast)
+            .unwrap_or_else(|| Tree::text(Sort::Expression(ty), format!("'{value}'::{cast}")));
+        let template =
+            self.random.pick(&["($ = $)", "($ = $)", "($ IN ($))", "($ >= $)", "($ <> $)"]);
+        Some(expression(Ty::Bool, template, vec![column, value]).feature("lure"))
     }
 
     /// A column of the type; now and then of an outer query.
@@ -317,6 +351,11 @@ impl Grammar {
             && let Some(unsafe_one) = self.unsafe_expression(scope, Bool)
         {
             return unsafe_one;
+        }
+        if self.random.chance(6)
+            && let Some(lure) = self.lure(scope)
+        {
+            return lure;
         }
         let below = depth.saturating_sub(1);
         let kinds = if depth == 0 { 7 } else { 16 };

@@ -1,11 +1,18 @@
 //! What a client can tell of two answers, and what of it counts.
 
+use crate::open::Open;
+use crate::statement::Statement;
 use crate::support::wire::{Message, Outcome, Report};
 
 /// Words and numbers that B's rows hold and A's do not.
 const CANARIES: &[&str] = &["B-SECRET", "b-secret", "4242"];
 /// What Hedgerow puts in the place of a value that it took out.
 const REMOVED: char = '…';
+/// SQLSTATE classes of errors that a row raises while it is worked on, and not the text of the
+/// statement. Which of several such errors comes first is settled by the plan. P0001 is RAISE.
+const OF_ROWS: &[&str] = &["21", "22", "23", "P0001", "2BP01", "40"];
+/// Errors that read like the statement's, raised while a row is worked on: a cast to `regclass`.
+const OF_ROWS_TOO: &[&str] = &["42P01", "42704", "42883"];
 
 /// The outcome of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,15 +25,29 @@ pub enum Verdict {
     Denied(String),
     /// One side ran out of time.
     TimedOut,
-    /// Both sides failed, in different words: which of several errors comes first depends on the
-    /// plan. Counted and shown, not a leak by itself: the canary scan is part of the comparison.
+    /// Both sides failed on rows, in different words: which error comes first depends on the plan.
+    /// The canary scan has looked at it all the same.
     OtherError(String),
+    /// The statement does not settle what it returns; nothing else differs.
+    Unsettled,
+    /// A known difference: its place in `open.txt`.
+    Open(usize),
     Different(String),
 }
 
+/// Two answers to one statement.
+pub struct Answers<'a> {
+    pub sql: &'a str,
+    pub parameters: &'a [String],
+    pub proxied: &'a Outcome,
+    pub plain: &'a Outcome,
+}
+
 /// Compares the proxy's answer with the plain one.
-pub fn compare(sql: &str, ordered: bool, proxied: &Outcome, plain: &Outcome) -> Verdict {
-    if let Some(canary) = leaked(sql, proxied, plain) {
+pub fn compare(statement: &Statement, answers: &Answers<'_>, open: &Open) -> Verdict {
+    let Answers { sql, parameters, proxied, plain } = answers;
+    let known = format!("{sql} {}", parameters.join(" "));
+    if let Some(canary) = leaked(&known, proxied, plain) {
         return Verdict::Different(format!("LEAK: {canary}"));
     }
     if proxied.denied() {
@@ -43,87 +64,94 @@ pub fn compare(sql: &str, ordered: bool, proxied: &Outcome, plain: &Outcome) -> 
     if errors.iter().chain(&plain_errors).any(|error| error.sqlstate() == "57014") {
         return Verdict::TimedOut;
     }
-    let unequal = |what: &str, one: String, other: String| {
-        (one != other).then(|| format!("{what}: {one} <> {other}"))
-    };
-    let notices = |outcome: &Outcome| {
-        let mut texts: Vec<String> = outcome
-            .notices()
-            .iter()
-            .map(|notice| format!("{} {}", notice.sqlstate(), notice.message()))
-            .collect();
-        texts.sort();
-        texts.dedup();
-        format!("{texts:?}")
-    };
     if let Some(difference) = unequal("notices", notices(proxied), notices(plain)) {
         return Verdict::Different(difference);
     }
-    match (errors.first(), plain_errors.first()) {
-        (None, None) => {}
-        (Some(error), Some(other)) => {
-            return match error_difference(error, other) {
-                None => Verdict::Same { failed: true, rows: false },
-                Some(difference) => Verdict::OtherError(difference),
-            };
-        }
-        // OPEN: a table that is set apart under its guard has no primary key, on which GROUP BY
-        // could rest.
-        (Some(error), None) if error.sqlstate() == "42803" => {
-            return Verdict::OtherError(format!("OPEN, group by key: {}", error.message()));
-        }
-        // OPEN: behind a CASE the planner does not see that a condition rules out null-extended rows,
-        // so that the join stays an outer one and its rows cannot be locked; or the other way round.
-        (Some(error), None) | (None, Some(error))
-            if error.message().contains("nullable side of an outer join") =>
-        {
-            return Verdict::OtherError(format!("OPEN, row lock: {}", error.message()));
-        }
-        // OPEN: a guard that a LATERAL sub-query cannot name (RIGHT JOIN, the target of a DELETE).
-        (Some(error), None) if error.sqlstate() == "42P10" => {
-            return Verdict::OtherError(format!("OPEN, LATERAL: {}", error.message()));
-        }
+    let difference = match (errors.first(), plain_errors.first()) {
+        (None, None) => rows_difference(statement, proxied, plain),
+        (Some(error), Some(other)) => match error_difference(error, other) {
+            None => return Verdict::Same { failed: true, rows: false },
+            Some(difference) if is_of_rows(error) && is_of_rows(other) => {
+                return Verdict::OtherError(difference);
+            }
+            Some(difference) => Some(format!("other error: {difference}")),
+        },
         (Some(error), None) => {
-            return Verdict::Different(format!(
-                "an error behind the proxy only: {} {}",
-                error.sqlstate(),
-                error.message()
-            ));
+            if let Some(place) = open.behind(statement, error) {
+                return Verdict::Open(place);
+            }
+            if !statement.settled && is_of_rows(error) {
+                return Verdict::Unsettled;
+            }
+            Some(format!("an error behind the proxy only: {}", words(error)))
         }
         (None, Some(error)) => {
-            return Verdict::Different(format!(
-                "an error without the proxy only: {} {}",
-                error.sqlstate(),
-                error.message()
-            ));
+            if let Some(place) = open.without(statement, error) {
+                return Verdict::Open(place);
+            }
+            if !statement.settled && is_of_rows(error) {
+                return Verdict::Unsettled;
+            }
+            Some(format!("an error without the proxy only: {}", words(error)))
         }
-    }
-    let status = |outcome: &Outcome| format!("{:?}", outcome.status());
-    let lines = |outcome: &Outcome| {
-        let mut lines: Vec<&[u8]> = data(outcome).map(|message| message.body.as_slice()).collect();
-        if !ordered {
-            lines.sort_unstable();
-        }
-        format!(
-            "{} rows {:?}",
-            lines.len(),
-            lines
-                .iter()
-                .map(|line| String::from_utf8_lossy(line).replace('\0', ""))
-                .collect::<Vec<_>>()
-        )
     };
-    let difference =
-        unequal("columns", format!("{:?}", proxied.columns()), format!("{:?}", plain.columns()))
-            .or_else(|| unequal("rows", lines(proxied), lines(plain)))
-            .or_else(|| {
-                unequal("tags", format!("{:?}", proxied.tags()), format!("{:?}", plain.tags()))
-            })
-            .or_else(|| unequal("status", status(proxied), status(plain)));
     match difference {
         Some(difference) => Verdict::Different(difference),
+        None if !statement.settled => Verdict::Unsettled,
         None => Verdict::Same { failed: false, rows: data(proxied).next().is_some() },
     }
+}
+
+fn words(error: &Report) -> String {
+    format!("{} {}", error.sqlstate(), error.message())
+}
+
+fn is_of_rows(error: &Report) -> bool {
+    let state = error.sqlstate();
+    OF_ROWS.iter().any(|class| state.starts_with(class)) || OF_ROWS_TOO.contains(&state)
+}
+
+fn unequal(what: &str, one: String, other: String) -> Option<String> {
+    (one != other).then(|| format!("{what}: {one} <> {other}"))
+}
+
+fn notices(outcome: &Outcome) -> String {
+    let mut texts: Vec<String> = outcome
+        .notices()
+        .iter()
+        .map(|notice| format!("{} {}", notice.sqlstate(), notice.message()))
+        .collect();
+    texts.sort();
+    texts.dedup();
+    format!("{texts:?}")
+}
+
+/// What differs of two answers without an error.
+fn rows_difference(statement: &Statement, proxied: &Outcome, plain: &Outcome) -> Option<String> {
+    let columns = |outcome: &Outcome| format!("{:?}", outcome.columns());
+    let status = |outcome: &Outcome| format!("{:?}", outcome.status());
+    let shape = |outcome: &Outcome| {
+        let shape = outcome.shape();
+        shape.chars().filter(|tag| !matches!(tag, 'D' | 'N')).collect::<String>()
+    };
+    let found = unequal("columns", columns(proxied), columns(plain))
+        .or_else(|| unequal("messages", shape(proxied), shape(plain)))
+        .or_else(|| unequal("status", status(proxied), status(plain)));
+    if found.is_some() || !statement.settled {
+        return found;
+    }
+    unequal("rows", lines(statement, proxied), lines(statement, plain))
+        .or_else(|| unequal("tags", format!("{:?}", proxied.tags()), format!("{:?}", plain.tags())))
+}
+
+fn lines(statement: &Statement, outcome: &Outcome) -> String {
+    let mut lines: Vec<&[u8]> = data(outcome).map(|message| message.body.as_slice()).collect();
+    if !statement.ordered {
+        lines.sort_unstable();
+    }
+    let texts: Vec<String> =
+        lines.iter().map(|line| String::from_utf8_lossy(line).replace('\0', "")).collect();
+    format!("{} rows {texts:?}", lines.len())
 }
 
 fn data(outcome: &Outcome) -> impl Iterator<Item = &Message> {
@@ -139,8 +167,15 @@ fn leaked(sql: &str, proxied: &Outcome, plain: &Outcome) -> Option<String> {
             .map(|message| without_record_id(&String::from_utf8_lossy(&message.body)))
             .collect()
     };
+    let suspects: Vec<String> = texts(proxied)
+        .into_iter()
+        .filter(|text| CANARIES.iter().any(|canary| text.contains(canary)))
+        .collect();
+    if suspects.is_empty() {
+        return None;
+    }
     let known = texts(plain);
-    for text in texts(proxied) {
+    for text in suspects {
         for canary in CANARIES {
             for (at, _) in text.match_indices(canary) {
                 let value: String = text[at..]

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::delivery::Delivery;
 use crate::judge::Verdict;
-use crate::write::Statement;
+use crate::open::Open;
+use crate::statement::{Source, Statement};
 
 /// At least this share of statements must run without an error where A is alone.
 const LEAST_RUNNING: f64 = 70.0;
@@ -23,7 +24,8 @@ const SHOWN_OF_A_DIFFERENCE: usize = 800;
 pub struct Failure {
     pub number: u64,
     pub delivery: Delivery,
-    pub tenant: &'static str,
+    pub stage: &'static str,
+    pub source: Source,
     pub planner: String,
     pub sql: String,
     pub difference: String,
@@ -32,11 +34,11 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { number, delivery, tenant, planner, sql, difference, reduced } = self;
+        let Self { number, delivery, stage, source, planner, sql, difference, reduced } = self;
         let difference = shortened(difference);
         write!(
             f,
-            "DIFFERENT statement {number} ({delivery:?}, tenant {tenant}, {planner})\n  whole: {sql}\n  \
+            "DIFFERENT statement {number} of {stage} ({source:?}, {delivery:?}, {planner})\n  whole: {sql}\n  \
              reduced: {reduced}\n  {difference}"
         )
     }
@@ -59,17 +61,30 @@ fn shortened(text: &str) -> String {
     }
 }
 
+/// The counts of one source of statements.
+#[derive(Default)]
+struct Counts {
+    statements: usize,
+    /// Ran without an error where A is alone.
+    running: usize,
+    with_rows: usize,
+    same: usize,
+    denied: usize,
+    unsettled: usize,
+}
+
 /// The counts.
 #[derive(Default)]
 pub struct Report {
     pub statements: usize,
     pub failures: Vec<Failure>,
     pub time: Duration,
-    running: usize,
-    compared: usize,
-    with_rows: usize,
+    sources: BTreeMap<Source, Counts>,
     timed_out: usize,
+    /// Denials of the grammar's statements and of the others, by code.
     denied: BTreeMap<String, (usize, Vec<String>)>,
+    denied_others: BTreeMap<String, (usize, Vec<String>)>,
+    open: BTreeMap<String, (usize, Vec<String>)>,
     features: BTreeMap<&'static str, (usize, usize)>,
     plain_errors: BTreeMap<String, (usize, Vec<String>)>,
     other_errors: Vec<String>,
@@ -82,11 +97,15 @@ impl Report {
         verdict: &Verdict,
         plain_error: String,
         sql: &str,
+        open: &Open,
     ) {
         self.statements += 1;
+        let counts = self.sources.entry(statement.source).or_default();
+        counts.statements += 1;
+        let ours = matches!(statement.source, Source::Grammar | Source::Twisted);
         if plain_error.is_empty() {
-            self.running += 1;
-        } else {
+            counts.running += 1;
+        } else if ours {
             note(&mut self.plain_errors, plain_error, sql);
         }
         let denied = matches!(verdict, Verdict::Denied(_));
@@ -97,11 +116,17 @@ impl Report {
         }
         match verdict {
             Verdict::Same { rows, .. } => {
-                self.compared += 1;
-                self.with_rows += usize::from(*rows);
+                counts.same += 1;
+                counts.with_rows += usize::from(*rows);
             }
-            Verdict::Denied(code) => note(&mut self.denied, code.clone(), sql),
+            Verdict::Denied(code) => {
+                counts.denied += 1;
+                let table = if ours { &mut self.denied } else { &mut self.denied_others };
+                note(table, code.clone(), sql);
+            }
             Verdict::TimedOut => self.timed_out += 1,
+            Verdict::Unsettled => counts.unsettled += 1,
+            Verdict::Open(place) => note(&mut self.open, open.why(*place), sql),
             Verdict::OtherError(difference) => {
                 self.other_errors.push(format!("{sql}\n      {difference}"))
             }
@@ -124,54 +149,90 @@ impl Report {
         text
     }
 
-    pub fn print(&self, seed: u64) {
-        let share = |count: usize| 100.0 * count as f64 / self.statements.max(1) as f64;
-        let denied: usize = self.denied.values().map(|(count, _)| count).sum();
-        println!(
-            "seed {seed}: {} statements in {:.0} s ({:.0}/s); {:.1} % run without error, {:.1} % return rows; \
-             {:.1} % equal, {:.2} % denied, {} other error, {} timed out, {} different",
-            self.statements,
-            self.time.as_secs_f64(),
-            self.statements as f64 / self.time.as_secs_f64().max(0.001),
-            share(self.running),
-            share(self.with_rows),
-            share(self.compared),
-            share(denied),
-            self.other_errors.len(),
-            self.timed_out,
-            self.failures.len(),
-        );
-        for (title, counts) in
-            [("denied", &self.denied), ("errors without the proxy", &self.plain_errors)]
-        {
-            for (code, (count, examples)) in counts {
-                println!("{title} {code}: {count}");
-                examples.iter().for_each(|example| println!("    {example}"));
+    fn grammar(&self) -> Counts {
+        let mut all = Counts::default();
+        for source in [Source::Grammar, Source::Twisted] {
+            if let Some(counts) = self.sources.get(&source) {
+                all.statements += counts.statements;
+                all.running += counts.running;
+                all.with_rows += counts.with_rows;
+                all.denied += counts.denied;
             }
+        }
+        all
+    }
+
+    pub fn print(&self, seed: u64) {
+        for (code, (count, examples)) in &self.plain_errors {
+            println!("errors without the proxy {code}: {count}");
+            examples.iter().for_each(|example| println!("    {example}"));
         }
         println!("| feature | statements | denied |\n|---|---:|---:|");
         for (feature, (all, refused)) in &self.features {
-            println!("| {feature} | {all} | {:.1} % |", 100.0 * *refused as f64 / *all as f64);
+            println!("| {feature} | {all} | {:.1} % |", share(*refused, *all));
         }
         for other in self.other_errors.iter().take(10) {
             println!("other error: {other}");
         }
+        for (why, (count, examples)) in &self.open {
+            println!("open: {count} × {why}");
+            examples.iter().take(1).for_each(|example| println!("    {example}"));
+        }
+        let grammar = self.grammar();
+        let others = self.statements - grammar.statements;
+        for (title, table, all) in [
+            ("the grammar's", &self.denied, grammar.statements),
+            ("the others'", &self.denied_others, others),
+        ] {
+            println!("| denied of {title} {all} | statements | share |\n|---|---:|---:|");
+            for (code, (count, _)) in table {
+                println!("| {code} | {count} | {:.2} % |", share(*count, all));
+            }
+            for (code, (_, examples)) in table {
+                examples.iter().for_each(|example| println!("denied {code}: {example}"));
+            }
+        }
+        println!("| source | statements | run | with rows | equal | unsettled | denied |");
+        println!("|---|---:|---:|---:|---:|---:|---:|");
+        for (source, counts) in &self.sources {
+            let all = counts.statements;
+            println!(
+                "| {source:?} | {all} | {:.1} % | {:.1} % | {:.1} % | {:.1} % | {:.2} % |",
+                share(counts.running, all),
+                share(counts.with_rows, all),
+                share(counts.same, all),
+                share(counts.unsettled, all),
+                share(counts.denied, all),
+            );
+        }
+        println!(
+            "seed {seed}: {} statements in {:.0} s ({:.0}/s); of the grammar's {:.1} % run without error, \
+             {:.1} % return rows, {:.2} % are denied; {} other errors, {} open, {} timed out, {} different",
+            self.statements,
+            self.time.as_secs_f64(),
+            self.statements as f64 / self.time.as_secs_f64().max(0.001),
+            share(grammar.running, grammar.statements),
+            share(grammar.with_rows, grammar.statements),
+            share(grammar.denied, grammar.statements),
+            self.other_errors.len(),
+            self.open.values().map(|(count, _)| count).sum::<usize>(),
+            self.timed_out,
+            self.failures.len(),
+        );
     }
 
     /// A grammar whose statements fail or find nothing proves nothing.
     pub fn assert_useful(&self) {
-        let share = |count: usize| 100.0 * count as f64 / self.statements as f64;
-        assert!(
-            share(self.running) >= LEAST_RUNNING,
-            "{:.1} % ran without error",
-            share(self.running)
-        );
-        assert!(
-            share(self.with_rows) >= LEAST_WITH_ROWS,
-            "{:.1} % returned rows",
-            share(self.with_rows)
-        );
+        let grammar = self.grammar();
+        let running = share(grammar.running, grammar.statements);
+        let with_rows = share(grammar.with_rows, grammar.statements);
+        assert!(running >= LEAST_RUNNING, "{running:.1} % ran without error");
+        assert!(with_rows >= LEAST_WITH_ROWS, "{with_rows:.1} % returned rows");
     }
+}
+
+fn share(count: usize, all: usize) -> f64 {
+    100.0 * count as f64 / all.max(1) as f64
 }
 
 fn note(counts: &mut BTreeMap<String, (usize, Vec<String>)>, code: String, sql: &str) {

@@ -1,13 +1,15 @@
 //! One statement on both sides, and the reduction of one that differs.
 
 use crate::delivery::Delivery;
-use crate::grammar::{Grammar, Tenants};
-use crate::judge::{Verdict, compare};
+use crate::grammar::Grammar;
+use crate::judge::{Answers, Verdict, compare};
+use crate::open::Open;
 use crate::random::Random;
 use crate::report::{Failure, Report};
+use crate::statement::{Source, Statement};
 use crate::tree::Tree;
-use crate::world::World;
-use crate::write::Statement;
+use crate::twist;
+use crate::world::{Stage, World};
 
 /// Settings that make the planner choose what it would not choose by itself.
 const PLANNERS: &[&[&str]] = &[
@@ -25,42 +27,48 @@ const PLANNER_STATEMENTS: u64 = 20;
 /// Statements that a reduction may try.
 const REDUCTION_TRIALS: usize = 400;
 
+/// One of so many statements is sqlsmith's, about.
+const FOREIGN_SHARE: u64 = 12;
+
 /// A world and its statements.
 pub struct Run {
     world: World,
+    open: Open,
     seed: u64,
     planner: Option<u64>,
 }
 
 impl Run {
-    pub fn new(tenants: Tenants, seed: u64) -> Self {
-        Self { world: World::new(tenants), seed, planner: None }
+    pub fn new(stage: &Stage, seed: u64) -> Self {
+        let name = stage
+            .name
+            .bytes()
+            .fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        Self { world: World::new(stage, seed), open: Open::load(), seed: name, planner: None }
     }
 
     pub fn finish(self) {
         self.world.hedgerow.finish();
     }
 
-    /// Makes statement `number` of the seed and compares.
+    /// Makes statement `number` of the seed and compares. What it is depends on the seed, the stage
+    /// and the number alone.
     pub fn one(&mut self, number: u64, report: &mut Report) {
-        let mut random = Random::new(
-            (self.seed ^ (self.world.tenants.sql_type.len() as u64) << 32)
-                .wrapping_mul(1_000_003)
-                .wrapping_add(number),
-        );
+        let mut random =
+            Random::new(self.seed.wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add(number << 20));
         let delivery = random.choose(&Delivery::ALL);
-        let grammar = Grammar::new(random, self.world.tenants.clone(), delivery.has_parameters());
-        let statement = grammar.statement();
-        let sql = statement.tree.render();
+        let statement = self.make(&mut random, delivery, number);
+        let (sql, _) = statement.text();
         self.prepare_sessions(number / PLANNER_STATEMENTS);
-        let (verdict, failed_alone) = self.play(&statement, &sql, delivery);
-        report.count(&statement, &verdict, failed_alone, &sql);
+        let (verdict, failed_alone) = self.play(&statement, delivery);
+        report.count(&statement, &verdict, failed_alone, &sql, &self.open);
         if let Verdict::Different(difference) = verdict {
             let reduced = self.reduce(&statement, delivery, &difference);
             report.fail(Failure {
                 number,
                 delivery,
-                tenant: self.world.tenants.sql_type,
+                stage: self.world.stage,
+                source: statement.source,
                 planner: self
                     .planner
                     .map_or_else(String::new, |planner| settings(planner).join(", ")),
@@ -71,23 +79,63 @@ impl Run {
         }
     }
 
+    fn make(&mut self, random: &mut Random, delivery: Delivery, number: u64) -> Statement {
+        let kind = random.below(100);
+        if kind >= 92
+            && let Some(sql) = self.world.foreign.statement(number / FOREIGN_SHARE)
+        {
+            return Statement::of_text(Source::Sqlsmith, &sql);
+        }
+        if (84..92).contains(&kind) {
+            let corpus = std::mem::take(&mut self.world.corpus);
+            let sql = corpus.statement(random, |sql| self.world.plans(sql));
+            self.world.corpus = corpus;
+            if let Some(sql) = sql {
+                let mut statement = Statement::of_text(Source::Corpus, &sql);
+                if random.chance(30) {
+                    let spelling = random.choose(&twist::Kind::SPELLINGS);
+                    statement.spelling = Some((spelling, random.clone()));
+                }
+                return statement;
+            }
+        }
+        let tenants = self.world.tenants.clone();
+        let grammar = Grammar::new(random.clone(), tenants, delivery.has_parameters());
+        let mut statement = grammar.statement();
+        if (70..84).contains(&kind) {
+            let twist = random.choose(if statement.writes {
+                &twist::Kind::SPELLINGS[..]
+            } else {
+                &twist::Kind::ALL[..]
+            });
+            statement.source = Source::Twisted;
+            statement.ordered &= twist.keeps_order();
+            statement.spelling = Some((twist, random.clone()));
+        }
+        statement
+    }
+
     /// Runs a statement of a file by simple query.
     pub fn replay(&mut self, sql: &str) -> Verdict {
-        let writes = ["INSERT", "UPDATE", "DELETE", "MERGE"].iter().any(|word| sql.contains(word));
-        let statement =
-            Statement { tree: Tree::nothing(), parameters: Vec::new(), ordered: false, writes };
-        self.play(&statement, sql, Delivery::Simple).0
+        self.play(&Statement::of_text(Source::File, sql), Delivery::Simple).0
     }
 
     /// What came of it, and the SQLSTATE of the plain side.
-    fn play(&mut self, statement: &Statement, sql: &str, delivery: Delivery) -> (Verdict, String) {
+    fn play(&mut self, statement: &Statement, delivery: Delivery) -> (Verdict, String) {
+        let (sql, parameters) = statement.text();
         let (proxied, plain) = self.world.clients();
-        let through = delivery.send(proxied, sql, &statement.parameters, statement.writes);
-        let straight = delivery.send(plain, sql, &statement.parameters, statement.writes);
+        let (through, straight) = std::thread::scope(|scope| {
+            let straight =
+                scope.spawn(|| delivery.send(plain, &sql, &parameters, statement.writes));
+            let through = delivery.send(proxied, &sql, &parameters, statement.writes);
+            (through, straight.join().expect("an answer"))
+        });
+        let (proxied, plain) = self.world.clients();
         proxied.forget();
         plain.forget();
-        let known = format!("{sql} {}", statement.parameters.join(" "));
-        let mut verdict = compare(&known, statement.ordered, &through, &straight);
+        let answers =
+            Answers { sql: &sql, parameters: &parameters, proxied: &through, plain: &straight };
+        let mut verdict = compare(statement, &answers, &self.open);
         if statement.writes {
             let compares = matches!(verdict, Verdict::Same { .. });
             let wrong = self.world.settle(compares);
@@ -141,7 +189,7 @@ impl Run {
             }
             break;
         }
-        best.render()
+        Statement { tree: best, ..statement.clone() }.text().0
     }
 
     fn fails_alike(
@@ -153,12 +201,11 @@ impl Run {
     ) -> bool {
         let candidate = Statement {
             tree: tree.clone(),
-            parameters: statement.parameters.clone(),
             ordered: statement.ordered && tree.render().contains("ORDER BY"),
-            writes: statement.writes,
+            ..statement.clone()
         };
-        let sql = candidate.tree.render();
-        matches!(self.play(&candidate, &sql, delivery).0, Verdict::Different(difference) if kind_of(&difference) == kind)
+        let verdict = self.play(&candidate, delivery).0;
+        matches!(verdict, Verdict::Different(difference) if kind_of(&difference) == kind)
     }
 }
 

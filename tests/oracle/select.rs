@@ -277,7 +277,7 @@ impl Grammar {
                 )
                 .feature(feature),
                 columns,
-                locks: self.random.chance(15),
+                locks: self.random.chance(15) && !self.writing,
                 distinct_on: false,
             };
         }
@@ -323,7 +323,7 @@ impl Grammar {
                 let _ = first;
                 ("SELECT DISTINCT ON (1) $ FROM $ $", false, true)
             }
-            2 | 3 if !scope.here.is_empty() => ("SELECT $ FROM $ $", true, false),
+            2 | 3 if !scope.here.is_empty() && !self.writing => ("SELECT $ FROM $ $", true, false),
             _ => ("SELECT $ FROM $ $", false, false),
         };
         let feature = if distinct_on { "distinct on" } else { "select" };

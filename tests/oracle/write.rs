@@ -2,23 +2,15 @@
 
 use crate::grammar::{Grammar, Scope, Source};
 use crate::select::{Place, table};
+use crate::statement::Statement;
 use crate::tables::{Column, TABLES, Table, Trick, Ty};
 use crate::tree::{Sort, Tree};
-
-/// A whole statement.
-pub struct Statement {
-    pub tree: Tree,
-    pub parameters: Vec<String>,
-    /// Its rows come in an order of their own.
-    pub ordered: bool,
-    /// May change rows.
-    pub writes: bool,
-}
 
 impl Grammar {
     /// Any statement.
     pub fn statement(mut self) -> Statement {
         let kind = self.random.below(100);
+        self.writing = kind > 64;
         let (tree, ordered, writes) = match kind {
             0..=64 => {
                 let depth = self.random.between(0, 2);
@@ -53,7 +45,7 @@ impl Grammar {
                 (tree.feature("data-modifying with"), false, true)
             }
         };
-        Statement { tree: tree.optional(), parameters: self.parameters, ordered, writes }
+        Statement::of_grammar(tree.optional(), self.parameters, ordered, writes)
     }
 
     fn target(&mut self) -> &'static Table {

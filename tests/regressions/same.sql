@@ -31,3 +31,8 @@ MERGE INTO notes AS u USING accounts AS s ON u.id = s.id WHEN NOT MATCHED AND (s
 SELECT a.tenant_id, (SELECT max(abs(3.5)) FILTER (WHERE EXISTS (SELECT 1 FROM currencies AS c JOIN currencies AS d ON c.ord = d.ord AND (ARRAY['5'] >= ARRAY['1'] OR '{"k": 2}'::jsonb >= '{"k": 0}'::jsonb) WHERE c.label < a.name)) FROM stock AS s) FROM accounts AS a
 SELECT (SELECT max(abs(3.5)) FILTER (WHERE EXISTS (SELECT 1 FROM currencies AS c JOIN currencies AS d ON c.ord = d.ord AND (ARRAY['5'] >= ARRAY['1'] OR '{"k": 2}'::jsonb >= '{"k": 0}'::jsonb) WHERE c.label < a.name)) FROM stock AS s) FROM accounts AS a
 SELECT sum((SELECT s.n FROM stock AS s WHERE s.n = a.parent AND spy(s.id) > 1 AND spy(a.credit) > 0 AND '1'::text::int = 1 LIMIT 1)) FROM accounts AS a
+-- A guard of an outer relation in what is computed of groups named a column without a group (42803).
+SELECT a.name, (SELECT c.rate FROM currencies AS c WHERE ARRAY['0', '7'] IS NOT NULL ORDER BY 1 LIMIT 1) AS x FROM accounts AS a GROUP BY a.name
+SELECT a.name FROM accounts AS a GROUP BY a.name HAVING EXISTS (SELECT 1 FROM currencies AS c WHERE c.ord > 10 / length(a.name))
+SELECT count(*), (SELECT 1 FROM orders AS o WHERE spy(o.qty) > 2 AND ARRAY['0', '7'] IS NOT NULL LIMIT 1) AS x FROM accounts AS a
+SELECT a.credit, (SELECT count(*) FROM orders AS o WHERE trip(o.note) AND o.qty > 10 / (a.credit + 1)) AS x FROM accounts AS a GROUP BY a.credit

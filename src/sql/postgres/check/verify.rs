@@ -8,8 +8,8 @@ use super::super::functions;
 use super::super::scope::{bare_name, is_statement, visible_name};
 use super::super::tree::Tree;
 use super::guards::{
-    are_guarded, column, conjuncts, is_counted, is_policy_condition, is_tenant_guard,
-    null_extended, shielded,
+    are_guarded, conjuncts, is_counted, is_policy_condition, is_tenant_guard, null_extended,
+    shielded,
 };
 use super::masks::{Target, masked_table, shows_masked};
 use super::shape::is_total;
@@ -56,20 +56,6 @@ pub(super) struct Flat<'s> {
     pub(super) visible: &'s str,
 }
 
-impl Flat<'_> {
-    /// Whether an expression names a column of it, or one that could be its own.
-    fn is_named_in(&self, expression: &Tree<'_>) -> bool {
-        let own =
-            |name: &str| self.table.relation.is_none_or(|relation| relation.column(name).is_some());
-        let named = |node: &Tree<'_>| match column(node).as_deref() {
-            Some([name]) => own(name),
-            Some([.., qualifier, _]) => *qualifier == self.visible,
-            Some([]) | None => false,
-        };
-        expression.walk(&mut |node| if named(node) { Err(()) } else { Ok(()) }).is_err()
-    }
-}
-
 /// One FROM.
 pub(super) struct Level<'s> {
     pub(super) outer: Option<&'s Level<'s>>,
@@ -80,9 +66,6 @@ pub(super) struct Level<'s> {
     pub(super) merges: usize,
     /// A guard in it, or in what is merged, is a semi-join.
     pub(super) semi_join: bool,
-    /// It stands between a sub-query and the aggregate around it. The columns in an aggregate decide
-    /// which query computes it: a guard in it names no other relation than what it guards.
-    pub(super) sealed: bool,
     /// It does nothing but show one relation masked.
     pub(super) shows_masked: bool,
     /// Flat relations that a LATERAL sub-select at hand cannot name.
@@ -112,7 +95,6 @@ impl<'s> Level<'s> {
             merged: false,
             merges: 0,
             semi_join: false,
-            sealed: false,
             shows_masked: false,
             hidden: Vec::new(),
         }
@@ -127,7 +109,6 @@ impl<'s> Level<'s> {
             merged,
             merges: usize::from(merged),
             semi_join: self.semi_join,
-            sealed: self.sealed,
             shows_masked: self.shows_masked,
             hidden: Vec::new(),
         }
@@ -143,30 +124,12 @@ impl<'s> Level<'s> {
         self.flat.iter().any(wanted) || self.outer.is_some_and(|outer| outer.finds(wanted))
     }
 
-    /// The same for guards around `inner`: see `sealed`.
-    fn guards(&self, inner: &Tree<'_>, wanted: &dyn Fn(&Flat<'_>) -> bool) -> bool {
-        let outer = self.outer.is_some_and(|outer| {
-            if self.sealed {
-                outer.finds(&|flat| wanted(flat) && flat.is_named_in(inner))
-            } else {
-                outer.guards(inner, wanted)
-            }
-        });
-        self.flat.iter().any(wanted) || outer
-    }
-
     fn holds_any(&self) -> bool {
-        !self.flat.is_empty() || self.reached().is_some_and(Level::holds_any)
+        self.finds(&|_| true)
     }
 
     fn merges_any(&self) -> bool {
-        self.merged || self.reached().is_some_and(Level::merges_any)
-    }
-
-    /// The next level out whose rows could be met before its guards were asked: an aggregate is
-    /// computed after them.
-    const fn reached(&self) -> Option<&'s Self> {
-        if self.sealed { None } else { self.outer }
+        self.merged || self.outer.is_some_and(Level::merges_any)
     }
 }
 
@@ -325,10 +288,18 @@ impl<'e> Verifier<'e> {
         let here = Scope { level: Some(&level), ..scope };
         self.all_conditions(conditions, &level)?;
         self.having(select.at("having_clause"), &level)?;
-        self.fields(select, here, &["with_clause", "from_clause", "limit_count", "limit_offset"])?;
         // A limit holds for all rows: it can name none of them.
         self.expressions(select.at("limit_count"), scope)?;
         self.expressions(select.at("limit_offset"), scope)?;
+        // What is computed of groups is computed of rows that the guards have let through, by a
+        // query that is merged into no other; a guard in it would name columns without a group.
+        let computed = ["target_list", "having_clause"];
+        let rest = ["with_clause", "from_clause", "limit_count", "limit_offset"];
+        self.fields(select, here, &[&rest[..], &computed[..]].concat())?;
+        let after = if is_grouped(select) { Scope { level: None, ..here } } else { here };
+        for field in computed {
+            self.expressions(select.at(field), after)?;
+        }
         self.beside_relations(select.at("from_clause"), here)?;
         let computed = [
             select.at("target_list"),
@@ -481,12 +452,11 @@ impl<'e> Verifier<'e> {
     /// Every conjunct is a guard, total, or shielded by guards.
     pub(super) fn conditions(&self, condition: &Tree<'_>, level: &Level<'_>) -> Result<(), Denial> {
         for conjunct in conjuncts(condition) {
-            let passes = self.is_guard(conjunct, conjunct, level) || is_total(conjunct);
+            let passes = self.is_guard(conjunct, level) || is_total(conjunct);
             if passes || (!level.holds_any() && !level.merges_any()) {
                 continue;
             }
-            let behind = shielded(conjunct)
-                .is_some_and(|(guard, inner)| self.is_shield(guard, inner, level));
+            let behind = shielded(conjunct).is_some_and(|(guard, _)| self.is_shield(guard, level));
             if !behind && level.holds_any() || level.merges_any() {
                 return Err(leak());
             }
@@ -494,20 +464,20 @@ impl<'e> Verifier<'e> {
         Ok(())
     }
 
-    fn is_guard(&self, conjunct: &Tree<'_>, inner: &Tree<'_>, level: &Level<'_>) -> bool {
-        level.guards(inner, &|flat| {
+    fn is_guard(&self, conjunct: &Tree<'_>, level: &Level<'_>) -> bool {
+        level.finds(&|flat| {
             is_tenant_guard(conjunct, &flat.table, flat.visible, self.env)
                 || is_policy_condition(conjunct, &flat.table, flat.visible, self.env)
         })
     }
 
     /// The condition of a shield: guards, each possibly with the null-extended rows.
-    fn is_shield(&self, guard: &Tree<'_>, inner: &Tree<'_>, level: &Level<'_>) -> bool {
+    fn is_shield(&self, guard: &Tree<'_>, level: &Level<'_>) -> bool {
         let parts = conjuncts(guard);
         !parts.is_empty()
             && parts.into_iter().all(|part| {
                 let strict = null_extended(part).map_or(part, |(guard, _)| guard);
-                conjuncts(strict).into_iter().all(|one| self.is_guard(one, inner, level))
+                conjuncts(strict).into_iter().all(|one| self.is_guard(one, level))
             })
     }
 
@@ -605,15 +575,25 @@ impl<'e> Verifier<'e> {
         match tree.kind() {
             kind if is_statement(kind) => self.statement(tree, scope).map(|_| ()),
             "FuncCall" if may_aggregate(tree) => {
-                let sealed = Level { sealed: true, ..Level::new(scope.level) };
-                let scope = Scope { level: Some(&sealed), ..scope };
-                tree.children().try_for_each(|child| self.expressions(child, scope))
+                let sealed = Scope { level: None, ..scope };
+                tree.children().try_for_each(|child| self.expressions(child, sealed))
             }
             "LockingClause" => Ok(()),
             "RangeVar" => Err(unguarded("relation")),
             _ => tree.children().try_for_each(|child| self.expressions(child, scope)),
         }
     }
+}
+
+/// Whether a SELECT returns groups: by GROUP BY, by HAVING, or by an aggregate of its own.
+fn is_grouped(select: &Tree<'_>) -> bool {
+    fn aggregates(tree: &Tree<'_>) -> bool {
+        let here = tree.is("FuncCall") && may_aggregate(tree);
+        !is_statement(tree.kind()) && (here || tree.children().any(aggregates))
+    }
+    !select.at("group_clause").items().is_empty()
+        || !select.at("having_clause").is_absent()
+        || aggregates(select.at("target_list"))
 }
 
 /// Whether a call is of an aggregate, or of a function that could be one.

@@ -54,8 +54,9 @@ pub enum Sight {
     Open,
     /// Not the next, but those further out: a derived table without LATERAL.
     Blind,
-    /// None: an aggregate is computed by the query whose columns stand in it, so that a column more
-    /// could make it another query's.
+    /// None: what is computed of groups may name grouped columns only, and an aggregate is computed
+    /// by the query whose columns stand in it, so that a column more could make it another query's.
+    /// Both see only rows that the guards of the levels around have let through.
     Sealed,
 }
 
@@ -102,7 +103,7 @@ impl<'p> Level<'p> {
         Self { outer: Some(of), rels: Vec::new(), sight: Sight::Blind, env: of.env }
     }
 
-    /// What stands between a level and a sub-query inside an aggregate of it.
+    /// What stands between a level and a sub-query of it that is computed of groups.
     pub const fn seal(env: Env<'p>, of: Option<&'p Level<'p>>) -> Self {
         Self { outer: of, rels: Vec::new(), sight: Sight::Sealed, env }
     }

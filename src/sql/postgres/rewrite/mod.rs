@@ -13,6 +13,7 @@
 mod condition;
 mod dialect;
 mod from;
+mod group;
 mod guard;
 mod level;
 mod mask;
@@ -34,7 +35,6 @@ use sqlparser::parser::{Parser, ParserError, ParserOptions};
 use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::env::Env;
-use super::functions;
 use super::totality::{Class, is_mergeable};
 use crate::error::{Denial, DenialCode};
 use level::{Bond, Level, Outputs, name_of};
@@ -115,6 +115,7 @@ pub fn rewrite(text: &str, env: Env<'_>) -> Result<Rewritten, Denial> {
         tenant_columns: Vec::new(),
         depth: 0,
         plain_order: true,
+        grouped: false,
         expanding: None,
         at_target: false,
         named: if env.catalog.live { None } else { mask::named_columns(&parsed.statement) },
@@ -174,6 +175,8 @@ struct Rewriter<'a> {
     depth: usize,
     /// Whether the query at hand sorts by nothing but columns.
     plain_order: bool,
+    /// Whether what is looked at is computed of groups.
+    grouped: bool,
     /// The depth of the query whose `*` is written out: an INSERT's source, where the tenant's column
     /// must be found.
     expanding: Option<usize>,
@@ -201,6 +204,7 @@ impl Rewriter<'_> {
 
     fn query(&mut self, query: &mut Query, scope: Scope<'_>) -> Result<Shape, Denial> {
         self.depth += 1;
+        let grouped = std::mem::take(&mut self.grouped);
         let mut own = Ctes { outer: scope.ctes, own: Vec::new() };
         if let Some(with) = &mut query.with {
             if with.recursive {
@@ -251,6 +255,7 @@ impl Rewriter<'_> {
             }
         }
         self.depth -= 1;
+        self.grouped = grouped;
         Ok(shape)
     }
 
@@ -354,11 +359,16 @@ impl Rewriter<'_> {
             here,
             &mut clean,
         )?;
+        let grouped = group::is_grouped(select);
+        self.grouped = grouped;
         if let Some(having) = select.having.take() {
             select.having = Some(self.having(having, here, &mut clean)?);
         }
+        self.grouped = false;
         self.other_clauses(select, here, &mut clean)?;
+        self.grouped = grouped;
         let outputs = self.projection(&mut select.projection, here, &mut clean)?;
+        self.grouped = false;
         if self.expanding == Some(self.depth) {
             expand(&mut select.projection, &outputs);
         }
@@ -557,7 +567,7 @@ struct SubqueryRewriting<'r, 'a, 'p> {
     rewriter: &'r mut Rewriter<'a>,
     scope: Scope<'p>,
     open: usize,
-    /// Aggregates around what is visited.
+    /// Aggregates around what is visited, and one more where all of it is computed of groups.
     aggregates: usize,
     clean: bool,
     /// For each sub-query the class of its only column.
@@ -566,7 +576,8 @@ struct SubqueryRewriting<'r, 'a, 'p> {
 
 impl<'r, 'a, 'p> SubqueryRewriting<'r, 'a, 'p> {
     const fn new(rewriter: &'r mut Rewriter<'a>, scope: Scope<'p>) -> Self {
-        Self { rewriter, scope, open: 0, aggregates: 0, clean: true, columns: Vec::new() }
+        let aggregates = if rewriter.grouped { 1 } else { 0 };
+        Self { rewriter, scope, open: 0, aggregates, clean: true, columns: Vec::new() }
     }
 
     fn rewrite(&mut self, query: &mut Query) -> Result<Shape, Denial> {
@@ -606,21 +617,14 @@ impl VisitorMut for SubqueryRewriting<'_, '_, '_> {
     }
 
     fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Denial> {
-        self.aggregates += usize::from(self.open == 0 && may_aggregate(expression));
+        self.aggregates += usize::from(self.open == 0 && group::may_aggregate(expression));
         ControlFlow::Continue(())
     }
 
     fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Denial> {
-        self.aggregates -= usize::from(self.open == 0 && may_aggregate(expression));
+        self.aggregates -= usize::from(self.open == 0 && group::may_aggregate(expression));
         ControlFlow::Continue(())
     }
-}
-
-/// Whether an expression is a call of an aggregate, or of a function that could be one.
-fn may_aggregate(expression: &Expr) -> bool {
-    let Expr::Function(function) = expression else { return false };
-    let name = function.name.0.last().and_then(|part| part.as_ident()).map(name_of);
-    function.over.is_none() && name.is_none_or(|name| functions::may_aggregate(&name))
 }
 
 /// Writes a lone `*` out, where its columns are known and each name means one of them.
@@ -708,6 +712,7 @@ fn is_plain_count(expression: &Expr) -> bool {
 /// of all when it names none, or one that cannot be told.
 fn relevant_guards(conjunct: &Expr, level: &Level<'_>) -> Vec<Expr> {
     let mut guards: Vec<Expr> = Vec::new();
+    let nameable = level.guards();
     let (mut named, mut unsure) = (false, false);
     let mut look = |parts: &[sqlparser::ast::Ident]| {
         named = true;
@@ -715,6 +720,7 @@ fn relevant_guards(conjunct: &Expr, level: &Level<'_>) -> Vec<Expr> {
             Some(rel) => {
                 if let Bond::Flat { guard } = &rel.bond
                     && !guards.contains(guard.as_ref())
+                    && nameable.contains(&guard.as_ref())
                 {
                     guards.push(guard.as_ref().clone());
                 }
@@ -735,7 +741,7 @@ fn relevant_guards(conjunct: &Expr, level: &Level<'_>) -> Vec<Expr> {
     if named && !unsure && !guards.is_empty() {
         guards
     } else {
-        level.guards().into_iter().cloned().collect()
+        nameable.into_iter().cloned().collect()
     }
 }
 
