@@ -67,6 +67,7 @@ fn catalog() -> Catalog {
         not_null: true,
         has_default: false,
         generated: false,
+        ..Column::default()
     };
     let relation = |name: &str, shared: bool, columns: &[(&str, &str)]| Relation {
         schema: "public".to_owned(),

@@ -103,12 +103,15 @@ pub struct Principal {
     pub tenant: Option<TenantClaim>,
     /// All claims, for `claim('path')` in policies and for session variables.
     pub claims: Claims,
+    /// How long the token lives from its issue to its expiry, in seconds.
+    pub lifetime_seconds: u64,
 }
 
 impl Principal {
     /// A principal that nobody verified, for `hedgerow explain` and tests. Never named by anything
     /// that talks to a database (`tests/architecture.rs` holds that).
+    /// Its token has no lifetime: it is never over a limit.
     pub const fn assumed(tenant: Option<TenantClaim>, claims: Claims) -> Self {
-        Self { tenant, claims }
+        Self { tenant, claims, lifetime_seconds: 0 }
     }
 }

@@ -28,10 +28,13 @@ pub enum RelationKind {
 }
 
 /// A column (`pg_attribute`), in ordinal order within its relation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     /// Its name, case-exact.
     pub name: String,
+    /// Its number (`attnum`); 0 when it was not read from a server.
+    #[serde(default)]
+    pub number: i16,
     /// Schema of its type, for example `pg_catalog`.
     pub type_schema: String,
     /// `pg_type.typname`, for example `uuid`, `int4`, `_text`; domains by their own name.
@@ -145,6 +148,8 @@ pub struct Catalog {
     pub server_version: u32,
     /// Relations outside `pg_catalog` and `information_schema`.
     pub relations: HashMap<RelationName, Relation>,
+    /// Names of relations by OID; empty when they were not read from a server.
+    pub by_oid: HashMap<u32, RelationName>,
     /// Functions outside `pg_catalog`.
     pub functions: Vec<Function>,
     /// Operator symbols that some schema other than `pg_catalog` defines between types of

@@ -114,6 +114,11 @@ impl Catalogs {
         self.look(&slot, Wanted::Any).await
     }
 
+    /// The last good catalog of `database`, if one was ever loaded.
+    pub fn known(&self, database: &str) -> Option<Arc<Catalog>> {
+        self.0.databases.get(database).and_then(|slot| slot.current.load_full())
+    }
+
     /// The catalog of `database` as of now or later: for when a name is unknown that may just have
     /// been created. Looks are at least 250 ms apart for each database (the call waits), and an
     /// unchanged schema keeps its catalog and epoch, so that asking for unknown names costs no

@@ -134,7 +134,7 @@ const RELATIONS: &str = concat!(
 
 const COLUMNS: &str = concat!(
     "SELECT a.attrelid, a.attname::text, tn.nspname::text, t.typname::text, a.attnotnull,
-       a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a'
+       a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a', a.attnum
      FROM pg_attribute a
      JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
      JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace tn ON tn.oid = t.typnamespace
@@ -299,6 +299,7 @@ async fn read_in_snapshot(client: &mut Client) -> Result<Loaded, LoadError> {
         catalog.user_types.insert((row.at(0)?, row.at(1)?));
     }
     transaction.commit().await.map_err(query_fault)?;
+    catalog.by_oid = names.iter().cloned().collect();
     catalog.relations =
         names.into_iter().filter_map(|(oid, name)| Some((name, relations.remove(&oid)?))).collect();
     Ok(Loaded { catalog, fingerprint, search_path: fresh.at(1)? })
@@ -345,6 +346,7 @@ async fn columns(transaction: &Transaction<'_>, relations: &mut ByOid) -> Result
             not_null: row.at(4)?,
             has_default: row.at(5)?,
             generated: row.at(6)?,
+            number: row.at(7)?,
         });
     }
     Ok(())

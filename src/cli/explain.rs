@@ -227,6 +227,16 @@ enum Verdict {
 }
 
 impl Verdict {
+    /// What it would be denied for, were that not only monitored.
+    fn would_deny(&self) -> Option<&Denial> {
+        match self {
+            Self::Sent(statements) => {
+                statements.iter().find_map(|statement| statement.would_deny.as_ref())
+            }
+            Self::Denied(_) => None,
+        }
+    }
+
     const fn denied(&self) -> bool {
         matches!(self, Self::Denied(_))
     }
@@ -273,7 +283,10 @@ impl Verdict {
 
     fn json(&self) -> Value {
         let (code, reason) = match self {
-            Self::Sent(_) => (Value::Null, Value::Null),
+            Self::Sent(_) => match self.would_deny() {
+                Some(denial) => (denial.code.code().into(), Self::reason(denial).into()),
+                None => (Value::Null, Value::Null),
+            },
             Self::Denied(denial) => (denial.code.code().into(), Self::reason(denial).into()),
         };
         let relations: Vec<Value> = self
@@ -303,6 +316,10 @@ impl Verdict {
                 let word =
                     if self.decision() == "rewrite" { "rewritten" } else { "allowed as it is" };
                 lines.push(word.to_owned());
+                if let Some(denial) = self.would_deny() {
+                    lines.push(format!("  monitored  would be denied: {}", denial.code));
+                    lines.push(format!("  reason     {}", Self::reason(denial)));
+                }
                 lines.push(format!("  sent       {}", self.sent().unwrap_or_default()));
             }
         }

@@ -266,6 +266,7 @@ mod tests {
                     not_null: true,
                     has_default: false,
                     generated: false,
+                    ..Column::default()
                 })
                 .collect(),
             primary_key: Vec::new(),

@@ -400,10 +400,8 @@ hedgerow.yaml:3:15: `revocation` is not enforced yet: revoked tokens are accepte
 hedgerow.yaml:10:19: `oauthbearer` is not built yet: clients must send the token as the password
 hedgerow.yaml:11:16: `transaction` pooling is not built yet: connections are kept by session
 hedgerow.yaml:15:35: sinks are not built yet: records go to the files only
-policies/b.yaml:1:7: `mode: monitor` is not built yet: what would be denied is denied, as with `enforce`
-policies/b.yaml:4:13: `mode: monitor` is not built yet: what would be denied is denied, as with `enforce`
-policies/b.yaml:6:6: `ddl` is not built yet: schema changes are denied to everybody
-policies/b.yaml:7:14: `break_glass` is not built yet: nobody sees more than one tenant
+policies/b.yaml:1:7: `mode: monitor`: what would be denied is recorded and let through
+policies/b.yaml:4:13: `mode: monitor`: what would be denied is recorded and let through
 policies/b.yaml:9:5: quotas are not built yet: tenants are not limited
 "#);
 }

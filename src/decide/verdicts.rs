@@ -50,6 +50,8 @@ struct Standing {
     /// Of all claims that a decision sees, in the issuer's order and spelling. (RFC 8785 would not
     /// do: it reads numbers as floats, and takes neighbours above 2^53 for one.)
     claims: [u8; 32],
+    /// Break-glass has a limit.
+    lifetime_seconds: u64,
     max_statement: usize,
 }
 
@@ -57,17 +59,24 @@ impl Viewpoint {
     /// The viewpoint of a caller on one database. The claims of one token only (`exp`, `iat`,
     /// `jti`, `nbf`) are left out: for policies they are claims that the token does not have.
     pub fn new(principal: &Principal, database: &str, limits: Limits) -> Self {
-        let Principal { tenant, claims } = principal;
+        let Principal { tenant, claims, lifetime_seconds } = principal;
+        let lifetime_seconds = *lifetime_seconds;
         let mut claims = claims.clone();
         claims.0.retain(|name, _| !OF_ONE_TOKEN.contains(&name.as_str()));
         let standing = Standing {
             database: database.into(),
             tenant: tenant.clone(),
             claims: digest(&claims),
+            lifetime_seconds,
             max_statement: limits.max_statement,
         };
-        let principal = Principal { tenant: tenant.clone(), claims };
+        let principal = Principal { tenant: tenant.clone(), claims, lifetime_seconds };
         Self { standing: Arc::new(standing), principal, limits }
+    }
+
+    /// The claims that decisions see.
+    pub const fn claims(&self) -> &Claims {
+        &self.principal.claims
     }
 
     /// The database.

@@ -208,7 +208,11 @@ impl Verifier {
         }
         let tenant = tenant(claims, &self.settings.tenant_claim)?;
         Ok(VerifiedIdentity(Arc::new(Identity {
-            principal: Principal { tenant, claims: Claims(claims.clone()) },
+            principal: Principal {
+                tenant,
+                claims: Claims(claims.clone()),
+                lifetime_seconds: lifetime.unsigned_abs(),
+            },
             subject: subject.to_owned(),
             issuer: settings.issuer.clone(),
             token_id,

@@ -26,11 +26,9 @@ use crate::yaml::{self, Fault, Key, SourcePosition, quoted};
 /// Longest way from a table through its parents to a tenant column.
 pub const MAX_TENANT_THROUGH: usize = 3;
 
-const MONITOR: &str =
-    "`mode: monitor` is not built yet: what would be denied is denied, as with `enforce`";
+const MONITOR: &str = "`mode: monitor`: what would be denied is recorded and let through";
+const MONITOR_LATER: &str = "`mode: monitor` is not built yet for BigQuery";
 const MASK: &str = "masks are not built yet for BigQuery";
-const DDL: &str = "`ddl` is not built yet: schema changes are denied to everybody";
-const BREAK_GLASS: &str = "`break_glass` is not built yet: nobody sees more than one tenant";
 const QUOTA: &str = "quotas are not built yet: tenants are not limited";
 
 /// Everything that the policy files say.
@@ -98,6 +96,8 @@ struct Compiler {
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
     postgres: Policy,
+    /// The mode of each file for PostgreSQL.
+    postgres_modes: Vec<Mode>,
     bigquery: BigQueryPolicy,
     /// First place of each name, by engine and canonical spelling.
     seen: HashMap<(&'static str, String), SourcePosition>,
@@ -112,12 +112,12 @@ impl Compiler {
         self.warnings.push(Fault::new(at, message));
     }
 
-    /// The mode; monitoring is not built, and what is to be monitored is enforced until it is.
-    fn mode(&mut self, mode: Option<At<ModeWord>>) -> Option<Mode> {
+    /// The mode; monitoring is no mistake, but nobody should forget it.
+    fn mode(&mut self, mode: Option<At<ModeWord>>, names: Names) -> Option<Mode> {
         let At { value, at } = mode?;
         match value {
             ModeWord::Enforce => {}
-            ModeWord::Monitor => self.warn(&at, MONITOR),
+            ModeWord::Monitor => self.warn(&at, if names.masks { MONITOR } else { MONITOR_LATER }),
         }
         Some(value.into())
     }
@@ -166,12 +166,13 @@ impl Compiler {
             let tenant_type = tenant.map_or(TenantType::Text, |tenant| tenant.r#type.into());
             (column.unwrap_or_default(), tenant_type)
         });
-        Defaults { tenant, mode: self.mode(mode).unwrap_or_default(), names }
+        Defaults { tenant, mode: self.mode(mode, names).unwrap_or_default(), names }
     }
 
     fn postgres(&mut self, file: PostgresFile) {
         let names = Names { parent: name::parent_column, column: name::column, masks: true };
         let defaults = self.defaults(file.tenant, file.mode, names);
+        self.postgres_modes.push(defaults.mode);
         for (key, entry) in file.tables.unwrap_or_default().0 {
             let Some(name) = self.take_name(&key.text, &key.at, name::entry(&key.text)) else {
                 let _ = self.table(&key, entry, &defaults);
@@ -199,13 +200,11 @@ impl Compiler {
         if let Some(At { value, at }) = file.ddl
             && self.first("key", "ddl".to_owned(), &at)
         {
-            self.warn(&at, DDL);
             self.postgres.ddl = self.claim_rule(value);
         }
         if let Some(At { value, at }) = file.break_glass
             && self.first("key", "break_glass".to_owned(), &at)
         {
-            self.warn(&at, BREAK_GLASS);
             self.postgres.break_glass = self.break_glass(value, &at);
         }
         for quota in file.quotas.unwrap_or_default() {
@@ -339,7 +338,7 @@ impl Compiler {
                 }
             },
         };
-        let mode = self.mode(rules.mode);
+        let mode = self.mode(rules.mode, defaults.names);
         let mut columns = BTreeMap::new();
         for (column, rule) in rules.columns.unwrap_or_default().0 {
             let read = (defaults.names.column)(&column.text);
@@ -508,6 +507,10 @@ impl Compiler {
             return Err(self.faults);
         }
         self.postgres.epoch = epoch;
+        let modes = &self.postgres_modes;
+        if !modes.is_empty() && modes.iter().all(|mode| *mode == Mode::Monitor) {
+            self.postgres.mode = Mode::Monitor;
+        }
         self.bigquery.epoch = epoch;
         self.warnings.sort();
         let Self { postgres, bigquery, warnings, .. } = self;

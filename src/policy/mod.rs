@@ -11,7 +11,8 @@ pub mod name;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::claims::{ClaimPath, Claims};
+use crate::claims::{ClaimPath, Claims, Principal};
+use crate::error::{Denial, DenialCode};
 use crate::ids::{PolicyEpoch, RelationName};
 pub use crate::policy::bigquery::BigQueryPolicy;
 pub use crate::policy::load::Policies;
@@ -168,6 +169,15 @@ pub struct BreakGlass {
     pub max_lifetime_seconds: u64,
 }
 
+/// What a caller may do beyond a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Privileges {
+    /// It may change the schema.
+    pub ddl: bool,
+    /// It sees the rows of every tenant.
+    pub every_tenant: bool,
+}
+
 /// A quota: for each tenant, or for those whose name a pattern matches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quota {
@@ -215,6 +225,9 @@ pub fn wildcard(pattern: &str, text: &str) -> bool {
 pub struct Policy {
     /// Its version.
     pub epoch: PolicyEpoch,
+    /// What holds where no table's rule does (relations that no policy names, functions): monitored if
+    /// every file says so.
+    pub mode: Mode,
     /// Exact entries.
     pub tables: HashMap<RelationName, Arc<TablePolicy>>,
     /// Patterns in order of falling length of their literal text; first match wins.
@@ -230,6 +243,42 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// What a caller may do beyond a tenant.
+    ///
+    /// # Errors
+    /// HR2008 for a caller whom break-glass names with a token that lives longer than it may: such a
+    /// token is good for nothing, so that nobody keeps one at hand.
+    pub fn privileges(&self, caller: &Principal) -> Result<Privileges, Denial> {
+        let every_tenant = match &self.break_glass {
+            Some(break_glass) if break_glass.rule.holds(&caller.claims) => {
+                if caller.lifetime_seconds > break_glass.max_lifetime_seconds {
+                    let object = "exp: the lifetime is over the limit of break-glass tokens";
+                    return Err(Denial::of(DenialCode::TokenClaim, object));
+                }
+                true
+            }
+            Some(_) | None => false,
+        };
+        Ok(Privileges { ddl: self.may_change_schema(&caller.claims), every_tenant })
+    }
+
+    /// Whether anything is only monitored.
+    pub fn monitors(&self) -> bool {
+        let patterns = self.patterns.iter().map(|(_, table)| table);
+        self.mode == Mode::Monitor
+            || self.tables.values().chain(patterns).any(|table| table.mode == Mode::Monitor)
+    }
+
+    /// Whether the claims are those of a `ddl` identity.
+    pub fn may_change_schema(&self, claims: &Claims) -> bool {
+        self.ddl.as_ref().is_some_and(|rule| rule.holds(claims))
+    }
+
+    /// Whether the claims are those of a break-glass identity, whatever its token's lifetime.
+    pub fn breaks_glass(&self, claims: &Claims) -> bool {
+        self.break_glass.as_ref().is_some_and(|break_glass| break_glass.rule.holds(claims))
+    }
+
     /// The rule for a relation: the exact entry, else the first pattern that names it, else `None`,
     /// which means denied.
     ///

@@ -3,7 +3,8 @@
 //! The last of four locks. It does not know a column's type, only its format: a value passes if it is
 //! the tenant in any encoding that a tenant column can have.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
 
@@ -14,22 +15,28 @@ use crate::wire::reader::Reader;
 /// The tenant in every spelling that its column may have.
 #[derive(Clone, Debug)]
 pub(super) struct TenantValue {
-    text: String,
+    text: Option<String>,
     uuid: Option<Uuid>,
     integer: Option<i64>,
 }
 
 impl TenantValue {
-    pub(super) fn new(tenant: &TenantClaim) -> Self {
+    /// The tenant's spellings; of a caller without a tenant none, and no value passes.
+    pub(super) fn new(tenant: Option<&TenantClaim>) -> Self {
+        let Some(tenant) = tenant else {
+            return Self { text: None, uuid: None, integer: None };
+        };
         let text = tenant.to_string();
-        Self { uuid: Uuid::parse_str(&text).ok(), integer: text.parse().ok(), text }
+        Self { uuid: Uuid::parse_str(&text).ok(), integer: text.parse().ok(), text: Some(text) }
     }
 
     /// Whether `value`, as sent in `format`, is this tenant.
     fn is(&self, value: &[u8], format: Format) -> bool {
         // A char(n) column pads with blanks.
-        let is_text =
-            |value: &[u8]| value.trim_ascii_end() == self.text.trim_ascii_end().as_bytes();
+        let is_text = |value: &[u8]| {
+            let own = self.text.as_deref();
+            own.is_some_and(|own| value.trim_ascii_end() == own.trim_ascii_end().as_bytes())
+        };
         match format {
             Format::Text => {
                 is_text(value)
@@ -63,11 +70,39 @@ enum Format {
     Binary,
 }
 
-/// Watches the rows of one statement.
-#[derive(Clone, Debug)]
+/// Which columns of a statement's rows hold a tenant, by what the server says of where they come from.
+/// Shared by a prepared statement, its portals and the Describe that asks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shape(Arc<Origin>);
+
+#[derive(Debug, Default)]
+struct Origin {
+    /// The batch in which a Describe was sent last.
+    asked: AtomicU64,
+    tenant_columns: OnceLock<Box<[usize]>>,
+}
+
+impl Shape {
+    /// Notes that a Describe is sent in a batch of messages; whether another's answer is known, or
+    /// comes before anything else of the same batch. (What an error skips, it skips to the batch's end.)
+    pub(super) fn ask(&self, batch: u64) -> bool {
+        let before = self.0.asked.swap(batch, Ordering::Relaxed);
+        self.0.tenant_columns.get().is_some() || before == batch
+    }
+
+    /// The server said what the columns are; these hold a tenant.
+    pub(super) fn described(&self, tenant_columns: Vec<usize>) {
+        let _known = self.0.tenant_columns.set(tenant_columns.into());
+    }
+}
+
+/// Watches the rows of one statement: the columns that the rewriter knows to hold the tenant, and
+/// those of which the server says so.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Watch {
-    /// Positions of tenant columns, from 0.
-    columns: Arc<[usize]>,
+    /// Positions of tenant columns by the rewriter's account, from 0.
+    named: Arc<[usize]>,
+    shape: Shape,
     formats: Vec<i16>,
 }
 
@@ -83,24 +118,44 @@ pub(super) enum EgressFault {
 }
 
 impl Watch {
-    /// A watch over `columns`; `None` when there is nothing to watch. Formats as in a Bind: none (all
-    /// text), one for all, or one a column, two bytes each.
-    pub(super) fn new(columns: &Arc<[usize]>, result_formats: &[u8]) -> Option<Self> {
-        if columns.is_empty() {
-            return None;
-        }
+    /// A watch over the columns `named` and those of `shape`. Formats as in a Bind: none (all text), one
+    /// for all, or one a column, two bytes each.
+    pub(super) fn new(named: &Arc<[usize]>, shape: Shape, result_formats: &[u8]) -> Self {
         let formats = result_formats
             .as_chunks()
             .0
             .iter()
             .map(|code: &[u8; 2]| i16::from_be_bytes(*code))
             .collect();
-        Some(Self { columns: Arc::clone(columns), formats })
+        Self { named: Arc::clone(named), shape, formats }
     }
 
-    /// What a RowDescription of a simple query said.
-    pub(super) fn described(&mut self, formats: Vec<i16>) {
+    /// Where the columns come from.
+    pub(super) const fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// What the RowDescription of a simple query said.
+    pub(super) fn described(&mut self, tenant_columns: Vec<usize>, formats: Vec<i16>) {
+        self.shape = Shape::default();
+        self.shape.described(tenant_columns);
         self.formats = formats;
+    }
+
+    /// Whether the server has said where the columns come from.
+    pub(super) fn is_described(&self) -> bool {
+        self.shape.0.tenant_columns.get().is_some()
+    }
+
+    /// Whether there is a column to look at.
+    pub(super) fn is_active(&self) -> bool {
+        !self.named.is_empty()
+            || self.shape.0.tenant_columns.get().is_some_and(|columns| !columns.is_empty())
+    }
+
+    fn watches(&self, column: usize) -> bool {
+        self.named.contains(&column)
+            || self.shape.0.tenant_columns.get().is_some_and(|columns| columns.contains(&column))
     }
 
     fn format(&self, column: usize) -> Format {
@@ -118,7 +173,7 @@ impl Watch {
         for column in 0..reader.count()? {
             let value = reader.value()?;
             if let Some(value) = value
-                && self.columns.contains(&column)
+                && self.watches(column)
                 && !tenant.is(value, self.format(column))
             {
                 return Err(EgressFault::Foreign);
@@ -153,8 +208,8 @@ mod tests {
         formats: &[u8],
         values: &[Option<&[u8]>],
     ) -> Result<(), EgressFault> {
-        let watch = Watch::new(&Arc::from([1]), formats).unwrap();
-        watch.check(&row(values), &TenantValue::new(tenant))
+        let watch = Watch::new(&Arc::from([1]), Shape::default(), formats);
+        watch.check(&row(values), &TenantValue::new(Some(tenant)))
     }
 
     #[test]
@@ -190,8 +245,8 @@ mod tests {
 
     #[test]
     fn a_row_that_cannot_be_read_is_stopped() {
-        let watch = Watch::new(&Arc::from([0]), &[]).unwrap();
-        let tenant = TenantValue::new(&TenantClaim::Integer(7));
+        let watch = Watch::new(&Arc::from([0]), Shape::default(), &[]);
+        let tenant = TenantValue::new(Some(&TenantClaim::Integer(7)));
         let mut body = row(&[Some(b"7")]);
         body.push(0);
         assert!(matches!(watch.check(&body, &tenant), Err(EgressFault::Unreadable(_))));

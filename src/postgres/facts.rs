@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::audit::RelationRule;
+use crate::error::Denial;
 use crate::ids::{CatalogEpoch, PolicyEpoch};
 use crate::sql::{Decided, Guarded, Kind, Residue};
 
@@ -20,6 +21,8 @@ pub(super) struct Facts {
     pub(super) residue: Residue,
     pub(super) protected: bool,
     pub(super) rewritten: bool,
+    /// What it would have been denied for, were that not only monitored.
+    pub(super) would_deny: Option<Denial>,
     pub(super) tenant_columns: Arc<[usize]>,
     pub(super) relations: Arc<[RelationRule]>,
     pub(super) fingerprint: Arc<str>,
@@ -44,6 +47,7 @@ impl Facts {
             residue: decided.residue,
             protected: decided.protected,
             rewritten: decided.rewritten,
+            would_deny: decided.would_deny,
             tenant_columns: decided.tenant_columns.into(),
             relations: decided
                 .relations
@@ -70,6 +74,7 @@ impl Facts {
             residue: self.residue.clone(),
             protected: self.protected,
             rewritten: self.rewritten,
+            would_deny: self.would_deny.clone(),
             tenant_columns: Arc::clone(&self.tenant_columns),
             relations: Arc::clone(&self.relations),
             fingerprint: Arc::clone(&self.fingerprint),
@@ -109,6 +114,7 @@ impl Facts {
             residue: Residue::Nothing,
             protected: true,
             rewritten: false,
+            would_deny: None,
             tenant_columns: Arc::default(),
             relations: Arc::default(),
             fingerprint: Arc::default(),
@@ -126,6 +132,11 @@ impl Facts {
                 self.kind,
                 Kind::Cursor | Kind::Execute(_) | Kind::Begin(_) | Kind::End(_) | Kind::Transaction
             )
+    }
+
+    /// Whether rows of a protected relation may come of it.
+    pub(super) fn may_return_tenants(&self) -> bool {
+        self.protected || matches!(self.kind, Kind::Cursor | Kind::Execute(_))
     }
 
     /// Whether positions in the sent text are positions in the client's.

@@ -18,8 +18,9 @@ use crate::decide::{Made, Question, Refusal, Source, Verdicts, Viewpoint, decide
 use crate::error::{Denial, DenialCode};
 use crate::ids::{CatalogEpoch, PolicyEpoch};
 use crate::policy::Policy;
-use crate::sql::postgres::{Form, Guarded, Split};
+use crate::sql::postgres::{Form, Guarded, Split, is_tenant_column};
 use crate::sql::{Decided, Fingerprint};
+use crate::wire::backend::RowColumn;
 
 /// Stack that must be left before a decision begins. Runtimes whose threads have
 /// [`DECIDING_STACK_BYTES`] never need to switch.
@@ -93,6 +94,37 @@ impl Judge {
     pub(super) async fn is_current(&self, facts: &Facts) -> Result<bool, Refused> {
         Ok(facts.policy_epoch == self.policy.load().epoch
             && facts.catalog_epoch == self.catalog().await?.epoch)
+    }
+
+    /// Takes up a change of the schema. A catalog that cannot be had now is had by the watch.
+    pub(super) async fn refresh_catalog(&self) {
+        if let Err(error) = self.catalogs.refresh(self.viewpoint.database()).await {
+            tracing::warn!(%error, "the catalog could not be refreshed after a schema change");
+        }
+    }
+
+    /// Which columns of a result are a protected table's tenant column, by table and number, whatever the
+    /// statement called them. None for a caller who sees every tenant.
+    pub(super) fn tenant_columns(&self, columns: &[RowColumn]) -> Vec<usize> {
+        let Some(catalog) = self.catalogs.known(self.viewpoint.database()) else {
+            return Vec::new();
+        };
+        let policy = self.policy.load();
+        if policy.breaks_glass(self.viewpoint.claims()) {
+            return Vec::new();
+        }
+        let mut held = Vec::new();
+        for (position, column) in columns.iter().enumerate() {
+            if is_tenant_column(&policy, &catalog, column.table, column.number) {
+                held.push(position);
+            }
+        }
+        held
+    }
+
+    /// Whether the caller sees every tenant: then each statement is on record before it runs.
+    pub(super) fn breaks_glass(&self) -> bool {
+        self.policy.load().breaks_glass(self.viewpoint.claims())
     }
 
     async fn catalog(&self) -> Result<Arc<Catalog>, Refused> {

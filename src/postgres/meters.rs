@@ -75,6 +75,18 @@ impl Meters {
         }
     }
 
+    /// Let through although the policy denies it: only monitored.
+    pub(super) fn would_deny(&self, code: DenialCode) {
+        counter!(
+            "hedgerow_decisions_total",
+            "engine" => ENGINE, "decision" => "would_deny", "code" => code.code()
+        )
+        .increment(1);
+        if crosses_tenants(code) {
+            self.cross_tenant.increment(1);
+        }
+    }
+
     pub(super) fn egress(&self) {
         self.cross_tenant.increment(1);
     }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::egress::Watch;
+use super::egress::{Shape, Watch};
 use super::facts::Facts;
 
 /// Most prepared statements of a session, and most portals.
@@ -21,6 +21,7 @@ pub(super) struct TooMany;
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
     pub(super) facts: Arc<Facts>,
+    shape: Shape,
     made: u64,
 }
 
@@ -38,15 +39,15 @@ pub(super) struct Portal {
     /// Parameters of the Bind, kept for the scrubber of a protected statement.
     pub(super) parameters: Option<Arc<[u8]>>,
     /// The watch over its rows, with the formats of the Bind.
-    pub(super) watch: Option<Watch>,
+    pub(super) watch: Watch,
     made: u64,
 }
 
 impl Portal {
-    pub(super) const fn new(
+    pub(super) fn new(
         facts: Arc<Facts>,
         parameters: Option<Arc<[u8]>>,
-        watch: Option<Watch>,
+        watch: Watch,
         made: u64,
     ) -> Self {
         Self { facts, parameters, watch, made }
@@ -64,6 +65,11 @@ impl Names {
         self.statements.get(name).map(|prepared| &prepared.facts)
     }
 
+    /// Where the columns of a statement come from; for one that is not known, nobody knows yet.
+    pub(super) fn shape(&self, name: &str) -> Shape {
+        self.statements.get(name).map(|prepared| prepared.shape.clone()).unwrap_or_default()
+    }
+
     pub(super) fn portal(&self, name: &str) -> Option<&Portal> {
         self.portals.get(name)
     }
@@ -78,7 +84,8 @@ impl Names {
         if self.statements.len() >= MAX_NAMES && !self.statements.contains_key(name) {
             return Err(TooMany);
         }
-        let before = self.statements.insert(name.into(), Prepared { facts, made });
+        let before =
+            self.statements.insert(name.into(), Prepared { facts, shape: Shape::default(), made });
         Ok(Undo { name: name.into(), before })
     }
 
@@ -99,6 +106,8 @@ impl Names {
     pub(super) fn renew(&mut self, name: &str, facts: &Arc<Facts>) {
         if let Some(prepared) = self.statements.get_mut(name) {
             prepared.facts = Arc::clone(facts);
+            // Which columns hold a tenant may be another question now.
+            prepared.shape = Shape::default();
         }
     }
 
@@ -162,8 +171,8 @@ mod tests {
         let mut names = Names::default();
         names.prepare("old", facts(), 1).unwrap();
         names.prepare("new", facts(), 3).unwrap();
-        names.bind("old", Portal::new(facts(), None, None, 1)).unwrap();
-        names.bind("new", Portal::new(facts(), None, None, 3)).unwrap();
+        names.bind("old", Portal::new(facts(), None, Watch::default(), 1)).unwrap();
+        names.bind("new", Portal::new(facts(), None, Watch::default(), 3)).unwrap();
         names.deallocate_all(2);
         names.transaction_ended(2);
         assert!(names.statement("old").is_none() && names.portal("old").is_none());

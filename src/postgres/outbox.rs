@@ -164,6 +164,14 @@ impl Outbox {
         frame(&mut self.bytes, tag::COPY_FAIL, |body| c_str(body, reason));
     }
 
+    /// Asks what a portal's rows are, for the egress guard.
+    pub(super) fn describe_portal(&mut self, name: &str) {
+        frame(&mut self.bytes, tag::DESCRIBE, |body| {
+            body.put_u8(b'P');
+            c_str(body, name);
+        });
+    }
+
     /// Terminate.
     pub(super) fn terminate(&mut self) {
         frame(&mut self.bytes, tag::TERMINATE, |_empty| {});

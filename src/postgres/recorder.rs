@@ -7,7 +7,7 @@ use super::facts::Facts;
 use super::judge::Refused;
 use super::meters::Meters;
 use crate::audit::{
-    Audit, AuditPermit, AuditUnavailable, ClientAddress, Decision, Engine, Event, Kind,
+    Audit, AuditPermit, AuditUnavailable, ClientAddress, Decision, Engine, Event, Kind, Severity,
 };
 use crate::error::Denial;
 use crate::identity::VerifiedIdentity;
@@ -113,9 +113,20 @@ impl Recorder {
     /// Opens the record of a statement that is about to be sent.
     pub(super) async fn open(&self, facts: &Facts) -> Result<OpenRecord, AuditUnavailable> {
         let mut permit = self.permit().await?;
-        self.meters.ran(facts.rewritten);
-        let decision = if facts.rewritten { Decision::Rewrite } else { Decision::Allow };
+        let decision = match &facts.would_deny {
+            Some(_) => Decision::WouldDeny,
+            None if facts.rewritten => Decision::Rewrite,
+            None => Decision::Allow,
+        };
         let mut event = self.event(Kind::Statement, decision);
+        match &facts.would_deny {
+            Some(denial) => {
+                self.meters.would_deny(denial.code);
+                event.code = Some(denial.code);
+                event.object = denial.object.as_deref().map(Arc::from);
+            }
+            None => self.meters.ran(facts.rewritten),
+        }
         event.statement_kind = Some(facts.kind.word());
         event.fingerprint = filled(&facts.fingerprint);
         event.statement = filled(&facts.normalized);
@@ -124,6 +135,21 @@ impl Recorder {
         event.catalog_epoch = Some(facts.catalog_epoch);
         permit.attach(event);
         Ok(OpenRecord { permit, begun: Instant::now() })
+    }
+
+    /// Records a statement of a caller who sees every tenant, before it is sent: critical, and durable
+    /// when this returns, whatever the audit's mode.
+    pub(super) async fn breaking_glass(&self, facts: &Facts) -> Result<(), AuditUnavailable> {
+        let mut event = self.event(Kind::Statement, Decision::Allow);
+        event.severity = Some(Severity::Critical);
+        event.statement_kind = Some(facts.kind.word());
+        event.fingerprint = filled(&facts.fingerprint);
+        event.statement = filled(&facts.normalized);
+        event.relations = Arc::clone(&facts.relations);
+        event.policy_epoch = Some(facts.policy_epoch);
+        event.catalog_epoch = Some(facts.catalog_epoch);
+        event.message = Some("break-glass: a statement over every tenant's rows is sent".into());
+        self.durable(event).await.map(|_id| ())
     }
 
     /// Closes the record of a statement that ended with `state`. In strict mode it is on disk when
@@ -140,7 +166,10 @@ impl Recorder {
         event.result_code = Some(if state == SUCCESS {
             Arc::clone(&self.success)
         } else {
-            event.decision = Decision::Error;
+            // That it would have been denied says more.
+            if event.decision != Decision::WouldDeny {
+                event.decision = Decision::Error;
+            }
             state.into()
         });
         record.permit.record_as_mode_asks(event).await

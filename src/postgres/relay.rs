@@ -11,7 +11,7 @@ use super::copy_in::{Copying, copy_of};
 use super::facts::Facts;
 use super::parameters;
 use super::recorder::SUCCESS;
-use super::replies::{AfterError, Batch, Described, Refusal, Reply, Running};
+use super::replies::{AfterError, AskedBy, Batch, Described, Refusal, Reply, Running};
 use super::scrub::{self, Known};
 use super::session::{Link, Pipeline};
 use crate::error::{Denial, SqlState};
@@ -29,7 +29,7 @@ const SYNTAX_ERROR: &str = "42601";
 impl Link {
     /// What to do with a frame of the server's.
     pub(super) fn reply_plan(&mut self, header: Header) -> Result<Plan, FrameFault> {
-        let watched = self.replies.running().is_some_and(|running| running.watch.is_some());
+        let watched = self.replies.is_watched();
         match header.tag {
             tag::DATA_ROW if !watched => Ok(Plan::Stream),
             tag::COPY_DATA => Ok(Plan::Stream),
@@ -107,7 +107,7 @@ impl Link {
             tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED => {
                 self.completed(frame).await
             }
-            tag::READY_FOR_QUERY => self.ready(frame),
+            tag::READY_FOR_QUERY => self.ready(frame).await,
             tag::ERROR_RESPONSE => self.error(frame).await,
             tag::NOTICE_RESPONSE => self.notice(frame),
             tag::PARAMETER_STATUS => {
@@ -135,18 +135,26 @@ impl Link {
             | tag::CLOSE_COMPLETE
             | tag::NO_DATA
             | tag::PARAMETER_DESCRIPTION => {
+                let mut forwards = true;
                 let owed = match (frame.tag, self.replies.front().map(|owed| &mut owed.reply)) {
                     (tag::PARSE_COMPLETE, Some(Reply::Parse { .. }))
                     | (tag::BIND_COMPLETE, Some(Reply::Bind { .. }))
-                    | (tag::CLOSE_COMPLETE, Some(Reply::Close { .. }))
-                    | (tag::NO_DATA, Some(Reply::Describe(Described::Rows))) => {
+                    | (tag::CLOSE_COMPLETE, Some(Reply::Close { .. })) => {
                         self.replies.pop();
                         true
                     }
-                    (tag::PARAMETER_DESCRIPTION, Some(Reply::Describe(described)))
-                        if matches!(described, Described::Statement) =>
+                    (tag::NO_DATA, Some(Reply::Describe(description)))
+                        if matches!(description.awaits, Described::Rows) =>
                     {
-                        *described = Described::Rows;
+                        description.shape.described(Vec::new());
+                        forwards = description.asked_by == AskedBy::Client;
+                        self.replies.pop();
+                        true
+                    }
+                    (tag::PARAMETER_DESCRIPTION, Some(Reply::Describe(description)))
+                        if matches!(description.awaits, Described::Statement) =>
+                    {
+                        description.awaits = Described::Rows;
                         true
                     }
                     _ => false,
@@ -154,7 +162,9 @@ impl Link {
                 if !owed {
                     return Err(self.out_of_order());
                 }
-                self.forward(frame);
+                if forwards {
+                    self.forward(frame);
+                }
                 self.settle();
                 Ok(())
             }
@@ -165,8 +175,15 @@ impl Link {
     }
 
     fn described(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        let Ok(columns) = backend::row_columns(frame.body()) else {
+            return Err(self.out_of_order());
+        };
+        let tenants = self.judge.tenant_columns(&columns);
+        let mut forwards = true;
         match self.replies.front().map(|owed| &mut owed.reply) {
-            Some(Reply::Describe(Described::Rows)) => {
+            Some(Reply::Describe(description)) if matches!(description.awaits, Described::Rows) => {
+                description.shape.described(tenants);
+                forwards = description.asked_by == AskedBy::Client;
                 self.replies.pop();
                 self.settle();
             }
@@ -177,23 +194,27 @@ impl Link {
                 let Some(running) = statements.front_mut() else {
                     return Err(self.out_of_order());
                 };
-                if let Some(watch) = &mut running.watch {
-                    match backend::row_formats(frame.body()) {
-                        Ok(formats) => watch.described(formats),
-                        Err(_fault) => return Err(self.out_of_order()),
-                    }
-                }
+                let formats = columns.iter().map(|column| column.format).collect();
+                running.watch.described(tenants, formats);
             }
             Some(_) | None => return Err(self.out_of_order()),
         }
-        self.forward(frame);
+        if forwards {
+            self.forward(frame);
+        }
         Ok(())
     }
 
     async fn guard_egress(&mut self, frame: Frame<'_>) -> Result<(), End> {
         let Some(running) = self.replies.running() else { return Ok(()) };
-        let Some(watch) = &running.watch else { return Ok(()) };
-        let Err(fault) = watch.check(frame.body(), &self.tenant) else { return Ok(()) };
+        if running.facts.protected && !running.watch.is_described() {
+            // SECURITY: nobody knows where these values come from.
+            return Err(self.out_of_order());
+        }
+        if !running.watch.is_active() {
+            return Ok(());
+        }
+        let Err(fault) = running.watch.check(frame.body(), &self.tenant) else { return Ok(()) };
         let facts = Arc::clone(&running.facts);
         tracing::error!(%fault, fingerprint = &*facts.fingerprint, "egress guard: session closed");
         let message = "a row of another tenant was stopped on its way out";
@@ -263,6 +284,7 @@ impl Link {
             }
             Kind::Deallocate(Some(name)) => self.names.deallocate(name, request),
             Kind::Deallocate(None) => self.names.deallocate_all(request),
+            Kind::SchemaChange => self.schema_changed = true,
             Kind::Discard if body == b"DISCARD ALL\0" => self.names.deallocate_all(request),
             Kind::Discard
             | Kind::Select
@@ -283,7 +305,7 @@ impl Link {
         }
     }
 
-    fn ready(&mut self, frame: Frame<'_>) -> Result<(), End> {
+    async fn ready(&mut self, frame: Frame<'_>) -> Result<(), End> {
         let Ok(status) = TransactionStatus::decode(frame.body()) else {
             return Err(self.out_of_order());
         };
@@ -306,6 +328,10 @@ impl Link {
         self.status = status;
         if status == TransactionStatus::Idle {
             self.names.transaction_ended(owed.request);
+            if std::mem::take(&mut self.schema_changed) {
+                // Whoever hears that the change is done finds it: in this session and in all others.
+                self.judge.refresh_catalog().await;
+            }
         }
         self.forward(frame);
         self.settle();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::answer::Answer;
 use super::copy_in::copy_of;
-use super::egress::Watch;
+use super::egress::{Shape, Watch};
 use super::facts::Facts;
 use super::names::Undo;
 use super::recorder::OpenRecord;
@@ -19,7 +19,7 @@ pub(super) struct Running {
     pub(super) record: OpenRecord,
     pub(super) facts: Arc<Facts>,
     pub(super) parameters: Option<Arc<[u8]>>,
-    pub(super) watch: Option<Watch>,
+    pub(super) watch: Watch,
     pub(super) rows: u64,
 }
 
@@ -32,7 +32,7 @@ pub(super) enum Reply {
     /// CloseComplete.
     Close { undo: Option<Undo> },
     /// ParameterDescription if of a statement, then RowDescription or NoData.
-    Describe(Described),
+    Describe(Description),
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute(Box<Running>),
     /// The error of a denied message of the extended protocol, which is replaced by this answer.
@@ -43,6 +43,24 @@ pub(super) enum Reply {
     Query(Box<Batch>),
     /// The error of a denied query, which is replaced by this answer, then ReadyForQuery.
     RefusedQuery(Refusal),
+}
+
+/// A Describe that was sent.
+pub(super) struct Description {
+    pub(super) awaits: Described,
+    /// What learns from the answer which columns hold a tenant.
+    pub(super) shape: Shape,
+    /// Whose it is.
+    pub(super) asked_by: AskedBy,
+}
+
+/// Who asked for a description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskedBy {
+    /// The client, who gets the answer.
+    Client,
+    /// The egress guard: the client did not ask, and hears nothing.
+    Guard,
 }
 
 /// How far a Describe has been answered.
@@ -88,6 +106,8 @@ pub(super) enum AfterError {
 pub(super) struct Replies {
     queue: VecDeque<Owed>,
     requests: u64,
+    /// Sync messages so far.
+    syncs: u64,
 }
 
 impl Replies {
@@ -99,7 +119,15 @@ impl Replies {
 
     /// Notes what is owed to the request that was numbered last.
     pub(super) fn push(&mut self, reply: Reply) {
+        if matches!(reply, Reply::Sync) {
+            self.syncs = self.syncs.saturating_add(1);
+        }
         self.queue.push_back(Owed { reply, request: self.requests });
+    }
+
+    /// The number of the batch of messages that the next Sync ends, from 1.
+    pub(super) const fn batch(&self) -> u64 {
+        self.syncs.saturating_add(1)
     }
 
     pub(super) fn front(&mut self) -> Option<&mut Owed> {
@@ -160,6 +188,13 @@ impl Replies {
         }
     }
 
+    /// Whether the rows that come now must be looked at.
+    pub(super) fn is_watched(&mut self) -> bool {
+        self.running().is_some_and(|running| {
+            running.watch.is_active() || running.facts.protected && !running.watch.is_described()
+        })
+    }
+
     /// Takes out what the server skips after an error of the extended protocol, newest first: all
     /// entries up to the next Sync, Queries included, for the server discards those too.
     pub(super) fn skip_to_sync(&mut self) -> (Vec<Reply>, AfterError) {
@@ -179,6 +214,11 @@ impl Replies {
 mod tests {
     use super::*;
 
+    fn description(awaits: Described) -> Reply {
+        let shape = Shape::default();
+        Reply::Describe(Description { awaits, shape, asked_by: AskedBy::Client })
+    }
+
     fn sync_free(reply: Reply, replies: &mut Replies) {
         replies.next_request();
         replies.push(reply);
@@ -188,10 +228,10 @@ mod tests {
     fn a_query_before_the_next_sync_is_skipped_and_owes_nothing() {
         let mut replies = Replies::default();
         for reply in [
-            Reply::Describe(Described::Rows),
+            description(Described::Rows),
             Reply::Query(Box::new(Batch::Over)),
             Reply::Sync,
-            Reply::Describe(Described::Statement),
+            description(Described::Statement),
             Reply::Sync,
         ] {
             sync_free(reply, &mut replies);

@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use super::answer::{Answer, End};
 use super::copy_in;
-use super::egress::Watch;
+use super::egress::{Shape, Watch};
 use super::facts::Facts;
 use super::judge::Refused;
 use super::names::Portal;
 use super::outbox::Relayed;
-use super::replies::{Batch, Described, Refusal, Reply, Running};
+use super::recorder::OpenRecord;
+use super::replies::{AskedBy, Batch, Described, Description, Refusal, Reply, Running};
 use super::session::{Link, Pipeline};
+use crate::audit::AuditUnavailable;
 use crate::error::{Denial, DenialCode, SqlState};
 use crate::sql::Kind;
 use crate::wire::backend::{TransactionStatus, ready_for_query};
@@ -179,11 +181,11 @@ impl Link {
                     return Ok(());
                 }
             };
-            match self.recorder.open(&facts).await {
+            match self.open_record(&facts).await {
                 Ok(record) => statements.push_back(Running {
                     record,
                     parameters: None,
-                    watch: Watch::new(&facts.tenant_columns, &[]),
+                    watch: Watch::new(&facts.tenant_columns, Shape::default(), &[]),
                     facts,
                     rows: 0,
                 }),
@@ -202,6 +204,15 @@ impl Link {
         self.pipeline = Pipeline::Synced;
         self.flight.set_in_flight(true);
         Ok(())
+    }
+
+    /// Opens the record of a statement that is about to be sent. That of a caller who sees every tenant
+    /// is on disk before.
+    async fn open_record(&self, facts: &Facts) -> Result<OpenRecord, AuditUnavailable> {
+        if self.judge.breaks_glass() {
+            self.recorder.breaking_glass(facts).await?;
+        }
+        self.recorder.open(facts).await
     }
 
     /// An SQL EXECUTE runs what was prepared: its facts count too, if they still hold.
@@ -273,7 +284,8 @@ impl Link {
         };
         let keep = facts.protected && bind.parameters.len() <= MAX_KEPT_PARAMETERS;
         let parameters: Option<Arc<[u8]>> = keep.then(|| bind.parameters.into());
-        let watch = Watch::new(&facts.tenant_columns, bind.result_formats);
+        let shape = self.names.shape(bind.statement);
+        let watch = Watch::new(&facts.tenant_columns, shape, bind.result_formats);
         let request = self.replies.next_request();
         let portal = Portal::new(Arc::clone(&facts), parameters.clone(), watch, request);
         if self.names.bind(bind.portal, portal).is_err() {
@@ -320,12 +332,25 @@ impl Link {
         let name = frontend::execute(frame.body()).map_err(malformed)?;
         let Portal { facts, parameters, watch, .. } = match self.names.portal(name) {
             Some(portal) => portal.clone(),
-            None => Portal::new(Arc::new(Facts::unknown()), None, None, 0),
+            None => Portal::new(Arc::new(Facts::unknown()), None, Watch::default(), 0),
         };
-        let Ok(record) = self.recorder.open(&facts).await else {
+        let Ok(record) = self.open_record(&facts).await else {
             self.refuse(Form::Extended, Answer::audit_unavailable());
             return Ok(());
         };
+        // SECURITY: who does not ask what the rows are gets no rows that nobody watches.
+        if facts.may_return_tenants()
+            && !self.judge.breaks_glass()
+            && !watch.shape().ask(self.replies.batch())
+        {
+            self.replies.next_request();
+            self.outbox.describe_portal(name);
+            self.owe(Reply::Describe(Description {
+                awaits: Described::Rows,
+                shape: watch.shape().clone(),
+                asked_by: AskedBy::Guard,
+            }));
+        }
         let running = Running { record, facts, parameters, watch, rows: 0 };
         self.replies.next_request();
         self.outbox.relay(Relayed::Execute, frame);
@@ -334,13 +359,19 @@ impl Link {
     }
 
     fn describe(&mut self, frame: Frame<'_>) -> Result<(), End> {
-        let described = match Target::decode(frame.body()).map_err(malformed)? {
-            Target::Statement(_) => Described::Statement,
-            Target::Portal(_) => Described::Rows,
+        let (awaits, shape) = match Target::decode(frame.body()).map_err(malformed)? {
+            Target::Statement(name) => (Described::Statement, self.names.shape(name)),
+            Target::Portal(name) => {
+                let portal = self.names.portal(name);
+                let shape = portal.map(|portal| portal.watch.shape().clone());
+                (Described::Rows, shape.unwrap_or_default())
+            }
         };
+        shape.ask(self.replies.batch());
         self.replies.next_request();
         self.outbox.relay(Relayed::Describe, frame);
-        self.owe(Reply::Describe(described));
+        let asked_by = AskedBy::Client;
+        self.owe(Reply::Describe(Description { awaits, shape, asked_by }));
         Ok(())
     }
 

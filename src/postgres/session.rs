@@ -106,6 +106,8 @@ pub(super) struct Link {
     pub(super) recorder: Recorder,
     pub(super) tenant: TenantValue,
     pub(super) flight: Arc<Flight>,
+    /// The schema was changed, and the transaction is still open.
+    pub(super) schema_changed: bool,
     rules: Rules,
     notice: Notice,
     standing: Standing,
@@ -120,7 +122,7 @@ impl Link {
         judge: Judge,
         recorder: Recorder,
         rules: Rules,
-        tenant: &TenantClaim,
+        tenant: Option<&TenantClaim>,
         flight: Arc<Flight>,
         welcome: BytesMut,
     ) -> Self {
@@ -136,6 +138,7 @@ impl Link {
             recorder,
             tenant: TenantValue::new(tenant),
             flight,
+            schema_changed: false,
             rules,
             notice: Notice::Due,
             standing: Standing::Valid,

@@ -60,6 +60,8 @@ pub enum Kind {
     CopyOut,
     /// COPY table FROM STDIN
     CopyIn(Arc<copy::CopyIn>),
+    /// CREATE, ALTER, DROP, …: what a `ddl` identity may do to the schema.
+    SchemaChange,
     /// DISCARD, UNLISTEN *: what drivers' pools send on release.
     Discard,
     /// An empty statement.
@@ -141,6 +143,7 @@ impl Kind {
             Self::Deallocate(_) => "deallocate",
             Self::Cursor => "cursor",
             Self::CopyOut | Self::CopyIn(_) => "copy",
+            Self::SchemaChange => "schema_change",
             Self::Discard => "discard",
             Self::Empty => "empty",
         }
@@ -174,6 +177,8 @@ pub struct Decided {
     pub kind: Kind,
     /// What it leaves behind in the server's session.
     pub residue: Residue,
+    /// What it would have been denied for, were that not only monitored.
+    pub would_deny: Option<crate::error::Denial>,
     /// Whether the sent text binds a protected relation (then errors are scrubbed).
     pub protected: bool,
     /// Whether the sent text differs from the client's in more than spelling.

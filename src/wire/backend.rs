@@ -190,21 +190,34 @@ pub fn command_rows(body: &[u8]) -> Option<u64> {
     tag.rsplit_once(' ')?.1.parse().ok()
 }
 
-/// The format codes of a RowDescription, in order (0 text, 1 binary).
+/// A column of a RowDescription, as far as it tells where its values come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowColumn {
+    /// OID of the table whose column it plainly is; 0 for an expression.
+    pub table: u32,
+    /// The column's number in that table; 0 for an expression.
+    pub number: i16,
+    /// 0 for text, 1 for binary.
+    pub format: i16,
+}
+
+/// The columns of a RowDescription.
 ///
 /// # Errors
-/// [`DecodeFault`].
-pub fn row_formats(body: &[u8]) -> Result<Vec<i16>, DecodeFault> {
+/// When the body is not one.
+pub fn row_columns(body: &[u8]) -> Result<Vec<RowColumn>, DecodeFault> {
     let mut reader = Reader::new(body);
-    let mut formats = Vec::new();
+    let mut columns = Vec::new();
     for _ in 0..reader.count()? {
         reader.c_bytes()?;
-        // Table OID, column number, type OID, type length, type modifier.
-        reader.bytes(4 + 2 + 4 + 2 + 4)?;
-        formats.push(reader.int16()?);
+        let table = reader.int32()?.cast_unsigned();
+        let number = reader.int16()?;
+        // Type OID, type length, type modifier.
+        reader.bytes(4 + 2 + 4)?;
+        columns.push(RowColumn { table, number, format: reader.int16()? });
     }
     reader.end()?;
-    Ok(formats)
+    Ok(columns)
 }
 
 #[cfg(test)]

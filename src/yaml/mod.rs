@@ -25,7 +25,7 @@ const MAX_EVENTS: usize = 400_000;
 const QUOTED_CHARS: usize = 60;
 
 /// Where something stands in a file; lines and columns count from 1.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourcePosition {
     /// The file, as the operator named it.
     pub file: Arc<str>,

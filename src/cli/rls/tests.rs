@@ -21,6 +21,7 @@ fn relation(name: &str, columns: &[(&str, &str)], parents: &[&str]) -> (Relation
             not_null: true,
             has_default: false,
             generated: false,
+            ..Column::default()
         })
         .collect();
     let relation = Relation {

@@ -1,6 +1,7 @@
 //! Tests of whole sessions, against a real server and against a scripted one. Decisions are scripted:
 //! a text that holds `DENY` is denied, comments in it set the facts.
 
+mod egress;
 mod real;
 mod scripted;
 
@@ -55,6 +56,7 @@ fn decided(statement: &str) -> Decided {
     };
     Decided {
         residue,
+        would_deny: None,
         guarded: Guarded::for_test(statement.replace("visible", "hidden_table")),
         kind,
         protected: statement.contains("/*protected*/"),

@@ -121,18 +121,19 @@ fn token(claims: serde_json::Value, ttl: i64) -> String {
     SigningKey::from_file_bytes(SECRET).unwrap().mint(all.as_object().unwrap()).unwrap()
 }
 
-struct Proxy {
+pub(super) struct Proxy {
     postgres: Postgres,
     directory: TempDir,
     port: u16,
     stop: CancellationToken,
     audit: Audit,
-    policy: Arc<ArcSwap<Policy>>,
+    pub(super) policy: Arc<ArcSwap<Policy>>,
+    pub(super) catalogs: Catalogs,
     running: tokio::task::JoinHandle<()>,
 }
 
 impl Proxy {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self::with(Limits::default()).await
     }
 
@@ -176,9 +177,10 @@ impl Proxy {
             drain_timeout: Duration::from_secs(2),
         };
         let policy = Arc::new(ArcSwap::from_pointee(Policy::default()));
+        let catalogs = Catalogs::new(postgres.endpoint());
         let shared = Shared {
             policy: Arc::clone(&policy),
-            catalogs: Catalogs::new(postgres.endpoint()),
+            catalogs: catalogs.clone(),
             authenticator,
             audit: audit.clone(),
             ready: Arc::new(AtomicBool::new(true)),
@@ -187,16 +189,16 @@ impl Proxy {
         let port = server.local_addr().unwrap().port();
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));
-        Self { postgres, directory, port, stop, audit, policy, running }
+        Self { postgres, directory, port, stop, audit, policy, catalogs, running }
     }
 
-    async fn connect(&self) -> Client {
+    pub(super) async fn connect(&self) -> Client {
         let mut client = Client::dial(self.port).await;
         client.sign_in(&token(json!({"tenant_id": "a"}), 600)).await;
         client
     }
 
-    async fn records(&self) -> String {
+    pub(super) async fn records(&self) -> String {
         self.audit.close().await;
         std::fs::read_dir(self.directory.path().join("audit"))
             .unwrap()
@@ -207,7 +209,7 @@ impl Proxy {
     }
 }
 
-struct Client {
+pub(super) struct Client {
     socket: TcpStream,
     incoming: FrameBuffer,
     key: Option<(i32, Vec<u8>)>,
@@ -234,12 +236,12 @@ impl Client {
         assert!(welcome.iter().any(|message| message.starts_with("K")), "{welcome:?}");
     }
 
-    async fn send(&mut self, bytes: &[u8]) {
+    pub(super) async fn send(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).await.unwrap();
     }
 
     /// The next message in short: its tag and what matters of it. `None` when the peer closed.
-    async fn next(&mut self) -> Option<String> {
+    pub(super) async fn next(&mut self) -> Option<String> {
         loop {
             if let Some(Piece::Frame(frame)) = self.incoming.next(|_| Ok(Plan::Whole)).unwrap() {
                 let body = frame.body();
@@ -278,7 +280,7 @@ impl Client {
         }
     }
 
-    async fn until_ready(&mut self) -> Vec<String> {
+    pub(super) async fn until_ready(&mut self) -> Vec<String> {
         let mut messages = Vec::new();
         while let Some(message) = self.next().await {
             let ready = message.starts_with('Z');
@@ -290,13 +292,13 @@ impl Client {
         messages
     }
 
-    async fn query(&mut self, text: &str) -> Vec<String> {
+    pub(super) async fn query(&mut self, text: &str) -> Vec<String> {
         self.send(&query(text)).await;
         self.until_ready().await
     }
 }
 
-fn message(tag: u8, write: impl FnOnce(&mut BytesMut)) -> BytesMut {
+pub(super) fn message(tag: u8, write: impl FnOnce(&mut BytesMut)) -> BytesMut {
     let mut out = BytesMut::new();
     frame(&mut out, tag, write);
     out
@@ -310,23 +312,23 @@ fn password(text: &str) -> BytesMut {
     message(b'p', |body| body.put_slice(format!("{text}\0").as_bytes()))
 }
 
-fn parse(name: &str, text: &str) -> BytesMut {
+pub(super) fn parse(name: &str, text: &str) -> BytesMut {
     message(b'P', |body| body.put_slice(format!("{name}\0{text}\0\0\0").as_bytes()))
 }
 
-fn bind(name: &str) -> BytesMut {
+pub(super) fn bind(name: &str) -> BytesMut {
     message(b'B', |body| body.put_slice(format!("\0{name}\0\0\0\0\0\0\0").as_bytes()))
 }
 
-fn execute() -> BytesMut {
+pub(super) fn execute() -> BytesMut {
     message(b'E', |body| body.put_slice(b"\0\0\0\0\0"))
 }
 
-fn sync() -> BytesMut {
+pub(super) fn sync() -> BytesMut {
     message(b'S', |_| {})
 }
 
-fn run(name: &str, text: &str) -> Vec<u8> {
+pub(super) fn run(name: &str, text: &str) -> Vec<u8> {
     [parse(name, text), bind(name), execute()].concat()
 }
 

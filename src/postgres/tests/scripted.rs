@@ -44,7 +44,7 @@ fn session(audit: &Audit) -> (Session<DuplexStream, DuplexStream>, DuplexStream,
         catalogs: Catalogs::new(endpoint.clone()),
         verdicts: Arc::new(Verdicts::new(1 << 20)),
         viewpoint: Viewpoint::new(
-            &Principal { tenant: Some(tenant.clone()), claims: Claims::default() },
+            &Principal::assumed(Some(tenant.clone()), Claims::default()),
             "d",
             sql::Limits { max_statement: 1000 },
         ),
@@ -64,7 +64,7 @@ fn session(audit: &Audit) -> (Session<DuplexStream, DuplexStream>, DuplexStream,
         idle_in_transaction: Duration::from_secs(60),
     };
     let flight = Flight::new(BackendKey::default(), Arc::new(Connector::new(endpoint).unwrap()));
-    let link = Link::new(judge, recorder, rules, &tenant, flight, BytesMut::new());
+    let link = Link::new(judge, recorder, rules, Some(&tenant), flight, BytesMut::new());
     let (client, near_client) = duplex(1 << 16);
     let (server, near_server) = duplex(1 << 16);
     let session =

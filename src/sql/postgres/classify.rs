@@ -145,7 +145,10 @@ pub fn classify(statement: &Tree<'_>, env: Env<'_>) -> Result<Class, Denial> {
             copy(statement)?;
             Kind::CopyOut
         }
-        "TruncateStmt" | "LockStmt" => return Err(kind_denied(statement)),
+        _ if env.privileges.ddl => {
+            let change = super::schema_change::judge(statement, env)?;
+            return change.ok_or_else(|| kind_denied(statement));
+        }
         _ => return Err(kind_denied(statement)),
     };
     if let Kind::Prepare(_) | Kind::Explain | Kind::Cursor = &kind {
@@ -293,7 +296,11 @@ pub struct Closed<'t> {
     pub code: DenialCode,
 }
 
-fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Denial> {
+/// Judges a query or data change, whatever statement it is part of.
+///
+/// # Errors
+/// The denial.
+pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Denial> {
     let mut class = plain(kind);
     let mut closed: Vec<Closed<'_>> = Vec::new();
     let mut aliases: Vec<(&str, Option<Vec<&str>>)> = Vec::new();
@@ -415,7 +422,11 @@ fn judge_relation<'t>(
     Ok(())
 }
 
-pub(super) fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
+/// Judges one node: on a list, or denied.
+///
+/// # Errors
+/// HR1002 and HR1005.
+pub fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     match node.kind() {
         "ExplainStmt" | "PrepareStmt" | "ExecuteStmt" | "DeclareCursorStmt" | "CopyStmt" => Ok(()),
         "FuncCall" if is_set_config(node) => judge_set_config(node, env),

@@ -83,7 +83,78 @@ codes! {
     XML_PARSE = XmlExprOp::IS_XMLPARSE;
     /// `UNION`, …: none
     SETOP_NONE = SetOperation::SETOP_NONE;
+    /// A table.
+    OBJECT_TABLE = ObjectType::OBJECT_TABLE;
+    /// An index.
+    OBJECT_INDEX = ObjectType::OBJECT_INDEX;
+    /// A view.
+    OBJECT_VIEW = ObjectType::OBJECT_VIEW;
+    /// A materialized view.
+    OBJECT_MATVIEW = ObjectType::OBJECT_MATVIEW;
+    /// A sequence.
+    OBJECT_SEQUENCE = ObjectType::OBJECT_SEQUENCE;
+    /// A type.
+    OBJECT_TYPE = ObjectType::OBJECT_TYPE;
+    /// A domain.
+    OBJECT_DOMAIN = ObjectType::OBJECT_DOMAIN;
+    /// A schema.
+    OBJECT_SCHEMA = ObjectType::OBJECT_SCHEMA;
+    /// A column.
+    OBJECT_COLUMN = ObjectType::OBJECT_COLUMN;
+    /// A constraint of a table.
+    OBJECT_TABCONSTRAINT = ObjectType::OBJECT_TABCONSTRAINT;
+    /// ALTER TABLE: add column.
+    AT_ADD_COLUMN = AlterTableType::AT_AddColumn;
+    /// ALTER TABLE: column default.
+    AT_COLUMN_DEFAULT = AlterTableType::AT_ColumnDefault;
+    /// ALTER TABLE: drop not null.
+    AT_DROP_NOT_NULL = AlterTableType::AT_DropNotNull;
+    /// ALTER TABLE: set not null.
+    AT_SET_NOT_NULL = AlterTableType::AT_SetNotNull;
+    /// ALTER TABLE: set statistics.
+    AT_SET_STATISTICS = AlterTableType::AT_SetStatistics;
+    /// ALTER TABLE: set options.
+    AT_SET_OPTIONS = AlterTableType::AT_SetOptions;
+    /// ALTER TABLE: set storage.
+    AT_SET_STORAGE = AlterTableType::AT_SetStorage;
+    /// ALTER TABLE: drop column.
+    AT_DROP_COLUMN = AlterTableType::AT_DropColumn;
+    /// ALTER TABLE: add constraint.
+    AT_ADD_CONSTRAINT = AlterTableType::AT_AddConstraint;
+    /// ALTER TABLE: alter constraint.
+    AT_ALTER_CONSTRAINT = AlterTableType::AT_AlterConstraint;
+    /// ALTER TABLE: validate constraint.
+    AT_VALIDATE_CONSTRAINT = AlterTableType::AT_ValidateConstraint;
+    /// ALTER TABLE: drop constraint.
+    AT_DROP_CONSTRAINT = AlterTableType::AT_DropConstraint;
+    /// ALTER TABLE: alter column type.
+    AT_ALTER_COLUMN_TYPE = AlterTableType::AT_AlterColumnType;
+    /// ALTER TABLE: set rel options.
+    AT_SET_REL_OPTIONS = AlterTableType::AT_SetRelOptions;
+    /// ALTER TABLE: reset rel options.
+    AT_RESET_REL_OPTIONS = AlterTableType::AT_ResetRelOptions;
+    /// ALTER TABLE: add inherit.
+    AT_ADD_INHERIT = AlterTableType::AT_AddInherit;
+    /// ALTER TABLE: drop inherit.
+    AT_DROP_INHERIT = AlterTableType::AT_DropInherit;
+    /// ALTER TABLE: enable row security.
+    AT_ENABLE_ROW_SECURITY = AlterTableType::AT_EnableRowSecurity;
+    /// ALTER TABLE: force row security.
+    AT_FORCE_ROW_SECURITY = AlterTableType::AT_ForceRowSecurity;
+    /// ALTER TABLE: attach partition.
+    AT_ATTACH_PARTITION = AlterTableType::AT_AttachPartition;
+    /// ALTER TABLE: detach partition.
+    AT_DETACH_PARTITION = AlterTableType::AT_DetachPartition;
+    /// ALTER TABLE: add identity.
+    AT_ADD_IDENTITY = AlterTableType::AT_AddIdentity;
+    /// ALTER TABLE: set identity.
+    AT_SET_IDENTITY = AlterTableType::AT_SetIdentity;
+    /// ALTER TABLE: drop identity.
+    AT_DROP_IDENTITY = AlterTableType::AT_DropIdentity;
 }
+
+/// A temporary relation (`relpersistence`).
+pub const TEMPORARY: i64 = b't' as i64;
 
 /// `WITH HOLD` among a cursor's options.
 pub const CURSOR_HOLD: i64 = raw::CURSOR_OPT_HOLD as i64;

@@ -40,6 +40,25 @@ pub fn check_expression(text: &str) -> Result<(), String> {
     })
 }
 
+/// The columns that an operator's expression names; `None` when it cannot be read.
+pub fn columns_of(text: &str) -> Option<Vec<String>> {
+    struct Columns(Vec<String>);
+    impl Visitor for Columns {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+            if let Expr::Identifier(column) = expression {
+                self.0.push(super::rewrite::name_of(column));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let expression = parse_condition(text).ok()?;
+    let mut columns = Columns(Vec::new());
+    let _: ControlFlow<()> = expression.visit(&mut columns);
+    Some(columns.0)
+}
+
 struct Judge;
 
 impl Visitor for Judge {

@@ -43,12 +43,16 @@ pub fn learn(
         | Kind::Cursor
         | Kind::CopyOut
         | Kind::CopyIn(_)
+        | Kind::SchemaChange
         | Kind::Discard
         | Kind::Empty => return None,
     }
     let blind = split.blind();
     let decided = super::decide(&blind, env.policy, env.catalog, env.principal, limits).ok()?;
     let [unseeing] = decided.as_slice() else { return None };
+    if known.would_deny.is_some() || unseeing.would_deny.is_some() {
+        return None;
+    }
     // All that is known of it but the texts.
     let alike = known.residue == Residue::Nothing
         && Decided {

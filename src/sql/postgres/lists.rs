@@ -172,6 +172,29 @@ pub fn open_catalog(name: &str) -> Option<&'static [&'static str]> {
     OPEN_CATALOGS.iter().find(|(open, _)| *open == name).map(|(_, columns)| *columns)
 }
 
+/// Statements that change the schema, for identities that the policy's `ddl` names. Kinds that run code
+/// later with other rights (functions, triggers, rules), or that move rights, are not among them.
+pub const SCHEMA_CHANGES: &[&str] = &[
+    "AlterDomainStmt",
+    "AlterEnumStmt",
+    "AlterObjectSchemaStmt",
+    "AlterSeqStmt",
+    "AlterTableStmt",
+    "CommentStmt",
+    "CompositeTypeStmt",
+    "CreateDomainStmt",
+    "CreateEnumStmt",
+    "CreateExtensionStmt",
+    "CreateSchemaStmt",
+    "CreateSeqStmt",
+    "CreateStmt",
+    "CreateTableAsStmt",
+    "DropStmt",
+    "IndexStmt",
+    "RenameStmt",
+    "ViewStmt",
+];
+
 #[cfg(test)]
 mod tests {
     use super::{FREE_SETTINGS, OPEN_CATALOGS};

@@ -24,7 +24,8 @@ use crate::error::{Denial, DenialCode};
 /// HR1010.
 pub fn judge(statement: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     statement.walk(&mut |node| {
-        if !is_statement(node.kind()) || !node.at("relation").is("RangeVar") {
+        let writes = is_statement(node.kind()) || node.is("CopyStmt") && node.at("is_from").truth();
+        if !writes || !node.at("relation").is("RangeVar") {
             return Ok(());
         }
         let relation = node.at("relation");
@@ -114,10 +115,16 @@ impl Target<'_> {
         if change.is("InsertStmt") && !change.at("select_stmt").is_absent() {
             lists.push(change.at("cols"));
         }
+        if change.is("CopyStmt") {
+            lists.push(change.at("attlist"));
+        }
         for list in lists {
             let given = |column: &str| {
                 list.items().is_empty()
-                    || list.items().iter().any(|item| item.at("name").text() == Some(column))
+                    || list
+                        .items()
+                        .iter()
+                        .any(|item| item.at("name").text().or_else(|| item.text()) == Some(column))
             };
             if self.table.masks(self.env).any(|(column, _)| given(column) && self.is_key(column)) {
                 return Err(self.refused());
@@ -202,6 +209,7 @@ tables:
             not_null: false,
             has_default: false,
             generated: false,
+            ..Column::default()
         });
         Relation {
             schema: "public".to_owned(),
@@ -353,6 +361,7 @@ tables:
             "UPDATE users SET (name, email) = ('a', 'b')",
             "INSERT INTO users (id, email) VALUES (1, 'x')",
             "INSERT INTO users VALUES (1, 't', 'x')",
+            "COPY users (id, email) FROM STDIN",
             "INSERT INTO users (id) VALUES (1) ON CONFLICT (email) DO NOTHING",
             "INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET email = 'x'",
             "INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = users.email",

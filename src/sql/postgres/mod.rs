@@ -23,8 +23,10 @@ pub mod functions;
 mod lists;
 mod literals;
 mod masked;
+mod monitor;
 mod residue;
 mod rewrite;
+mod schema_change;
 mod scope;
 mod tokens;
 pub mod totality;
@@ -43,7 +45,7 @@ use crate::catalog::Catalog;
 use crate::claims::Principal;
 use crate::error::{Denial, DenialCode};
 use crate::ids::QuotedIdent;
-use crate::policy::Policy;
+use crate::policy::{Policy, Protection};
 use env::Env;
 use totality::Parameter;
 use tree::Tree;
@@ -62,6 +64,8 @@ const DECIDING_STACK: usize = 64 << 20;
 
 /// How many words may stand before the query of a PREPARE or DECLARE, at most.
 const MAX_WORDS_BEFORE_QUERY: usize = 64;
+/// How libpg_query ends a CREATE TABLE AS that copies no rows.
+const NO_DATA: &str = " WITH NO DATA";
 
 /// See [`crate::decide::decide`].
 ///
@@ -90,7 +94,8 @@ pub fn decide_prepared(
     declared: &[Parameter],
 ) -> Result<Vec<Decided>, Denial> {
     bounds::check(text, limits)?;
-    let env = Env { policy, catalog, principal, parameters: declared };
+    let privileges = policy.privileges(principal)?;
+    let env = Env { policy, catalog, principal, parameters: declared, privileges, lenient: false };
     stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || statements(text, env))
 }
 
@@ -105,7 +110,9 @@ pub fn form(
     principal: &Principal,
     limits: Limits,
 ) -> Option<Form> {
-    forms::learn(split, text, decided, Env { policy, catalog, principal, parameters: &[] }, limits)
+    let privileges = policy.privileges(principal).ok()?;
+    let env = Env { policy, catalog, principal, parameters: &[], privileges, lenient: false };
+    forms::learn(split, text, decided, env, limits)
 }
 
 fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Denial> {
@@ -115,7 +122,24 @@ fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Denial> {
     }
     // What stands alone can be read from the client's own text.
     let alone = (parsed.len() == 1).then_some(text);
-    parsed.stmts().map(|statement| decide_one(statement, alone, env)).collect()
+    parsed.stmts().map(|statement| decide_or_monitor(statement, alone, env)).collect()
+}
+
+/// The decision; where what refuses is only monitored, the decision without it, and what it was.
+fn decide_or_monitor(
+    statement: pg_raw_parse::Node<'_>,
+    alone: Option<&str>,
+    env: Env<'_>,
+) -> Result<Decided, Denial> {
+    match decide_one(statement, alone, env) {
+        Err(denial) if env.policy.monitors() && monitor::is_monitored(denial.code) => {
+            let lenient = Env { lenient: true, ..env };
+            // What is refused even so is refused for a reason that is enforced.
+            let decided = decide_one(statement, alone, lenient)?;
+            Ok(Decided { would_deny: Some(denial), ..decided })
+        }
+        verdict => verdict,
+    }
 }
 
 fn parse(text: &str) -> Result<pg_raw_parse::ParseResult, Denial> {
@@ -140,16 +164,18 @@ fn decide_one(
     let class = classify::classify(&tree, env)?;
     let canonical = canonical(statement)?;
     let fingerprint = fingerprint_of(&canonical, &class.kind, &tree);
-    let (text, mut tenant_columns) = if class.rewritten {
-        bind(statement, &tree, &canonical, env)?
+    let (sealed, mut tenant_columns) = if class.rewritten {
+        match bind(statement, &tree, &canonical, env) {
+            Ok((text, columns)) => (check::seal(&tree, text, env), columns),
+            Err(denial) => (Err(denial), Vec::new()),
+        }
     } else {
-        (canonical.clone(), Vec::new())
+        (check::seal(&tree, canonical.clone(), env), Vec::new())
     };
-    let rewritten = text != canonical;
-    let guarded = match (check::seal(&tree, text, env), alone) {
+    let guarded = match (sealed, alone) {
         (Ok(guarded), _) => guarded,
         // What libpg_query prints is not always what it read: `(a = b) IN (c)` loses its brackets.
-        (Err(denial), Some(own)) if denial.code == DenialCode::ParsersDisagree => {
+        (Err(denial), Some(own)) if denial.code == DenialCode::ParsersDisagree && !env.lenient => {
             let rewritten = match own_query(own, &tree).map(|own| rewrite::rewrite(own, env)) {
                 Some(Ok(rewritten)) => rewritten,
                 Some(Err(_)) | None => return Err(denial),
@@ -160,10 +186,12 @@ fn decide_one(
             }
             check::seal(&tree, format!("{before}{}", rewritten.text), env)?
         }
-        (Err(denial), _) => return Err(denial),
+        (Err(denial), _) => monitor::as_it_is(&tree, &class, &canonical, denial, env)?,
     };
+    let rewritten = guarded.text() != canonical;
     Ok(Decided {
         guarded,
+        would_deny: None,
         residue: residue::residue(&tree, &class.kind),
         kind: class.kind,
         protected: class.protected,
@@ -271,6 +299,7 @@ fn bind(
         Node::PrepareStmt(prepare) => prepare.query(),
         Node::DeclareCursorStmt(declare) => declare.query(),
         Node::CopyStmt(copy) => copy.query(),
+        Node::CreateTableAsStmt(create) => create.query(),
         _ => {
             let rewritten = rewrite::rewrite(canonical, env)?;
             return Ok((rewritten.text, rewritten.tenant_columns));
@@ -287,6 +316,13 @@ fn bind(
         "CopyStmt" => {
             let (before, rest) = canonical.split_once('(').ok_or_else(disagree)?;
             (format!("{before}("), rest.strip_prefix(inner_text.as_str()).ok_or_else(disagree)?)
+        }
+        "CreateTableAsStmt" => {
+            let (text, after) = match canonical.strip_suffix(NO_DATA) {
+                Some(text) => (text, NO_DATA),
+                None => (canonical, ""),
+            };
+            (text.strip_suffix(inner_text.as_str()).ok_or_else(disagree)?.to_owned(), after)
         }
         _ => (canonical.strip_suffix(inner_text.as_str()).ok_or_else(disagree)?.to_owned(), ""),
     };
@@ -352,6 +388,23 @@ fn explain_prefix(tree: &Tree<'_>) -> Result<String, Denial> {
     }
     prefix.push_str("COSTS OFF) ");
     Ok(prefix)
+}
+
+/// Whether a column that the server names by its table's OID and its number holds the tenant of a
+/// protected table: for the egress guard, which asks nobody who took part in the decision.
+pub fn is_tenant_column(policy: &Policy, catalog: &Catalog, table: u32, number: i16) -> bool {
+    let Some(relation) = catalog.by_oid.get(&table).and_then(|name| catalog.relation(name)) else {
+        return false;
+    };
+    let rule = env::rule(policy, catalog, &relation.relation_name());
+    match rule.as_deref().map(|rule| &rule.protection) {
+        Some(Protection::Tenant { column, .. }) => {
+            relation.column(column).is_some_and(|column| column.number == number)
+        }
+        Some(Protection::TenantThrough { .. } | Protection::Shared | Protection::Deny) | None => {
+            false
+        }
+    }
 }
 
 /// The shape of a text; empty when PostgreSQL's grammar cannot read it. For several statements,

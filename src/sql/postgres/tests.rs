@@ -77,6 +77,7 @@ fn relation(name: &str, columns: &[(&str, &str)]) -> Relation {
                 not_null: false,
                 has_default: false,
                 generated: false,
+                ..Column::default()
             })
             .collect(),
         primary_key: vec!["id".to_owned()],
@@ -529,6 +530,8 @@ fn the_deepest_text_that_passes_the_bounds_fits_the_stack_that_is_asked_for() {
                     catalog: &catalog,
                     principal: &principal,
                     parameters: &[],
+                    privileges: crate::policy::Privileges::default(),
+                    lenient: false,
                 };
                 let _ = super::statements(&text, env);
             }

@@ -14,9 +14,11 @@ mod shape;
 mod verify;
 mod writes;
 
-use super::env::Env;
+use super::env::{Env, Resolved};
+use super::scope::{Met, walk};
 use super::tree::Tree;
 use crate::error::{Denial, DenialCode};
+use crate::policy::Mode;
 
 pub use form::Form;
 
@@ -48,6 +50,40 @@ impl Guarded {
     pub(crate) fn for_test(text: impl Into<String>) -> Self {
         Self(text.into())
     }
+}
+
+/// Checks that `text` says what the client said and reads nothing but what is monitored: a statement
+/// that cannot be bound to the tenant and is let through to be seen.
+///
+/// # Errors
+/// HR1008, and HR1009 for a relation that is enforced.
+pub fn unguarded(client: &Tree<'_>, text: String, env: Env<'_>) -> Result<Guarded, Denial> {
+    let disagree = || Denial::new(DenialCode::ParsersDisagree);
+    let parsed = pg_raw_parse::parse(&text).map_err(|_| disagree())?;
+    let mut statements = parsed.stmts();
+    let (Some(statement), None) = (statements.next(), statements.next()) else {
+        return Err(disagree());
+    };
+    let mut print = String::new();
+    let sent = Tree::of(statement, &mut print)?;
+    let mut monitored = env.lenient;
+    walk(&sent, &mut |met| {
+        if let Met::Read(relation) | Met::Target(relation, _) = met {
+            let name = relation.at("relname").text().unwrap_or_default();
+            let schema = relation.at("schemaname").text();
+            monitored &= match env.resolve(relation.at("catalogname").text(), schema, name)? {
+                Resolved::Catalog { .. } => true,
+                Resolved::Table(table) => {
+                    table.policy.mode == Mode::Monitor && !table.is_masked(env)
+                }
+            };
+        }
+        Ok(())
+    })?;
+    if !monitored || *client != sent {
+        return Err(Denial::new(DenialCode::LeakPossible));
+    }
+    Ok(Guarded(text))
 }
 
 /// Checks `text` against the tree of what the client wrote.

@@ -37,7 +37,8 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 use super::env::Env;
 use super::totality::{Class, is_mergeable};
 use crate::error::{Denial, DenialCode};
-use level::{Bond, Level, Outputs, name_of};
+pub use level::name_of;
+use level::{Bond, Level, Outputs};
 use total::Subqueries;
 
 pub use condition::parse as parse_condition;

@@ -221,20 +221,22 @@ impl<'a> Rewriter<'a> {
         }
 
         // WITH stands on the source query; its CTEs are rewritten with it.
-        if insert.source.is_none() {
+        if insert.source.is_none() && !demands.is_empty() {
             // DEFAULT VALUES: the one value that has no default is the tenant.
             let own = demands.last().filter(|demand| !demand.may_default());
             let own = own.ok_or_else(|| Denial::of(DenialCode::LeakPossible, visible.clone()))?;
             insert.columns = vec![column_list_entry(&own.column)];
             insert.source = Some(Box::new(guard::values(own.filled()?)));
         }
-        let source = insert.source.as_mut().ok_or(Denial::new(DenialCode::Internal))?;
-        self.depth += 1;
-        let around = self.expanding.replace(self.depth + 1);
-        self.query(source, Scope { level: None, ctes })?;
-        self.expanding = around;
-        self.depth -= 1;
+        if let Some(source) = insert.source.as_mut() {
+            self.depth += 1;
+            let around = self.expanding.replace(self.depth + 1);
+            self.query(source, Scope { level: None, ctes })?;
+            self.expanding = around;
+            self.depth -= 1;
+        }
         if !demands.is_empty() {
+            let source = insert.source.as_mut().ok_or(Denial::new(DenialCode::Internal))?;
             let mut named: Vec<String> =
                 insert.columns.iter().map(column_name).collect::<Result<_, _>>()?;
             if named.is_empty() {
@@ -260,13 +262,13 @@ impl<'a> Rewriter<'a> {
             }
         }
 
-        let whole =
-            guard::all(guards.iter().cloned()).ok_or(Denial::new(DenialCode::LeakPossible))?;
+        let bond = guard::all(guards.iter().cloned())
+            .map_or(Bond::Free, |guard| Bond::Flat { guard: Box::new(guard) });
         let mut level = Level::new(self.env, None);
         level.rels.push(Rel {
             visible: visible.clone(),
             columns: columns.clone(),
-            bond: Bond::Flat { guard: Box::new(whole.clone()) },
+            bond: bond.clone(),
             tenant,
         });
         match &mut insert.on {
@@ -278,7 +280,7 @@ impl<'a> Rewriter<'a> {
                     level.rels.push(Rel {
                         visible: visible.clone(),
                         columns: columns.clone(),
-                        bond: Bond::Flat { guard: Box::new(whole) },
+                        bond,
                         tenant: None,
                     });
                     level.rels.push(Rel {
