@@ -24,6 +24,8 @@ command -v cc >/dev/null || need gcc libc6-dev
 lib_clang || need libclang-dev
 command -v openssl >/dev/null || need openssl
 python3 -c 'import ensurepip, venv' 2>/dev/null || need python3 python3-venv
+# A generator of statements for `make oracle`, which does without where it cannot be had.
+command -v sqlsmith >/dev/null || ! apt-cache show sqlsmith >/dev/null 2>&1 || need sqlsmith
 command -v setpriv >/dev/null || need util-linux
 command -v kill >/dev/null || need procps
 
