@@ -36,3 +36,10 @@ SELECT a.name, (SELECT c.rate FROM currencies AS c WHERE ARRAY['0', '7'] IS NOT 
 SELECT a.name FROM accounts AS a GROUP BY a.name HAVING EXISTS (SELECT 1 FROM currencies AS c WHERE c.ord > 10 / length(a.name))
 SELECT count(*), (SELECT 1 FROM orders AS o WHERE spy(o.qty) > 2 AND ARRAY['0', '7'] IS NOT NULL LIMIT 1) AS x FROM accounts AS a
 SELECT a.credit, (SELECT count(*) FROM orders AS o WHERE trip(o.note) AND o.qty > 10 / (a.credit + 1)) AS x FROM accounts AS a GROUP BY a.credit
+-- WITH RECURSIVE does not keep apart a CTE that does not read itself: a condition met B's rows through it.
+WITH RECURSIVE w1 AS (SELECT a2.* FROM accounts AS a2) SELECT 1 AS c10 FROM (w1 AS x8 RIGHT JOIN generate_series(1, 3) AS g9(n) ON true AND trip(x8.name))
+WITH RECURSIVE w1 AS (SELECT * FROM w2 WHERE trip(name)), w2 AS (SELECT * FROM accounts) SELECT count(*) FROM w1
+-- GROUP BY a primary key under FULL JOIN and USING, and LATERAL beside what it cannot name, were errors behind the proxy only.
+SELECT a1.name, count(a2.id) FROM accounts AS a1 FULL JOIN orders AS a2 ON a1.id = a2.account_id GROUP BY a1.id ORDER BY 1, 2
+SELECT a1.note, a2.id FROM orders AS a1 RIGHT JOIN notes AS a2 USING (id) GROUP BY a1.id, 2 ORDER BY 1, 2
+DELETE FROM regional AS u USING (currencies AS a1 LEFT JOIN LATERAL (SELECT true AS c3 FROM notes AS a2 WHERE (a1.label)::int::bool ORDER BY 1 LIMIT 4) AS d4 ON true) WHERE u.id = 1

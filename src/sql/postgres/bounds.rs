@@ -35,11 +35,17 @@ pub fn check(text: &str, limits: Limits) -> Result<(), Denial> {
 /// The depth of the deepest token: brackets open around it plus operators and words chained before
 /// it since the last comma, at every level.
 fn depth(text: &[u8]) -> usize {
-    let mut levels: Vec<usize> = vec![0];
+    let mut levels: Vec<Open> = vec![Open { chain: 0, case: false }];
     let (mut below, mut deepest) = (0usize, 0usize);
     let mut at = 0usize;
+    // Behind a dot every word is a name: `t.end`.
+    let mut dotted = false;
     while let Some(&byte) = text.get(at) {
         let rest = text.get(at..).unwrap_or_default();
+        let blank =
+            byte.is_ascii_whitespace() || rest.starts_with(b"--") || rest.starts_with(b"/*");
+        let named = dotted;
+        dotted = byte == b'.' || dotted && blank;
         at += match byte {
             b'\'' => quoted(rest, b'\'', escapes(text, at)),
             b'"' => quoted(rest, b'"', false),
@@ -49,27 +55,44 @@ fn depth(text: &[u8]) -> usize {
             }
             b'/' if rest.starts_with(b"/*") => comment(rest),
             b'(' | b'[' => {
-                below += levels.last().copied().unwrap_or(0) + 1;
-                levels.push(0);
+                below += open(&mut levels, false);
                 1
             }
             b')' | b']' => {
-                if levels.len() > 1 {
-                    levels.pop();
-                    below = below.saturating_sub(levels.last().copied().unwrap_or(0) + 1);
+                // It closes every CASE in it as well.
+                while levels.len() > 1 {
+                    let case = levels.pop().is_some_and(|level| level.case);
+                    below = below.saturating_sub(chain_of(&levels) + 1);
+                    if !case {
+                        break;
+                    }
                 }
                 1
             }
             b',' | b';' => {
-                if let Some(chain) = levels.last_mut() {
-                    *chain = 0;
+                if let Some(level) = levels.last_mut() {
+                    level.chain = 0;
                 }
                 1
             }
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => {
-                let word = rest.iter().position(|b| !is_word(*b)).unwrap_or(rest.len());
-                chain(&mut levels, rest.get(..word).is_some_and(chains));
-                word
+                let length = rest.iter().position(|b| !is_word(*b)).unwrap_or(rest.len());
+                let word = rest.get(..length).unwrap_or_default();
+                let in_case = !named && levels.last().is_some_and(|level| level.case);
+                if word.eq_ignore_ascii_case(b"case") {
+                    below += open(&mut levels, true);
+                } else if in_case && word.eq_ignore_ascii_case(b"end") {
+                    levels.pop();
+                    below = below.saturating_sub(chain_of(&levels) + 1);
+                } else if in_case && ARMS.iter().any(|arm| word.eq_ignore_ascii_case(arm)) {
+                    // The arms of one CASE stand side by side.
+                    if let Some(level) = levels.last_mut() {
+                        level.chain = 0;
+                    }
+                } else {
+                    chain(&mut levels, chains(word));
+                }
+                length
             }
             b'+' | b'-' | b'*' | b'/' | b'<' | b'>' | b'=' | b'~' | b'!' | b'@' | b'#' | b'%'
             | b'^' | b'&' | b'|' | b'`' | b'?' | b':' | b'.' => {
@@ -79,20 +102,42 @@ fn depth(text: &[u8]) -> usize {
             _ => 1,
         }
         .max(1);
-        deepest = deepest.max(below + levels.last().copied().unwrap_or(0));
+        deepest = deepest.max(below + chain_of(&levels));
     }
     deepest
 }
 
-fn chain(levels: &mut [usize], chains: bool) {
+/// A bracket or CASE that is open.
+struct Open {
+    /// What is chained in it since the last comma.
+    chain: usize,
+    /// `CASE`, which END closes; a bracket does not mind END, which may be a name.
+    case: bool,
+}
+
+/// What opens an arm of a CASE.
+const ARMS: [&[u8]; 3] = [b"when", b"then", b"else"];
+
+fn chain_of(levels: &[Open]) -> usize {
+    levels.last().map_or(0, |level| level.chain)
+}
+
+/// Opens a level; by how much deeper it is.
+fn open(levels: &mut Vec<Open>, case: bool) -> usize {
+    let deeper = chain_of(levels) + 1;
+    levels.push(Open { chain: 0, case });
+    deeper
+}
+
+fn chain(levels: &mut [Open], chains: bool) {
     if chains && let Some(level) = levels.last_mut() {
-        *level += 1;
+        level.chain += 1;
     }
 }
 
 /// Keywords that nest a tree by standing in a row.
 fn chains(word: &[u8]) -> bool {
-    const CHAINING: [&[u8]; 20] = [
+    const CHAINING: [&[u8]; 19] = [
         b"and",
         b"or",
         b"not",
@@ -100,7 +145,6 @@ fn chains(word: &[u8]) -> bool {
         b"intersect",
         b"except",
         b"join",
-        b"case",
         b"when",
         b"select",
         b"is",
@@ -188,6 +232,28 @@ mod tests {
         assert!(depth(format!("SELECT {}", "(".repeat(4_000)).as_bytes()) > MAX_DEPTH);
         let unions = vec!["SELECT 1"; 2_000].join(" UNION ALL ");
         assert!(depth(unions.as_bytes()) > MAX_DEPTH);
+    }
+
+    #[test]
+    fn the_arms_of_one_case_are_wide_and_nested_ones_deep() {
+        let arms = vec!["WHEN a = 'x' AND b < 1 THEN 'y' || c"; 2_000].join(" ");
+        assert!(depth(format!("SELECT CASE {arms} ELSE 1 END").as_bytes()) < 20);
+        let nested =
+            format!("SELECT {}1{}", "CASE WHEN a THEN ".repeat(2_000), " END".repeat(2_000));
+        assert!(depth(nested.as_bytes()) > MAX_DEPTH);
+        let names = format!("SELECT {}1", "(SELECT 1 end, ".repeat(2_000));
+        assert!(depth(names.as_bytes()) > MAX_DEPTH);
+        let labels = format!("SELECT {}1", "(SELECT 1 case, 1 end, ".repeat(2_000));
+        assert!(depth(labels.as_bytes()) > MAX_DEPTH);
+        for name in ["t.end", "t . /* */ end", "t.-- x\n end", "(t).end", "t.then"] {
+            let named = format!("SELECT {}1", format!("CASE WHEN {name} THEN ").repeat(2_000));
+            assert!(depth(named.as_bytes()) > MAX_DEPTH, "{name}");
+            let chained =
+                format!("SELECT CASE WHEN {}1 THEN 2 END", format!("{name} + ").repeat(2_000));
+            assert!(depth(chained.as_bytes()) > MAX_DEPTH, "{name}");
+        }
+        let open = format!("SELECT {}1", "CASE WHEN (".repeat(2_000));
+        assert!(depth(open.as_bytes()) > MAX_DEPTH);
     }
 
     #[test]

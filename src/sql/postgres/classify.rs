@@ -430,6 +430,9 @@ pub fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     match node.kind() {
         "ExplainStmt" | "PrepareStmt" | "ExecuteStmt" | "DeclareCursorStmt" | "CopyStmt" => Ok(()),
         "FuncCall" if is_set_config(node) => judge_set_config(node, env),
+        "FuncCall" if shows_closed_setting(node) => {
+            Err(Denial::of(DenialCode::ProtectedSetting, CURRENT_SETTING))
+        }
         "FuncCall" => {
             let parts =
                 node.at("funcname").name_parts().ok_or(Denial::new(DenialCode::Function))?;
@@ -455,6 +458,24 @@ pub fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
         kind if NODES.contains(&kind) => Ok(()),
         kind if kind.ends_with("Stmt") => Err(kind_denied(node)),
         kind => Err(Denial::of(DenialCode::StatementKind, kind)),
+    }
+}
+
+/// The function that does what SHOW does.
+const CURRENT_SETTING: &str = "current_setting";
+
+/// Whether a call may show a setting that SHOW does not: any that is not named by a literal may.
+fn shows_closed_setting(call: &Tree<'_>) -> bool {
+    if call.at("funcname").items().last().and_then(Tree::text) != Some(CURRENT_SETTING) {
+        return false;
+    }
+    let Some(name) = call.at("args").items().first() else { return false };
+    let literal = if name.is("TypeCast") { name.at("arg") } else { name };
+    match literal.at("val").at("").text() {
+        Some(name) if literal.is("A_Const") => {
+            lists::CLOSED_SETTINGS.contains(&name.to_ascii_lowercase().as_str())
+        }
+        Some(_) | None => true,
     }
 }
 

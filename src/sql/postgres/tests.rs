@@ -178,6 +178,27 @@ fn what_only_postgresql_reads_is_guarded_like_the_rest() {
 }
 
 #[test]
+fn a_key_settles_the_columns_of_a_table_that_is_read_through_a_sub_select() {
+    let text = sent("SELECT i.sku FROM items i FULL JOIN currencies k ON true GROUP BY i.id");
+    assert!(text.ends_with(r#"GROUP BY i.id, "i"."order_id", "i"."sku""#), "{text}");
+    let text = sent("SELECT i.sku FROM items i FULL JOIN currencies k ON true GROUP BY i.sku");
+    assert!(text.ends_with("GROUP BY i.sku"), "{text}");
+    let text = sent("SELECT i.sku FROM items i JOIN currencies k ON true GROUP BY i.id");
+    assert!(text.ends_with("GROUP BY i.id"), "{text}");
+}
+
+#[test]
+fn with_recursive_does_not_keep_apart_what_is_not_recursive() {
+    let text =
+        sent("WITH RECURSIVE w AS (SELECT * FROM customers) SELECT 1 FROM w WHERE secret::int = 1");
+    assert!(text.contains("w AS MATERIALIZED ("), "{text}");
+    let text = sent(
+        "WITH RECURSIVE a AS (SELECT * FROM b WHERE secret::int = 1), b AS (SELECT * FROM customers) SELECT 1 FROM a",
+    );
+    assert!(text.contains("b AS MATERIALIZED ("), "{text}");
+}
+
+#[test]
 fn everything_that_is_allowed_passes_the_checker() {
     for sql in [
         "SELECT 1",
@@ -194,6 +215,8 @@ fn everything_that_is_allowed_passes_the_checker() {
         "SELECT * FROM currencies k LEFT JOIN (customers c JOIN orders o ON o.customer_id = c.id) ON c.name = k.code",
         "WITH a AS (SELECT * FROM customers) SELECT * FROM a WHERE secret::int = 1",
         "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 5) SELECT * FROM r, customers",
+        "WITH RECURSIVE r(n) AS (SELECT id FROM customers UNION ALL SELECT n / 2 FROM r WHERE 10 / n > 1) SELECT n::text::int FROM r WHERE 1 / n = 1",
+        "WITH RECURSIVE a AS (SELECT * FROM b WHERE secret::int = 1), b AS (SELECT * FROM customers) SELECT * FROM a",
         "WITH u AS (UPDATE customers SET name = 'x' WHERE id = 1 RETURNING *) SELECT * FROM u",
         "SELECT * FROM (SELECT id, secret::int AS s FROM customers) x WHERE x.s = 1",
         "SELECT * FROM (SELECT id, secret FROM customers) x WHERE x.secret = 'a'",
@@ -277,7 +300,11 @@ fn everything_that_is_allowed_passes_the_checker() {
         "RESET search_path",
         "SET search_path TO DEFAULT",
         "SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new",
+        "SELECT current_setting('server_version_num')::int, pg_catalog.current_setting('TimeZone'::text, true)",
         "SELECT pg_catalog.set_config('TimeZone', $1, true)",
+        "SELECT c.name, o.note, count(*) FROM customers c FULL JOIN orders o ON o.customer_id = c.id GROUP BY c.id, o.id",
+        "SELECT c.name, max(o.id) FROM orders o LEFT JOIN customers c USING (tenant_id) GROUP BY 1, c.id HAVING c.email > 'a' ORDER BY c.credit",
+        "SELECT x.c, count(*) FROM customers AS x(a, b, c) FULL JOIN orders o ON true GROUP BY x.a",
         "SELECT setting FROM pg_catalog.pg_settings WHERE name='max_index_keys'",
         "SELECT (information_schema._pg_expandarray(i.indkey)).n FROM pg_catalog.pg_index i",
         "DISCARD ALL",
@@ -355,6 +382,15 @@ fn what_may_not_run_is_denied_by_its_code() {
         ("SET standard_conforming_strings = off", DenialCode::ProtectedSetting),
         ("SET client_encoding = 'SJIS'", DenialCode::ProtectedSetting),
         ("SHOW ALL", DenialCode::ProtectedSetting),
+        ("SHOW data_directory", DenialCode::ProtectedSetting),
+        ("SELECT current_setting('primary_conninfo')", DenialCode::ProtectedSetting),
+        (
+            "SELECT pg_catalog.current_setting('Primary_ConnInfo'::text, true)",
+            DenialCode::ProtectedSetting,
+        ),
+        ("SELECT current_setting('port' || '')", DenialCode::ProtectedSetting),
+        ("SELECT current_setting(name) FROM pg_class", DenialCode::ProtectedSetting),
+        ("SELECT current_setting($1)", DenialCode::ProtectedSetting),
         ("SELECT * FROM pg_stats", DenialCode::Catalog),
         ("SELECT setting FROM pg_settings", DenialCode::Catalog),
         ("SELECT * FROM pg_settings WHERE name = 'x'", DenialCode::Catalog),

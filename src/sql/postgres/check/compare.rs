@@ -149,6 +149,13 @@ impl Comparison<'_> {
                 client_node.at("limit_count").is_absent() && sent_node.at("limit_count").is_absent()
                     || client == sent
             }
+            ("SelectStmt", "group_clause") => {
+                let (client, sent) = (client.items(), sent.items());
+                let (own, added) = sent.split_at_checked(client.len()).unwrap_or_default();
+                own.len() == client.len()
+                    && client.iter().zip(own).all(|(key, sent)| self.same(key, sent))
+                    && added.iter().all(|key| self.is_settled(key, client_node))
+            }
             // Kept apart or not, a CTE gives the same rows.
             ("CommonTableExpr", "ctematerialized") => true,
             // Rows that the client did not name, named to tell their columns apart.
@@ -187,6 +194,57 @@ impl Comparison<'_> {
             }
             _ => self.same(client, sent),
         }
+    }
+
+    /// Whether `key` is the column of a table whose whole primary key the client groups by, so that it
+    /// has one value in each group.
+    fn is_settled(&self, key: &Tree<'_>, select: &Tree<'_>) -> bool {
+        let Some([qualifier, _]) = super::guards::column(key)
+            .as_deref()
+            .and_then(|parts| <&[&str; 2]>::try_from(parts).ok().copied())
+        else {
+            return false;
+        };
+        let keys = select.at("group_clause").items();
+        let mut relations = Vec::new();
+        super::super::scope::direct_relations(select.at("from_clause"), &mut relations);
+        let Some(relation) = relations
+            .into_iter()
+            .find(|relation| super::super::scope::visible_name(relation) == Some(qualifier))
+        else {
+            return false;
+        };
+        let schema = relation.at("schemaname").text();
+        let table =
+            match self.env.resolve(None, schema, relation.at("relname").text().unwrap_or_default())
+            {
+                Ok(Resolved::Table(table)) => table,
+                Ok(Resolved::Catalog { .. }) | Err(_) => return false,
+            };
+        let Some(known) = table.relation.filter(|known| !known.primary_key.is_empty()) else {
+            return false;
+        };
+        let renamed = relation.at("alias").at("colnames").items();
+        known.primary_key.iter().all(|column| {
+            let at = known.columns.iter().position(|known| known.name == *column);
+            let name =
+                at.and_then(|at| renamed.get(at)).and_then(Tree::text).unwrap_or(column.as_str());
+            keys.iter().any(|key| {
+                let number = key.at("val").at("").number().filter(|_| key.is("A_Const"));
+                let key = match number.and_then(|number| usize::try_from(number - 1).ok()) {
+                    Some(at) => match select.at("target_list").items().get(at) {
+                        Some(item) => item.at("val"),
+                        None => return false,
+                    },
+                    None => key,
+                };
+                match super::guards::column(key).as_deref() {
+                    Some([only]) => *only == name,
+                    Some([owner, column]) => *owner == qualifier && *column == name,
+                    Some(_) | None => false,
+                }
+            })
+        })
     }
 
     /// Conditions without guards and shields.

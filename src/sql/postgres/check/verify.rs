@@ -235,11 +235,13 @@ impl<'e> Verifier<'e> {
         let ctes = with.at("ctes").items();
         let mut own: Vec<(&str, Exposure)> = Vec::new();
         if recursive {
-            own.extend(
-                ctes.iter()
-                    .filter_map(|cte| cte.at("ctename").text())
-                    .map(|name| (name, Exposure::default())),
-            );
+            // SECURITY: PostgreSQL merges them as any other, but for those that read themselves; one
+            // that is not known yet is taken for the worst.
+            let worst = Exposure { rows: true, semi_join: true };
+            own.extend(ctes.iter().filter_map(|cte| {
+                let apart = cte.at("ctematerialized").number() == Some(1);
+                cte.at("ctename").text().map(|name| (name, worst.unless(apart)))
+            }));
         }
         for cte in ctes {
             let inner = Scope { outer: Some(&scope), own: &own, level: scope.level };
@@ -247,7 +249,7 @@ impl<'e> Verifier<'e> {
             let exposed = self.statement(query, inner)?;
             let materialized = cte.at("ctematerialized").number() == Some(1);
             let name = cte.at("ctename").text().ok_or_else(leak)?;
-            let apart = materialized || recursive || !query.is("SelectStmt");
+            let apart = materialized || !query.is("SelectStmt");
             own.push((name, exposed.unless(apart)));
         }
         let scope = Scope { outer: Some(&scope), own: &own, level: scope.level };

@@ -15,6 +15,7 @@ use sqlparser::ast::{
 
 use super::super::env::{Env, Resolved, Table};
 use super::super::totality::{self, Class};
+use super::grouping::Keyless;
 use super::guard;
 use super::level::{Bond, Level, Outputs, Rel, name_of};
 use super::{Ctes, Rewriter, Scope, dialect, keep_apart};
@@ -53,6 +54,8 @@ pub(super) struct Placement {
     pub computes: bool,
     /// Relations of the level that a LATERAL sub-select at hand cannot name.
     pub hidden: Vec<std::ops::Range<usize>>,
+    /// Tables that are read through a sub-select, which has no primary key.
+    pub keyless: Vec<Keyless>,
 }
 
 impl Placement {
@@ -419,6 +422,7 @@ impl<'a> Rewriter<'a> {
             Some(bond) => level.rels.push(Rel { visible, columns, bond, tenant }),
             None => {
                 set_apart(factor, &visible, whole)?;
+                placement.keyless.extend(Keyless::of(&table, &visible, &columns));
                 placement.barriers.push(Rc::new(Cell::new(true)));
                 level.rels.push(Rel { visible, columns, bond: Bond::Free, tenant });
             }

@@ -15,6 +15,7 @@ use sqlparser::ast::{
 
 use super::super::env::Table;
 use super::from::{Placement, columns_of, renamed};
+use super::grouping::Keyless;
 use super::level::{Bond, Level, Outputs, Rel, name_of};
 use super::total::{self, Subqueries};
 use super::{Rewriter, condition, guard, keep_apart};
@@ -122,6 +123,9 @@ impl Rewriter<'_> {
             Bond::Merged { barrier, semi_join }
         };
         let columns = renamed(Some(shown.outputs), &outer);
+        if outer.columns.is_empty() {
+            placement.keyless.extend(Keyless::masked(table, &visible, &columns, &masks));
+        }
         level.rels.push(Rel { visible, columns, bond, tenant });
         *factor = TableFactor::Derived {
             lateral: false,

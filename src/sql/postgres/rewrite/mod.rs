@@ -14,6 +14,7 @@ mod condition;
 mod dialect;
 mod from;
 mod group;
+mod grouping;
 mod guard;
 mod level;
 mod mask;
@@ -209,18 +210,18 @@ impl Rewriter<'_> {
         let mut own = Ctes { outer: scope.ctes, own: Vec::new() };
         if let Some(with) = &mut query.with {
             if with.recursive {
-                // Visible to each other and to themselves; a recursive CTE is never merged.
+                // SECURITY: visible to each other, whatever their order, and merged unless they read
+                // themselves: what is not known yet is taken for the worst.
                 own.own.extend(with.cte_tables.iter().map(|cte| CteInScope {
                     name: name_of(&cte.alias.name),
                     outputs: None,
-                    exposed: false,
-                    semi_join: false,
+                    exposed: !is_materialized(cte),
+                    semi_join: !is_materialized(cte),
                     barrier: Rc::default(),
                 }));
             }
             for cte in &mut with.cte_tables {
-                let entry =
-                    self.cte(cte, with.recursive, Scope { level: scope.level, ctes: Some(&own) })?;
+                let entry = self.cte(cte, Scope { level: scope.level, ctes: Some(&own) })?;
                 own.own.push(entry);
             }
         }
@@ -260,22 +261,17 @@ impl Rewriter<'_> {
         Ok(shape)
     }
 
-    fn cte(
-        &mut self,
-        cte: &mut Cte,
-        recursive: bool,
-        scope: Scope<'_>,
-    ) -> Result<CteInScope, Denial> {
+    fn cte(&mut self, cte: &mut Cte, scope: Scope<'_>) -> Result<CteInScope, Denial> {
         let shape = self.query(&mut cte.query, scope)?;
         let changes_data = matches!(
             *cte.query.body,
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
         );
-        let apart = matches!(cte.materialized, Some(CteAsMaterialized::Materialized));
+        let apart = is_materialized(cte);
         Ok(CteInScope {
             name: name_of(&cte.alias.name),
             outputs: from::renamed(shape.outputs, &cte.alias),
-            exposed: shape.exposed && !recursive && !changes_data && !apart,
+            exposed: shape.exposed && !changes_data && !apart,
             semi_join: shape.semi_join,
             barrier: Rc::default(),
         })
@@ -368,6 +364,7 @@ impl Rewriter<'_> {
         self.grouped = false;
         self.other_clauses(select, here, &mut clean)?;
         self.grouped = grouped;
+        grouping::by_what_keys_settle(select, &placement.keyless, &level);
         let outputs = self.projection(&mut select.projection, here, &mut clean)?;
         self.grouped = false;
         if self.expanding == Some(self.depth) {
@@ -626,6 +623,10 @@ impl VisitorMut for SubqueryRewriting<'_, '_, '_> {
         self.aggregates -= usize::from(self.open == 0 && group::may_aggregate(expression));
         ControlFlow::Continue(())
     }
+}
+
+const fn is_materialized(cte: &Cte) -> bool {
+    matches!(cte.materialized, Some(CteAsMaterialized::Materialized))
 }
 
 /// Writes a lone `*` out, where its columns are known and each name means one of them.
