@@ -75,7 +75,14 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         unit: Unit::Count,
         labels: &["state"],
-        help: "Connections to the upstream, by state.",
+        help: "Connections to the upstream: connecting, open, and of those the idle ones.",
+    },
+    Metric {
+        name: "hedgerow_pinned_sessions_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["reason"],
+        help: "Clients that kept their connection to the upstream beyond a transaction, by what is left on it.",
     },
     Metric {
         name: "hedgerow_rewrite_cache_hits",

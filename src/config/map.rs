@@ -2,7 +2,9 @@
 //!
 //! Nothing is checked here: what [`super::load`] let through is valid.
 
-use super::{AlgorithmWord, AuditModeWord, Config, Issuer, KeySource};
+use super::{
+    AlgorithmWord, AuditModeWord, AuthenticationWord, Config, Issuer, KeySource, PoolModeWord,
+};
 use crate::identity::{Algorithm, IssuerSettings, VerifierSettings};
 use crate::{admin, audit, keys, postgres};
 
@@ -27,6 +29,11 @@ impl Config {
                 issuers: self.identity.issuers.iter().map(issuer).collect(),
             },
             sources: self.identity.issuers.iter().map(source).collect(),
+            revocation_file: self
+                .identity
+                .revocation
+                .as_ref()
+                .and_then(|revocation| revocation.file.clone()),
         }
     }
 
@@ -62,7 +69,20 @@ impl Config {
                 key: tls.key_file.clone(),
             }),
             endpoint: side.upstream.clone(),
+            authentication: postgres::Authentication {
+                usual: side.authentication.into(),
+                by_user: side
+                    .authentication_by_user
+                    .iter()
+                    .map(|(user, method)| (user.clone(), (*method).into()))
+                    .collect(),
+            },
+            pool_mode: match side.pool_mode {
+                PoolModeWord::Session => postgres::PoolMode::Session,
+                PoolModeWord::Transaction => postgres::PoolMode::Transaction,
+            },
             max_connections: count(side.pool_max_connections),
+            idle_timeout: side.pool_idle_timeout,
             session_variables: side.session_variables.clone(),
             limits: postgres::Limits {
                 max_clients: count(side.max_clients),
@@ -73,6 +93,15 @@ impl Config {
             leeway: self.identity.leeway,
             drain_timeout: side.drain_timeout,
         })
+    }
+}
+
+impl From<AuthenticationWord> for postgres::Method {
+    fn from(word: AuthenticationWord) -> Self {
+        match word {
+            AuthenticationWord::Password => Self::Password,
+            AuthenticationWord::OAuthBearer => Self::OAuthBearer,
+        }
     }
 }
 

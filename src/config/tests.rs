@@ -306,9 +306,6 @@ fn what_is_not_enforced_yet_is_said() {
     let loaded = place.load(&text).unwrap();
     let warnings: Vec<&str> = loaded.warnings.iter().map(|w| w.message.as_str()).collect();
     assert_snapshot!(warnings.join("\n"), @r#"
-`revocation` is not enforced yet: revoked tokens are accepted until they expire
-`transaction` pooling is not built yet: connections are kept by session
-`oauthbearer` is not built yet: clients must send the token as the password
 sinks are not built yet: records go to the files only
 "#);
 }
@@ -396,9 +393,7 @@ quotas:
     let lines: Vec<String> =
         warnings.iter().map(|warning| warning.to_string().replace(&root, "")).collect();
     assert_snapshot!(lines.join("\n"), @r#"
-hedgerow.yaml:3:15: `revocation` is not enforced yet: revoked tokens are accepted until they expire
-hedgerow.yaml:10:19: `oauthbearer` is not built yet: clients must send the token as the password
-hedgerow.yaml:11:16: `transaction` pooling is not built yet: connections are kept by session
+hedgerow.yaml:3:23: `redis` is not read yet: what it lists as revoked is accepted until it expires
 hedgerow.yaml:15:35: sinks are not built yet: records go to the files only
 policies/b.yaml:1:7: `mode: monitor`: what would be denied is recorded and let through
 policies/b.yaml:4:13: `mode: monitor`: what would be denied is recorded and let through

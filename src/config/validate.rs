@@ -277,10 +277,12 @@ fn revocation(
     {
         check.fault(&redis.at, "`redis` must be a URL such as `redis://127.0.0.1:6379/0`");
     }
-    check.warn(
-        &at,
-        "`revocation` is not enforced yet: revoked tokens are accepted until they expire",
-    );
+    if let Some(redis) = &file.redis {
+        check.warn(
+            &redis.at,
+            "`redis` is not read yet: what it lists as revoked is accepted until it expires",
+        );
+    }
     Some(Revocation { file: path, redis: file.redis.map(|redis| redis.value) })
 }
 
@@ -299,19 +301,9 @@ fn postgres(
     let tls = listener::tls(listen, file.tls, check);
     let pool = file.pool;
     let pool_mode = pool.as_ref().and_then(|pool| pool.mode.as_ref());
-    if let Some(At { value: PoolModeWord::Transaction, at }) = pool_mode {
-        check.warn(at, "`transaction` pooling is not built yet: connections are kept by session");
-    }
-    if let Some(At { value: AuthenticationWord::OAuthBearer, at }) = &file.authentication {
-        check.warn(at, OAUTHBEARER);
-    }
-    let mut by_user = BTreeMap::new();
-    for (user, method) in file.authentication_by_user.unwrap_or_default().0 {
-        if method.value == AuthenticationWord::OAuthBearer {
-            check.warn(&method.at, OAUTHBEARER);
-        }
-        by_user.insert(user.text, method.value);
-    }
+    let by_user = file.authentication_by_user.unwrap_or_default().0;
+    let by_user: BTreeMap<_, _> =
+        by_user.into_iter().map(|(user, method)| (user.text, method.value)).collect();
     let limits = file.limits.unwrap_or(LimitsFile {
         max_clients: None,
         max_statement: None,
@@ -356,9 +348,6 @@ fn postgres(
         drain_timeout: file.drain_timeout.map_or(drain_timeout, |timeout| timeout.0),
     })
 }
-
-const OAUTHBEARER: &str =
-    "`oauthbearer` is not built yet: clients must send the token as the password";
 
 /// Settings that carry claims need a class, or the server takes them for its own.
 fn session_variables(

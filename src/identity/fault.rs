@@ -17,6 +17,9 @@ pub enum TokenFault {
     /// The text is empty.
     #[error("no token was given")]
     Missing,
+    /// It was taken back.
+    #[error("the token was revoked")]
+    Revoked,
     /// Longer than [`super::MAX_TOKEN_BYTES`]; nothing of it was decoded.
     #[error("the token has {0} bytes, more than the limit of {limit}", limit = super::MAX_TOKEN_BYTES)]
     TooLarge(usize),
@@ -122,6 +125,7 @@ impl TokenFault {
     pub const fn code(&self) -> DenialCode {
         match self {
             Self::Missing => DenialCode::TokenMissing,
+            Self::Revoked => DenialCode::TokenRevoked,
             Self::TooLarge(_) | Self::Malformed(_) | Self::Signature { .. } => {
                 DenialCode::TokenInvalid
             }
@@ -147,6 +151,7 @@ impl TokenFault {
                 Denial::of(self.code(), *claim)
             }
             Self::Missing
+            | Self::Revoked
             | Self::TooLarge(_)
             | Self::Malformed(_)
             | Self::Signature { .. }

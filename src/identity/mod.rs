@@ -20,6 +20,7 @@ pub mod crypto;
 mod fault;
 mod json;
 mod key_set;
+mod revocation;
 mod self_test;
 mod signing;
 mod token;
@@ -38,6 +39,7 @@ pub use json::{JsonFault, object as strict_object};
 pub use key_set::{
     KeySet, KeySetError, MAX_KEY_SET_BYTES, MAX_KEYS, MIN_SECRET_BYTES, SkippedKey, is_key_document,
 };
+pub use revocation::{MAX_REVOCATION_BYTES, RevocationFault, RevocationList};
 pub use self_test::{SelfTestError, self_test};
 pub use signing::{SigningKey, SigningKeyError};
 pub use token::Unverified;

@@ -9,6 +9,7 @@
 //! self-test fails. A URL that cannot be reached is no reason: [`Authenticator::healthy`] is false
 //! until it can.
 
+mod revocation;
 mod source;
 mod state;
 
@@ -16,13 +17,16 @@ mod state;
 mod tests;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moka::sync::Cache;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use revocation::RevocationError;
 pub use source::{KeySource, LoadError, UrlError, check_url};
 
 use crate::error::Denial;
@@ -30,6 +34,7 @@ use crate::identity::{
     self, KeyKind, MAX_TOKEN_BYTES, Quoted, SelfTestError, TokenFault, VerifiedIdentity, Verifier,
     VerifierSettings, crypto, self_test,
 };
+use revocation::Revocations;
 use source::Door;
 use state::State;
 
@@ -45,6 +50,8 @@ pub struct Settings {
     pub verifier: VerifierSettings,
     /// One source for each issuer, in the order of the issuers.
     pub sources: Vec<KeySource>,
+    /// The file of tokens that were taken back.
+    pub revocation_file: Option<PathBuf>,
 }
 
 /// When keys are read anew. The defaults are the contract's; tests shorten them.
@@ -119,6 +126,9 @@ pub enum StartError {
     /// Files that are missing or malformed, all of them.
     #[error("{}", join(.0))]
     Files(Vec<FileError>),
+    /// The revocation file.
+    #[error("identity.revocation.file: {0}")]
+    Revocation(#[from] RevocationError),
 }
 
 /// A key or secret file that cannot be used.
@@ -185,6 +195,7 @@ struct Inner {
     verified: Cache<CacheKey, VerifiedIdentity>,
     clock: Clock,
     tasks: Vec<JoinHandle<()>>,
+    revocations: Option<Revocations>,
 }
 
 /// Tells the time, in seconds since 1970.
@@ -250,6 +261,10 @@ impl Authenticator {
         if !broken.is_empty() {
             return Err(StartError::Files(broken));
         }
+        let revocations = match &settings.revocation_file {
+            Some(file) => Some(Revocations::start(file).await?),
+            None => None,
+        };
         let mut tasks: Vec<_> = (0..settings.sources.len())
             .map(|index| tokio::spawn(Arc::clone(&state).watch(index)))
             .collect();
@@ -259,7 +274,7 @@ impl Authenticator {
             .weigher(|_, identity: &VerifiedIdentity| weight(identity))
             .expire_after(AtExpiry { leeway: settings.verifier.leeway })
             .build();
-        Ok(Self(Arc::new(Inner { verifier, state, verified, clock, tasks })))
+        Ok(Self(Arc::new(Inner { verifier, state, verified, clock, tasks, revocations })))
     }
 
     /// Verifies a token and answers with the denial that the client may see. The reason goes to
@@ -282,13 +297,36 @@ impl Authenticator {
     /// # Errors
     /// A [`TokenFault`].
     pub async fn verify(&self, token: &str) -> Result<VerifiedIdentity, TokenFault> {
-        let outcome = self.verify_uncounted(token).await;
+        let outcome = match self.verify_uncounted(token).await {
+            Ok(identity) if self.revokes(&identity) => Err(TokenFault::Revoked),
+            outcome => outcome,
+        };
         let result = match &outcome {
             Ok(_) => "ok",
             Err(fault) => fault.code().code(),
         };
         metrics::counter!("hedgerow_token_verifications_total", "result" => result).increment(1);
         outcome
+    }
+
+    /// Whether an identity's token was taken back.
+    pub fn revokes(&self, identity: &VerifiedIdentity) -> bool {
+        self.0.revocations.as_ref().is_some_and(|revocations| revocations.revokes(identity))
+    }
+
+    /// Counts the changes of what was taken back.
+    pub fn revocation_version(&self) -> u64 {
+        self.0.revocations.as_ref().map_or(0, Revocations::version)
+    }
+
+    /// Tells of each change of what was taken back; `None`: nothing ever is.
+    pub fn revocation_changes(&self) -> Option<watch::Receiver<u64>> {
+        self.0.revocations.as_ref().map(Revocations::changes)
+    }
+
+    /// The first issuer, of whom clients without a token may ask for one.
+    pub fn first_issuer(&self) -> Option<&str> {
+        self.0.verifier.settings().issuers.first().map(|issuer| issuer.issuer.as_str())
     }
 
     /// Whether every issuer's keys are there. Stays true when a later refresh fails: the last good

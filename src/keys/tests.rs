@@ -65,6 +65,7 @@ fn settings(source: KeySource) -> Settings {
             }],
         },
         sources: vec![source],
+        revocation_file: None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! ever cancelled. An unknown key is ignored without a word, as PostgreSQL does.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -28,28 +28,57 @@ const PROCESS_TRIES: usize = 64;
 /// Whether a session has something in flight, and which backend it has.
 pub(super) struct Flight {
     in_flight: AtomicBool,
-    backend: BackendKey,
+    target: Mutex<Target>,
     connector: Arc<Connector>,
 }
 
+#[derive(Default)]
+struct Target {
+    backend: Option<BackendKey>,
+    /// Requests that are on their way to the upstream.
+    under_way: usize,
+}
+
 impl Flight {
-    pub(super) fn new(backend: BackendKey, connector: Arc<Connector>) -> Arc<Self> {
-        Arc::new(Self { in_flight: AtomicBool::new(false), backend, connector })
+    pub(super) fn new(connector: Arc<Connector>) -> Arc<Self> {
+        let (in_flight, target) = (AtomicBool::new(false), Mutex::default());
+        Arc::new(Self { in_flight, target, connector })
+    }
+
+    fn target(&self) -> MutexGuard<'_, Target> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_in_flight(&self, in_flight: bool) {
         self.in_flight.store(in_flight, Ordering::Release);
     }
 
+    /// From now on, this backend does what the session asks.
+    pub(super) fn attach(&self, backend: BackendKey) {
+        self.target().backend = Some(backend);
+    }
+
+    /// The session has no backend any more. Whether it may go to another session: not while a cancel
+    /// request is on its way to it.
+    pub(super) fn detach(&self) -> bool {
+        self.set_in_flight(false);
+        let mut target = self.target();
+        target.backend = None;
+        target.under_way == 0
+    }
+
+    /// Whether no cancel request is on its way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.target().under_way == 0
+    }
+
     /// Asks the upstream to cancel what is in flight, if anything is.
     pub(super) async fn cancel(&self) {
-        if !self.in_flight.load(Ordering::Acquire) {
-            return;
-        }
+        let Some((backend, _under_way)) = self.aim() else { return };
         let attempt = async {
             let mut socket = self.connector.dial().await?;
             let mut request = bytes::BytesMut::new();
-            cancel_request(&mut request, self.backend.process, &self.backend.secret);
+            cancel_request(&mut request, backend.process, &backend.secret);
             socket.write_all(&request).await?;
             socket.flush().await?;
             // The server closes once it has sent the signal.
@@ -63,6 +92,27 @@ impl Flight {
             }
             Err(_elapsed) => tracing::warn!("the upstream did not take a cancel request in time"),
         }
+    }
+
+    /// What to cancel; from here on the backend stays with this session.
+    fn aim(&self) -> Option<(BackendKey, UnderWay<'_>)> {
+        let mut target = self.target();
+        if !self.in_flight.load(Ordering::Acquire) {
+            return None;
+        }
+        let backend = target.backend.clone()?;
+        target.under_way = target.under_way.saturating_add(1);
+        Some((backend, UnderWay(self)))
+    }
+}
+
+/// A cancel request on its way.
+struct UnderWay<'a>(&'a Flight);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut target = self.0.target();
+        target.under_way = target.under_way.saturating_sub(1);
     }
 }
 

@@ -153,7 +153,7 @@ impl Link {
                 let binary = flow.is_binary();
                 self.outbox.copy_done(binary);
                 self.copying = match self.replies.front() {
-                    Some(Owed { reply: Reply::Execute(_), request }) => Copying::Over(*request),
+                    Some(Owed { reply: Reply::Execute { .. }, request }) => Copying::Over(*request),
                     Some(_) | None => Copying::No,
                 };
             }

@@ -13,7 +13,7 @@ use crate::wire::DecodeFault;
 use crate::wire::reader::Reader;
 
 /// The tenant in every spelling that its column may have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct TenantValue {
     text: Option<String>,
     uuid: Option<Uuid>,
@@ -104,6 +104,8 @@ pub(super) struct Watch {
     named: Arc<[usize]>,
     shape: Shape,
     formats: Vec<i16>,
+    /// The tenant whose statement it is.
+    tenant: Arc<TenantValue>,
 }
 
 /// A row that must not go out.
@@ -120,14 +122,19 @@ pub(super) enum EgressFault {
 impl Watch {
     /// A watch over the columns `named` and those of `shape`. Formats as in a Bind: none (all text), one
     /// for all, or one a column, two bytes each.
-    pub(super) fn new(named: &Arc<[usize]>, shape: Shape, result_formats: &[u8]) -> Self {
+    pub(super) fn new(
+        named: &Arc<[usize]>,
+        shape: Shape,
+        result_formats: &[u8],
+        tenant: &Arc<TenantValue>,
+    ) -> Self {
         let formats = result_formats
             .as_chunks()
             .0
             .iter()
             .map(|code: &[u8; 2]| i16::from_be_bytes(*code))
             .collect();
-        Self { named: Arc::clone(named), shape, formats }
+        Self { named: Arc::clone(named), shape, formats, tenant: Arc::clone(tenant) }
     }
 
     /// Where the columns come from.
@@ -168,13 +175,13 @@ impl Watch {
     }
 
     /// Looks at the body of a DataRow. NULL passes: it is no tenant's value.
-    pub(super) fn check(&self, body: &[u8], tenant: &TenantValue) -> Result<(), EgressFault> {
+    pub(super) fn check(&self, body: &[u8]) -> Result<(), EgressFault> {
         let mut reader = Reader::new(body);
         for column in 0..reader.count()? {
             let value = reader.value()?;
             if let Some(value) = value
                 && self.watches(column)
-                && !tenant.is(value, self.format(column))
+                && !self.tenant.is(value, self.format(column))
             {
                 return Err(EgressFault::Foreign);
             }
@@ -208,8 +215,9 @@ mod tests {
         formats: &[u8],
         values: &[Option<&[u8]>],
     ) -> Result<(), EgressFault> {
-        let watch = Watch::new(&Arc::from([1]), Shape::default(), formats);
-        watch.check(&row(values), &TenantValue::new(Some(tenant)))
+        let tenant = Arc::new(TenantValue::new(Some(tenant)));
+        let watch = Watch::new(&Arc::from([1]), Shape::default(), formats, &tenant);
+        watch.check(&row(values))
     }
 
     #[test]
@@ -245,11 +253,11 @@ mod tests {
 
     #[test]
     fn a_row_that_cannot_be_read_is_stopped() {
-        let watch = Watch::new(&Arc::from([0]), Shape::default(), &[]);
-        let tenant = TenantValue::new(Some(&TenantClaim::Integer(7)));
+        let tenant = Arc::new(TenantValue::new(Some(&TenantClaim::Integer(7))));
+        let watch = Watch::new(&Arc::from([0]), Shape::default(), &[], &tenant);
         let mut body = row(&[Some(b"7")]);
         body.push(0);
-        assert!(matches!(watch.check(&body, &tenant), Err(EgressFault::Unreadable(_))));
-        assert!(matches!(watch.check(&body[..4], &tenant), Err(EgressFault::Unreadable(_))));
+        assert!(matches!(watch.check(&body), Err(EgressFault::Unreadable(_))));
+        assert!(matches!(watch.check(&body[..4]), Err(EgressFault::Unreadable(_))));
     }
 }

@@ -1,12 +1,14 @@
 //! What is known of a statement that was decided, as long as it can be run: for the scrubber, the
 //! egress guard, the record, and for deciding anew when policy or catalog changed. Layer 5.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use crate::audit::RelationRule;
+use crate::catalog::Catalog;
 use crate::error::Denial;
 use crate::ids::{CatalogEpoch, PolicyEpoch};
-use crate::sql::{Decided, Guarded, Kind, Residue};
+use crate::sql::{Decided, Guarded, Kind, Residue, TokenChange};
 
 /// Facts of one statement.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,10 @@ pub(super) struct Facts {
     pub(super) guarded: Option<Guarded>,
     pub(super) kind: Kind,
     pub(super) residue: Residue,
+    /// The change of identity that the statement is; it is never sent.
+    pub(super) token: Option<Arc<TokenChange>>,
+    /// The columns that its relations had.
+    pub(super) shape: u64,
     pub(super) protected: bool,
     pub(super) rewritten: bool,
     /// What it would have been denied for, were that not only monitored.
@@ -37,9 +43,11 @@ impl Facts {
         types: &Arc<[u8]>,
         decided: Decided,
         policy_epoch: PolicyEpoch,
-        catalog_epoch: CatalogEpoch,
+        catalog: &Catalog,
     ) -> Self {
         Self {
+            shape: shape(&decided, catalog),
+            token: None,
             client_text: Arc::clone(client_text),
             types: Arc::clone(types),
             guarded: Some(decided.guarded),
@@ -60,7 +68,7 @@ impl Facts {
             fingerprint: decided.fingerprint.hash.into(),
             normalized: decided.fingerprint.normalized.into(),
             policy_epoch,
-            catalog_epoch,
+            catalog_epoch: catalog.epoch,
         }
     }
 
@@ -72,6 +80,8 @@ impl Facts {
             guarded,
             kind: self.kind.clone(),
             residue: self.residue.clone(),
+            token: None,
+            shape: self.shape,
             protected: self.protected,
             rewritten: self.rewritten,
             would_deny: self.would_deny.clone(),
@@ -112,6 +122,8 @@ impl Facts {
             guarded: None,
             kind: Kind::Cursor,
             residue: Residue::Nothing,
+            token: None,
+            shape: 0,
             protected: true,
             rewritten: false,
             would_deny: None,
@@ -121,6 +133,22 @@ impl Facts {
             normalized: Arc::default(),
             policy_epoch: PolicyEpoch::default(),
             catalog_epoch: CatalogEpoch::default(),
+        }
+    }
+
+    /// The empty statement.
+    pub(super) fn empty() -> Self {
+        Self { kind: Kind::Empty, protected: false, ..Self::unknown() }
+    }
+
+    /// A change of identity. The text, which holds a token, is not kept.
+    pub(super) fn token(change: TokenChange) -> Self {
+        Self {
+            kind: Kind::Setting,
+            protected: false,
+            token: Some(Arc::new(change)),
+            normalized: "VariableSet hedgerow.token".into(),
+            ..Self::unknown()
         }
     }
 
@@ -150,5 +178,19 @@ impl Facts {
             && self.kind == other.kind
             && self.protected == other.protected
             && self.tenant_columns == other.tenant_columns
+            && self.shape == other.shape
     }
+}
+
+/// A hash of the columns of a statement's relations: a result may look otherwise when it changes.
+fn shape(decided: &Decided, catalog: &Catalog) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for used in &decided.relations {
+        if let Some(relation) = catalog.relations.get(&used.relation) {
+            for column in &relation.columns {
+                (&column.name, &column.type_name).hash(&mut hasher);
+            }
+        }
+    }
+    hasher.finish()
 }

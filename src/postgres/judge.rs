@@ -122,6 +122,13 @@ impl Judge {
         held
     }
 
+    /// Whether the caller may do something without a tenant.
+    pub(super) fn is_privileged(&self) -> bool {
+        let policy = self.policy.load();
+        let claims = self.viewpoint.claims();
+        policy.may_change_schema(claims) || policy.breaks_glass(claims)
+    }
+
     /// Whether the caller sees every tenant: then each statement is on record before it runs.
     pub(super) fn breaks_glass(&self) -> bool {
         self.policy.load().breaks_glass(self.viewpoint.claims())
@@ -197,7 +204,7 @@ fn think(
 fn prepare(question: Question<'_>, decided: Vec<Decided>, form: Option<Form>) -> Made<Decision> {
     let client_text: Arc<str> = question.text.into();
     let types: Arc<[u8]> = question.types.into();
-    let (policy, catalog) = (question.policy.epoch, question.catalog.epoch);
+    let (policy, catalog) = (question.policy.epoch, question.catalog);
     let decision: Decision = decided
         .into_iter()
         .map(|decided| Arc::new(Facts::new(&client_text, &types, decided, policy, catalog)))

@@ -21,7 +21,9 @@ use super::answer::Answer;
 use super::cancel::CancelKeys;
 use super::judge::Decision;
 use super::meters::{Counted, Meters};
+use super::pool::Pool;
 use super::recorder::{Caller, Recorder};
+use super::sessions::Sessions;
 use super::sign_in::{self, SignInFault, farewell, refuse};
 use super::socket::tune;
 use super::startup::{Incoming, Opening, StartupFault, negotiate};
@@ -30,6 +32,7 @@ use super::upstream::Connector;
 use super::{Settings, Shared};
 use crate::audit::ClientAddress;
 use crate::catalog_load::LoadError;
+use crate::claims::ClaimPath;
 use crate::decide::Verdicts;
 use crate::error::SqlState;
 
@@ -81,8 +84,10 @@ pub(super) struct Front {
     pub(super) upstream_name: Arc<str>,
     pub(super) cancel_keys: CancelKeys,
     pub(super) verdicts: Arc<Verdicts<Decision>>,
-    /// Places among the backends, by database.
-    pub(super) backends: DashMap<String, Arc<Semaphore>>,
+    /// Backends, by database.
+    pub(super) pools: DashMap<String, Arc<Pool>>,
+    pub(super) sessions: Sessions,
+    pub(super) session_variables: Arc<[(String, ClaimPath)]>,
     tls: ArcSwapOption<TlsAcceptor>,
     clients: Arc<Semaphore>,
     turned_away: Arc<Semaphore>,
@@ -122,6 +127,25 @@ impl Drop for SocketFile {
     }
 }
 
+impl Front {
+    /// The backends of a database.
+    pub(super) fn pool(&self, database: &str) -> Arc<Pool> {
+        if let Some(pool) = self.pools.get(database) {
+            return Arc::clone(&pool);
+        }
+        let fresh = || {
+            Pool::new(
+                database,
+                Arc::clone(&self.connector),
+                self.settings.max_connections,
+                self.settings.idle_timeout,
+                Arc::clone(&self.meters),
+            )
+        };
+        Arc::clone(&self.pools.entry(database.to_owned()).or_insert_with(fresh))
+    }
+}
+
 impl Server {
     /// Binds the sockets and reads certificates. Must be called within a tokio runtime, after the
     /// metrics recorder was installed.
@@ -158,7 +182,9 @@ impl Server {
             meters: Arc::new(Meters::new()),
             cancel_keys: CancelKeys::default(),
             verdicts: Arc::new(Verdicts::new(VERDICT_BYTES)),
-            backends: DashMap::new(),
+            pools: DashMap::new(),
+            sessions: Sessions::default(),
+            session_variables: settings.session_variables.clone().into(),
             tls: ArcSwapOption::from_pointee(tls),
             clients: Arc::new(Semaphore::new(settings.limits.max_clients)),
             turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
@@ -183,6 +209,11 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { front, tcp, unix } = self;
         let mut sessions = JoinSet::new();
+        let waking = front
+            .shared
+            .authenticator
+            .revocation_changes()
+            .map(|changes| tokio::spawn(front.sessions.clone().wake_at(changes)));
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -206,6 +237,13 @@ impl Server {
         }
         drop((tcp, unix));
         while sessions.join_next().await.is_some() {}
+        if let Some(waking) = waking {
+            waking.abort();
+        }
+        let pools: Vec<_> = front.pools.iter().map(|pool| Arc::clone(&pool)).collect();
+        for pool in pools {
+            pool.shut().await;
+        }
     }
 }
 
@@ -283,12 +321,12 @@ async fn serve(front: Arc<Front>, incoming: Incoming, place: Place, shutdown: Ca
     };
     drop(signing_in);
     let Ok(Some(signed_in)) = signed_in else { return };
-    let sign_in::SignedIn { session, key, flight, place: backend } = signed_in;
+    let sign_in::SignedIn { session, key, flight, registered } = signed_in;
     let _active = Counted::new(&front.meters.clients_active);
-    let _open = Counted::new(&front.meters.upstream_open);
-    let end = Box::pin(session.run(&shutdown, front.settings.drain_timeout)).await;
+    let end =
+        Box::pin(session.run(&shutdown, &registered.wake, front.settings.drain_timeout)).await;
     tracing::debug!(?end, "session ended");
-    drop((key, flight, backend, place));
+    drop((registered, key, flight, place));
 }
 
 /// Signs a client in. `None`: it was told why not.

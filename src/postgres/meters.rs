@@ -23,6 +23,7 @@ pub(super) struct Meters {
     pub(super) clients_active: Gauge,
     pub(super) upstream_connecting: Gauge,
     pub(super) upstream_open: Gauge,
+    pub(super) upstream_idle: Gauge,
 }
 
 impl Meters {
@@ -42,6 +43,7 @@ impl Meters {
             clients_active: gauge!("hedgerow_clients", "state" => "active"),
             upstream_connecting: gauge!("hedgerow_upstream_connections", "state" => "connecting"),
             upstream_open: gauge!("hedgerow_upstream_connections", "state" => "open"),
+            upstream_idle: gauge!("hedgerow_upstream_connections", "state" => "idle"),
         }
     }
 
@@ -85,6 +87,11 @@ impl Meters {
         if crosses_tenants(code) {
             self.cross_tenant.increment(1);
         }
+    }
+
+    /// A client keeps its backend for itself.
+    pub(super) fn pinned(&self, reason: &'static str) {
+        counter!("hedgerow_pinned_sessions_total", "reason" => reason).increment(1);
     }
 
     pub(super) fn egress(&self) {

@@ -1,9 +1,11 @@
 //! The PostgreSQL front: listener, sign-in, session, upstream. Layer 5.
 //!
 //! The way of a connection: [`Server`] accepts it; `startup` negotiates TLS and reads the startup
-//! packet; `sign_in` verifies the token and opens a backend; `session` relays. In the session,
-//! `requests` handles what the client sends, `relay` what the server answers, `replies` is the
-//! queue of answers that are owed. `judge` asks for decisions, `recorder` keeps the audit trail.
+//! packet; `sign_in` verifies the token; `session` relays. In the session, `requests` and `extended`
+//! handle what the client sends, `relay` what the server answers, `replies` is the queue of answers
+//! that are owed. `engage` takes a backend out of the `pool` when the server is needed and gives it
+//! back; `here` answers what needs no server; `token` changes `who` the session speaks for. `judge`
+//! asks for decisions, `recorder` keeps the audit trail.
 //!
 //! Refuses: everything that was not decided. What goes upstream goes through
 //! [`outbox::Outbox`], which takes statements only as [`crate::sql::Guarded`] with an audit permit.
@@ -13,28 +15,38 @@ mod cancel;
 mod copy_flow;
 mod copy_in;
 mod egress;
+mod engage;
+mod extended;
 mod facts;
+mod here;
 mod judge;
 mod listener;
 mod meters;
 mod names;
+mod oauth;
 mod outbox;
 mod parameters;
+mod pool;
 mod recorder;
 mod relay;
 mod replies;
 mod requests;
 mod scrub;
 mod session;
+mod sessions;
 mod sign_in;
 mod socket;
 mod startup;
+mod statements;
 mod tls;
+mod token;
 mod upstream;
+mod who;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,8 +76,14 @@ pub struct Settings {
     pub tls: Option<ClientTls>,
     /// The upstream.
     pub endpoint: Endpoint,
-    /// Most backends of one database.
+    /// How clients hand over their token.
+    pub authentication: Authentication,
+    /// How long a client keeps a backend.
+    pub pool_mode: PoolMode,
+    /// Most backends of one database, those of all tenants together.
     pub max_connections: usize,
+    /// How long a backend may lie idle.
+    pub idle_timeout: Duration,
     /// Upstream settings that carry claims. They become reset values of the backend.
     pub session_variables: Vec<(String, ClaimPath)>,
     /// Limits.
@@ -74,6 +92,40 @@ pub struct Settings {
     pub leeway: Duration,
     /// How long transactions may go on after shutdown was asked for.
     pub drain_timeout: Duration,
+}
+
+/// How a client hands over its token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// As the password, asked for in clear.
+    #[default]
+    Password,
+    /// By SASL OAUTHBEARER (RFC 7628), as PostgreSQL 18 has it.
+    OAuthBearer,
+}
+
+/// How clients hand over their token, by user name.
+#[derive(Clone, Debug, Default)]
+pub struct Authentication {
+    /// For those who are not named.
+    pub usual: Method,
+    /// For users by name.
+    pub by_user: BTreeMap<String, Method>,
+}
+
+impl Authentication {
+    fn method(&self, user: &str) -> Method {
+        self.by_user.get(user).copied().unwrap_or(self.usual)
+    }
+}
+
+/// How long a client keeps a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolMode {
+    /// Until it leaves.
+    Session,
+    /// Until its transaction ends.
+    Transaction,
 }
 
 /// Certificate and key for TLS towards clients, in PEM.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::egress::{Shape, Watch};
 use super::facts::Facts;
+use super::statements::Content;
 
 /// Most prepared statements of a session, and most portals.
 pub(super) const MAX_NAMES: usize = 10_000;
@@ -21,8 +22,14 @@ pub(super) struct TooMany;
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
     pub(super) facts: Arc<Facts>,
-    shape: Shape,
-    made: u64,
+    pub(super) shape: Shape,
+    /// What backends are sent; `None` for a statement that SQL prepared, which one backend has.
+    pub(super) content: Option<Arc<Content>>,
+    /// The identity that it was decided for, by its number in the session.
+    pub(super) identity: u64,
+    /// The part of the pipeline in which it was prepared, until the client hears that it was.
+    pub(super) unheard: Option<u64>,
+    pub(super) made: u64,
 }
 
 /// What an answer that never came must put back.
@@ -40,7 +47,18 @@ pub(super) struct Portal {
     pub(super) parameters: Option<Arc<[u8]>>,
     /// The watch over its rows, with the formats of the Bind.
     pub(super) watch: Watch,
+    /// The backend's name of its statement.
+    pub(super) statement: Option<Box<str>>,
+    /// Whether Hedgerow runs it itself, and the server does not know it.
+    pub(super) place: RunsAt,
     made: u64,
+}
+
+/// Who runs a portal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RunsAt {
+    Server,
+    Here,
 }
 
 impl Portal {
@@ -50,7 +68,7 @@ impl Portal {
         watch: Watch,
         made: u64,
     ) -> Self {
-        Self { facts, parameters, watch, made }
+        Self { facts, parameters, watch, statement: None, place: RunsAt::Server, made }
     }
 }
 
@@ -61,8 +79,13 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn statement(&self, name: &str) -> Option<&Arc<Facts>> {
-        self.statements.get(name).map(|prepared| &prepared.facts)
+    pub(super) fn statement(&self, name: &str) -> Option<&Prepared> {
+        self.statements.get(name)
+    }
+
+    /// Whether a name stands for a statement that was prepared by protocol.
+    pub(super) fn by_protocol(&self, name: &str) -> bool {
+        self.statements.get(name).is_some_and(|prepared| prepared.content.is_some())
     }
 
     /// Where the columns of a statement come from; for one that is not known, nobody knows yet.
@@ -78,15 +101,33 @@ impl Names {
     pub(super) fn prepare(
         &mut self,
         name: &str,
-        facts: Arc<Facts>,
+        (facts, content): (Arc<Facts>, Option<Arc<Content>>),
+        identity: u64,
         made: u64,
     ) -> Result<Undo, TooMany> {
         if self.statements.len() >= MAX_NAMES && !self.statements.contains_key(name) {
             return Err(TooMany);
         }
-        let before =
-            self.statements.insert(name.into(), Prepared { facts, shape: Shape::default(), made });
+        let shape = Shape::default();
+        let prepared = Prepared { facts, shape, content, identity, unheard: None, made };
+        let before = self.statements.insert(name.into(), prepared);
         Ok(Undo { name: name.into(), before })
+    }
+
+    /// Notes in which part of the pipeline a statement is being prepared.
+    pub(super) fn prepared_in(&mut self, name: &str, segment: u64) {
+        if let Some(prepared) = self.statements.get_mut(name) {
+            prepared.unheard = Some(segment);
+        }
+    }
+
+    /// The client hears that a request prepared its statement.
+    pub(super) fn heard(&mut self, undo: &Undo, request: u64) {
+        if let Some(prepared) = self.statements.get_mut(&undo.name)
+            && prepared.made <= request
+        {
+            prepared.unheard = None;
+        }
     }
 
     /// Notes that a statement is being closed.
@@ -102,12 +143,19 @@ impl Names {
         };
     }
 
-    /// The statement is the same under a newer policy.
-    pub(super) fn renew(&mut self, name: &str, facts: &Arc<Facts>) {
+    /// The statement under a newer policy, or for another identity.
+    pub(super) fn renew(
+        &mut self,
+        name: &str,
+        (facts, content): (&Arc<Facts>, &Option<Arc<Content>>),
+        identity: u64,
+    ) {
         if let Some(prepared) = self.statements.get_mut(name) {
             prepared.facts = Arc::clone(facts);
             // Which columns hold a tenant may be another question now.
             prepared.shape = Shape::default();
+            prepared.content = content.clone();
+            prepared.identity = identity;
         }
     }
 
@@ -157,11 +205,11 @@ mod tests {
     #[test]
     fn an_undone_parse_brings_back_the_statement_before() {
         let (mut names, first) = (Names::default(), facts());
-        names.prepare("s", Arc::clone(&first), 1).unwrap();
-        let undo = names.prepare("s", facts(), 2).unwrap();
+        names.prepare("s", (Arc::clone(&first), None), 0, 1).unwrap();
+        let undo = names.prepare("s", (facts(), None), 0, 2).unwrap();
         names.undo(undo);
-        assert!(Arc::ptr_eq(names.statement("s").unwrap(), &first));
-        let undo = names.prepare("t", facts(), 3).unwrap();
+        assert!(Arc::ptr_eq(&names.statement("s").unwrap().facts, &first));
+        let undo = names.prepare("t", (facts(), None), 0, 3).unwrap();
         names.undo(undo);
         assert!(names.statement("t").is_none());
     }
@@ -169,8 +217,8 @@ mod tests {
     #[test]
     fn what_a_later_request_made_stays() {
         let mut names = Names::default();
-        names.prepare("old", facts(), 1).unwrap();
-        names.prepare("new", facts(), 3).unwrap();
+        names.prepare("old", (facts(), None), 0, 1).unwrap();
+        names.prepare("new", (facts(), None), 0, 3).unwrap();
         names.bind("old", Portal::new(facts(), None, Watch::default(), 1)).unwrap();
         names.bind("new", Portal::new(facts(), None, Watch::default(), 3)).unwrap();
         names.deallocate_all(2);
@@ -183,9 +231,9 @@ mod tests {
     fn names_are_bounded() {
         let mut names = Names::default();
         for number in 0..MAX_NAMES {
-            names.prepare(&number.to_string(), facts(), 1).unwrap();
+            names.prepare(&number.to_string(), (facts(), None), 0, 1).unwrap();
         }
-        assert_eq!(names.prepare("more", facts(), 1).err(), Some(TooMany));
-        assert!(names.prepare("1", facts(), 1).is_ok());
+        assert_eq!(names.prepare("more", (facts(), None), 0, 1).err(), Some(TooMany));
+        assert!(names.prepare("1", (facts(), None), 0, 1).is_ok());
     }
 }

@@ -7,18 +7,31 @@
 use bytes::{BufMut, BytesMut};
 
 use super::copy_flow::CheckedRow;
+use super::statements::{Content, Text};
 use crate::audit::AuditPermit;
-use crate::sql::Guarded;
+use crate::sql::{Guarded, TokenScope};
 use crate::wire::Frame;
 use crate::wire::backend::{c_str, frame};
 use crate::wire::copy::{BINARY_HEADER, BINARY_TRAILER, write_binary, write_text};
-use crate::wire::frontend::tag;
+use crate::wire::frontend::{Bind, tag};
 
 /// A text that fails in the server's parser, in place of a denied statement. The answer to it is
 /// recognised by its place in the queue, never by its text.
 const REFUSED_TEXT: &str = "hedgerow denied";
 /// The name under which a refused Parse is sent, so that the client's unnamed statement stays.
 const REFUSED_NAME: &str = "hedgerow_denied";
+/// The name of the statement that is made to be deallocated.
+pub(super) const FORGET_NAME: &str = "hedgerow_gone";
+const FORGET_TEXT: &str = "DEALLOCATE hedgerow_gone";
+
+/// What runs in place of a token: it has the tag `SET`, warns and fails where SET would, and sets what
+/// is set already.
+const fn token_text(scope: TokenScope) -> &'static str {
+    match scope {
+        TokenScope::Session => "SET row_security = on",
+        TokenScope::Transaction => "SET LOCAL row_security = on",
+    }
+}
 
 /// A frame of the client's that carries no statement and may be passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +74,14 @@ impl CopyRows<'_> {
     }
 }
 
+/// A statement of a simple query.
+pub(super) enum Piece<'a> {
+    /// A checked one, with the permit to run it.
+    Checked(&'a Guarded, &'a AuditPermit),
+    /// DEALLOCATE of a statement that the server knows by no name of the client's.
+    Forget,
+}
+
 /// Bytes on their way to the upstream.
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -69,45 +90,84 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// A simple query of checked statements.
-    pub(super) fn query<'a>(
-        &mut self,
-        statements: impl IntoIterator<Item = (&'a Guarded, &'a AuditPermit)>,
-    ) {
+    pub(super) fn query<'a>(&mut self, statements: impl IntoIterator<Item = Piece<'a>>) {
         frame(&mut self.bytes, tag::QUERY, |body| {
-            for (position, (guarded, _permit)) in statements.into_iter().enumerate() {
+            for (position, piece) in statements.into_iter().enumerate() {
                 if position > 0 {
                     // The line break ends a comment that a text may end with.
                     body.put_slice(b"\n;");
                 }
-                put_text(body, guarded);
+                match piece {
+                    Piece::Checked(guarded, _permit) => put_text(body, guarded),
+                    Piece::Forget => body.put_slice(FORGET_TEXT.as_bytes()),
+                }
             }
             body.put_u8(0);
         });
     }
 
-    /// Prepares a checked statement. `types` are the parameter types as the client sent them.
-    pub(super) fn parse(
-        &mut self,
-        name: &str,
-        guarded: &Guarded,
-        types: &[u8],
-        _permit: &AuditPermit,
-    ) {
+    /// In place of a token that the client sets.
+    pub(super) fn token_query(&mut self, scope: TokenScope) {
+        frame(&mut self.bytes, tag::QUERY, |body| c_str(body, token_text(scope)));
+    }
+
+    /// Brings a shared backend's session back to how it was started.
+    pub(super) fn discard_all(&mut self) {
+        frame(&mut self.bytes, tag::QUERY, |body| c_str(body, "DISCARD ALL"));
+    }
+
+    /// Prepares a statement. `types` are the parameter types as the client sent them.
+    pub(super) fn parse(&mut self, name: &str, content: &Content, _permit: &AuditPermit) {
         frame(&mut self.bytes, tag::PARSE, |body| {
             c_str(body, name);
-            put_text(body, guarded);
+            match &content.text {
+                Text::Checked(guarded) => put_text(body, guarded),
+                Text::Nothing => {}
+                Text::Token(scope) => body.put_slice(token_text(*scope).as_bytes()),
+                Text::Forget => body.put_slice(FORGET_TEXT.as_bytes()),
+            }
             body.put_u8(0);
-            body.put_slice(types);
+            body.put_slice(&content.types);
         });
     }
 
-    /// Prepares the empty statement.
-    pub(super) fn parse_nothing(&mut self, name: &str) {
-        frame(&mut self.bytes, tag::PARSE, |body| {
+    /// Closes a prepared statement.
+    pub(super) fn close_statement(&mut self, name: &str) {
+        frame(&mut self.bytes, tag::CLOSE, |body| {
+            body.put_u8(b'S');
             c_str(body, name);
+        });
+    }
+
+    /// Makes a statement that [`Piece::Forget`] can deallocate: it has no text.
+    pub(super) fn parse_to_forget(&mut self) {
+        frame(&mut self.bytes, tag::PARSE, |body| {
+            c_str(body, FORGET_NAME);
             c_str(body, "");
             body.put_i16(0);
         });
+    }
+
+    /// A Describe of a statement under the backend's name for it.
+    pub(super) fn describe_statement(&mut self, name: &str) {
+        frame(&mut self.bytes, tag::DESCRIBE, |body| {
+            body.put_u8(b'S');
+            c_str(body, name);
+        });
+    }
+
+    /// A Bind to the backend's name of a statement.
+    pub(super) fn bind(&mut self, bind: &Bind<'_>, statement: &str) {
+        frame(&mut self.bytes, tag::BIND, |body| {
+            c_str(body, bind.portal);
+            c_str(body, statement);
+            body.put_slice(bind.values);
+        });
+    }
+
+    /// Asks for what is ready, without an end of the pipeline.
+    pub(super) fn flush(&mut self) {
+        frame(&mut self.bytes, tag::FLUSH, |_empty| {});
     }
 
     /// A simple query that the server refuses: its error is replaced by ours.
@@ -175,6 +235,10 @@ impl Outbox {
     /// Terminate.
     pub(super) fn terminate(&mut self) {
         frame(&mut self.bytes, tag::TERMINATE, |_empty| {});
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// The bytes, for the socket.

@@ -8,14 +8,16 @@ use std::sync::Arc;
 
 use super::answer::{Answer, End};
 use super::copy_in::{Copying, copy_of};
+use super::engage::Change;
 use super::facts::Facts;
 use super::parameters;
 use super::recorder::SUCCESS;
-use super::replies::{AfterError, AskedBy, Batch, Described, Refusal, Reply, Running};
+use super::replies::{AfterError, AskedBy, Batch, Described, Owed, Own, Refusal, Reply, Running};
+use super::requests::is_reset_all;
 use super::scrub::{self, Known};
 use super::session::{Link, Pipeline};
 use crate::error::{Denial, SqlState};
-use crate::sql::Kind;
+use crate::sql::{Keeps, Kind, Residue};
 use crate::wire::backend::{self, TransactionStatus, tag};
 use crate::wire::error_fields::{ErrorFields, Severity, field};
 use crate::wire::{Frame, FrameFault, Header, Piece, Plan};
@@ -25,13 +27,18 @@ const MAX_READ_MESSAGE: usize = 64 << 20;
 
 /// The SQLSTATE with which the server refuses what we sent in place of a denied statement.
 const SYNTAX_ERROR: &str = "42601";
+/// The SQLSTATE of "cached plan must not change result type", among others.
+const CACHED_PLAN: &str = "0A000";
+/// The SQLSTATE of a prepared statement that the server does not have.
+const UNKNOWN_STATEMENT: &str = "26000";
 
 impl Link {
     /// What to do with a frame of the server's.
     pub(super) fn reply_plan(&mut self, header: Header) -> Result<Plan, FrameFault> {
         let watched = self.replies.is_watched();
+        let own = self.replies.serves_itself();
         match header.tag {
-            tag::DATA_ROW if !watched => Ok(Plan::Stream),
+            tag::DATA_ROW if !watched && !own => Ok(Plan::Stream),
             tag::COPY_DATA => Ok(Plan::Stream),
             other if header.total > MAX_READ_MESSAGE => Err(FrameFault::TooLong(other)),
             _ => Ok(Plan::Whole),
@@ -92,6 +99,9 @@ impl Link {
     }
 
     async fn answered(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        if self.replies.serves_itself() {
+            return self.own_answered(frame).await;
+        }
         match frame.tag {
             tag::DATA_ROW => {
                 self.count_data(frame.tag)?;
@@ -134,42 +144,98 @@ impl Link {
             | tag::BIND_COMPLETE
             | tag::CLOSE_COMPLETE
             | tag::NO_DATA
-            | tag::PARAMETER_DESCRIPTION => {
-                let mut forwards = true;
-                let owed = match (frame.tag, self.replies.front().map(|owed| &mut owed.reply)) {
-                    (tag::PARSE_COMPLETE, Some(Reply::Parse { .. }))
-                    | (tag::BIND_COMPLETE, Some(Reply::Bind { .. }))
-                    | (tag::CLOSE_COMPLETE, Some(Reply::Close { .. })) => {
-                        self.replies.pop();
-                        true
-                    }
-                    (tag::NO_DATA, Some(Reply::Describe(description)))
-                        if matches!(description.awaits, Described::Rows) =>
-                    {
-                        description.shape.described(Vec::new());
-                        forwards = description.asked_by == AskedBy::Client;
-                        self.replies.pop();
-                        true
-                    }
-                    (tag::PARAMETER_DESCRIPTION, Some(Reply::Describe(description)))
-                        if matches!(description.awaits, Described::Statement) =>
-                    {
-                        description.awaits = Described::Rows;
-                        true
-                    }
-                    _ => false,
-                };
-                if !owed {
-                    return Err(self.out_of_order());
-                }
-                if forwards {
-                    self.forward(frame);
-                }
-                self.settle();
-                Ok(())
-            }
+            | tag::PARAMETER_DESCRIPTION => self.acknowledged(frame),
             // CopyBothResponse, FunctionCallResponse, authentication, keys: nothing
             // that was sent asks for them.
+            _unknown => Err(self.out_of_order()),
+        }
+    }
+
+    /// An answer without content, or ParameterDescription.
+    fn acknowledged(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        let heard_by = match (frame.tag, self.replies.front().map(|owed| &mut owed.reply)) {
+            (tag::PARSE_COMPLETE, Some(Reply::Parse { undo, name, .. })) => {
+                if let Some(lease) = self.lease.as_mut() {
+                    lease.statements.confirm(name);
+                }
+                if undo.is_some() { AskedBy::Client } else { AskedBy::Hedgerow }
+            }
+            (tag::CLOSE_COMPLETE, Some(Reply::Close { asked_by, .. })) => *asked_by,
+            (tag::BIND_COMPLETE, Some(Reply::Bind { .. })) => AskedBy::Client,
+            (tag::NO_DATA, Some(Reply::Describe(description)))
+                if matches!(description.awaits, Described::Rows) =>
+            {
+                description.shape.described(Vec::new());
+                description.asked_by
+            }
+            (tag::PARAMETER_DESCRIPTION, Some(Reply::Describe(description)))
+                if matches!(description.awaits, Described::Statement) =>
+            {
+                description.awaits = Described::Rows;
+                self.forward(frame);
+                return Ok(());
+            }
+            _ => return Err(self.out_of_order()),
+        };
+        if let Some(Owed { reply: Reply::Parse { undo: Some(undo), .. }, request }) =
+            self.replies.pop()
+        {
+            self.names.heard(&undo, request);
+        }
+        if heard_by == AskedBy::Client {
+            self.forward(frame);
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// An answer to a query of Hedgerow's own, of which the client hears nothing.
+    async fn own_answered(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        match frame.tag {
+            tag::COMMAND_COMPLETE => {
+                let Some(Reply::Own(own)) = self.replies.front().map(|owed| &mut owed.reply) else {
+                    return Err(self.out_of_order());
+                };
+                if let Own::Begin(running) = own
+                    && let Some(running) = running.take()
+                {
+                    self.recorder
+                        .close(running.record, SUCCESS, None)
+                        .await
+                        .map_err(|_unavailable| End::from(Answer::audit_unavailable()))?;
+                }
+                Ok(())
+            }
+            tag::ROW_DESCRIPTION | tag::DATA_ROW | tag::NOTICE_RESPONSE => Ok(()),
+            tag::PARAMETER_STATUS => match backend::read_parameter_status(frame.body()) {
+                // The client knows the value already that the settings end up with.
+                Ok((name, value)) if parameters::status_is_as_pinned(name, value) => Ok(()),
+                Ok(_) | Err(_) => Err(self.out_of_order()),
+            },
+            tag::READY_FOR_QUERY => {
+                let owed = self.replies.pop().map(|owed| owed.reply);
+                match (owed, TransactionStatus::decode(frame.body())) {
+                    (Some(Reply::Own(Own::Settings)), Ok(TransactionStatus::Idle)) => {
+                        self.settle();
+                        self.come_to_rest();
+                        Ok(())
+                    }
+                    (Some(Reply::Own(Own::Begin(_))), Ok(TransactionStatus::InTransaction)) => {
+                        self.settle();
+                        Ok(())
+                    }
+                    _ => Err(self.out_of_order()),
+                }
+            }
+            tag::ERROR_RESPONSE => {
+                if let Ok(fields) = ErrorFields::decode(frame.body()) {
+                    let state = fields.text(field::CODE);
+                    tracing::error!(state, "the upstream refused what a session was set up with");
+                }
+                // SECURITY: the client's statement was sent behind it and must not be taken for one
+                // that ran as it was asked to.
+                Err(self.upstream_lost().into())
+            }
             _unknown => Err(self.out_of_order()),
         }
     }
@@ -214,7 +280,7 @@ impl Link {
         if !running.watch.is_active() {
             return Ok(());
         }
-        let Err(fault) = running.watch.check(frame.body(), &self.tenant) else { return Ok(()) };
+        let Err(fault) = running.watch.check(frame.body()) else { return Ok(()) };
         let facts = Arc::clone(&running.facts);
         tracing::error!(%fault, fingerprint = &*facts.fingerprint, "egress guard: session closed");
         let message = "a row of another tenant was stopped on its way out";
@@ -248,8 +314,8 @@ impl Link {
                     None => return Err(self.out_of_order()),
                 }
             }
-            Some(Reply::Execute(_)) => match self.replies.pop().map(|owed| owed.reply) {
-                Some(Reply::Execute(running)) => Some(*running),
+            Some(Reply::Execute { .. }) => match self.replies.pop().map(|owed| owed.reply) {
+                Some(Reply::Execute { running, .. }) => Some(*running),
                 Some(_) | None => return Err(self.out_of_order()),
             },
             Some(_) | None => return Err(self.out_of_order()),
@@ -275,17 +341,56 @@ impl Link {
         Ok(())
     }
 
-    /// What a statement did to the session's names.
+    /// What a statement did to the session.
     fn note_effect(&mut self, facts: &Arc<Facts>, body: &[u8], request: u64) {
+        match (&facts.residue, &facts.guarded) {
+            (Residue::Nothing, _) => {}
+            (Residue::Setting(name), Some(guarded)) => {
+                self.pending.push(Change::Set(name.clone(), guarded.clone()));
+            }
+            (Residue::Setting(_), None) => self.pin(Keeps::Setting),
+            (Residue::Kept(what), _) => self.pin(*what),
+        }
+        let rolled_back = body == b"ROLLBACK\0";
         match &facts.kind {
             Kind::Prepare(name) => {
                 // A full table only means that less is known of the name.
-                let _full = self.names.prepare(name, Arc::clone(facts), request);
+                let identity = self.current().serial;
+                let known = (Arc::clone(facts), None);
+                let _full = self.names.prepare(name, known, identity, request);
             }
-            Kind::Deallocate(Some(name)) => self.names.deallocate(name, request),
-            Kind::Deallocate(None) => self.names.deallocate_all(request),
             Kind::SchemaChange => self.schema_changed = true,
-            Kind::Discard if body == b"DISCARD ALL\0" => self.names.deallocate_all(request),
+            Kind::Deallocate(Some(name)) => {
+                if !self.shares_names()
+                    && let Some(lease) = self.lease.as_mut()
+                {
+                    lease.statements.forget(name);
+                }
+                self.names.deallocate(name, request);
+            }
+            Kind::Deallocate(None) => self.statements_gone(request),
+            Kind::Discard if body == b"DISCARD ALL\0" => {
+                self.statements_gone(request);
+                self.pending.clear();
+                self.pending.push(Change::ResetAll);
+                if let Some(lease) = self.lease.as_mut() {
+                    lease.pins.clear();
+                }
+            }
+            Kind::Setting
+                if facts.guarded.as_ref().is_some_and(|text| is_reset_all(text.text())) =>
+            {
+                self.pending.push(Change::ResetAll);
+            }
+            Kind::Cursor if body == b"CLOSE CURSOR ALL\0" => self.unpin(Keeps::Cursor),
+            Kind::End(_) => {
+                if rolled_back {
+                    self.pending.clear();
+                }
+                self.end_local_identity();
+            }
+            // To a savepoint: some settings were taken back, and some were not.
+            Kind::Transaction if rolled_back => self.doubt_settings(),
             Kind::Discard
             | Kind::Select
             | Kind::Insert
@@ -294,7 +399,6 @@ impl Link {
             | Kind::Merge
             | Kind::Explain
             | Kind::Begin(_)
-            | Kind::End(_)
             | Kind::Transaction
             | Kind::Setting
             | Kind::Execute(_)
@@ -302,6 +406,15 @@ impl Link {
             | Kind::CopyOut
             | Kind::CopyIn(_)
             | Kind::Empty => {}
+        }
+    }
+
+    /// DEALLOCATE ALL, DISCARD ALL.
+    fn statements_gone(&mut self, request: u64) {
+        self.names.deallocate_all(request);
+        self.unpin(Keeps::Prepared);
+        if let Some(lease) = self.lease.as_mut() {
+            lease.statements.clear();
         }
     }
 
@@ -322,8 +435,10 @@ impl Link {
             | Reply::Parse { .. }
             | Reply::Bind { .. }
             | Reply::Close { .. }
+            | Reply::Made { .. }
             | Reply::Describe(_)
-            | Reply::Execute(_) => return Err(self.out_of_order()),
+            | Reply::Own(_)
+            | Reply::Execute { .. } => return Err(self.out_of_order()),
         }
         self.status = status;
         if status == TransactionStatus::Idle {
@@ -332,9 +447,12 @@ impl Link {
                 // Whoever hears that the change is done finds it: in this session and in all others.
                 self.judge.refresh_catalog().await;
             }
+            self.keep_settings();
+            self.end_local_identity();
         }
         self.forward(frame);
         self.settle();
+        self.come_to_rest();
         Ok(())
     }
 
@@ -344,6 +462,10 @@ impl Link {
         };
         let state = fields.text(field::CODE).to_owned();
         let refused_as_planned = state == SYNTAX_ERROR && !fields.is_fatal();
+        self.doubt_settings();
+        if state == CACHED_PLAN || state == UNKNOWN_STATEMENT {
+            self.doubt_statement();
+        }
         let mut replaced = None;
         let skips = match self.replies.front().map(|owed| &mut owed.reply) {
             Some(Reply::Query(batch)) => {
@@ -367,13 +489,15 @@ impl Link {
                 }
                 true
             }
-            Some(Reply::Execute(_)) => {
-                if let Some(Reply::Execute(running)) = self.replies.pop().map(|owed| owed.reply) {
+            Some(Reply::Execute { .. }) => {
+                if let Some(Reply::Execute { running, .. }) =
+                    self.replies.pop().map(|owed| owed.reply)
+                {
                     replaced = self.failed(VecDeque::from([*running]), &mut fields, &state).await?;
                 }
                 true
             }
-            Some(Reply::Bind { facts, parameters }) => {
+            Some(Reply::Bind { facts, parameters, .. }) => {
                 let (facts, parameters) = (Arc::clone(facts), parameters.clone());
                 clean(&mut fields, &facts, parameters.as_deref());
                 true
@@ -383,7 +507,7 @@ impl Link {
                 clean(&mut fields, &facts, None);
                 true
             }
-            Some(Reply::Close { .. } | Reply::Describe(_)) => {
+            Some(Reply::Close { .. } | Reply::Describe(_) | Reply::Made { .. }) => {
                 fields.remove(field::POSITION);
                 scrub::error(&mut fields, &Known { statement: "", parameters: &[] });
                 true
@@ -394,6 +518,7 @@ impl Link {
                 scrub::error(&mut fields, &Known { statement: "", parameters: &[] });
                 false
             }
+            Some(Reply::Own(_)) => return Err(self.out_of_order()),
             None if fields.is_fatal() => false,
             None => return Err(self.out_of_order()),
         };
@@ -453,15 +578,36 @@ impl Link {
         Ok(None)
     }
 
+    /// The server would not run a statement as it has it.
+    fn doubt_statement(&mut self) {
+        let name = match self.replies.front().map(|owed| &owed.reply) {
+            Some(Reply::Bind { statement, .. } | Reply::Execute { statement, .. }) => {
+                statement.clone()
+            }
+            Some(_) | None => None,
+        };
+        if let (Some(name), Some(lease)) = (name, self.lease.as_mut()) {
+            lease.statements.doubt(&name);
+        }
+    }
+
     /// The server skips to the next Sync: what it skips is owed nothing, and did nothing.
     fn skip_to_sync(&mut self) {
         let (skipped, after) = self.replies.skip_to_sync();
         for reply in skipped {
             match reply {
-                Reply::Parse { undo, .. } | Reply::Close { undo: Some(undo) } => {
+                Reply::Parse { undo, name, .. } => {
+                    if let Some(lease) = self.lease.as_mut() {
+                        lease.statements.forget(&name);
+                    }
+                    if let Some(undo) = undo {
+                        self.names.undo(undo);
+                    }
+                }
+                Reply::Close { undo: Some(undo), .. } | Reply::Made { undo: Some(undo), .. } => {
                     self.names.undo(undo);
                 }
-                Reply::Execute(running) => running.record.discard(),
+                Reply::Execute { running, .. } => running.record.discard(),
                 Reply::Query(batch) => match *batch {
                     Batch::Running(statements) => {
                         for running in statements {
@@ -470,7 +616,9 @@ impl Link {
                     }
                     Batch::Over => {}
                 },
-                Reply::Close { undo: None }
+                Reply::Close { undo: None, .. }
+                | Reply::Made { undo: None, .. }
+                | Reply::Own(_)
                 | Reply::Bind { .. }
                 | Reply::Describe(_)
                 | Reply::RefusedExtended(_)

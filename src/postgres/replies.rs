@@ -25,16 +25,18 @@ pub(super) struct Running {
 
 /// What is owed to one message.
 pub(super) enum Reply {
-    /// ParseComplete.
-    Parse { undo: Undo, facts: Arc<Facts> },
-    /// BindComplete.
-    Bind { facts: Arc<Facts>, parameters: Option<Arc<[u8]>> },
+    /// ParseComplete. Without `undo`, Hedgerow asked, and the client hears nothing of it.
+    Parse { undo: Option<Undo>, facts: Arc<Facts>, name: Box<str> },
+    /// BindComplete; `statement` is the backend's name.
+    Bind { facts: Arc<Facts>, parameters: Option<Arc<[u8]>>, statement: Option<Box<str>> },
     /// CloseComplete.
-    Close { undo: Option<Undo> },
+    Close { undo: Option<Undo>, asked_by: AskedBy },
+    /// ParseComplete or CloseComplete that the server was not asked for: given in its turn.
+    Made { made: Made, undo: Option<Undo> },
     /// ParameterDescription if of a statement, then RowDescription or NoData.
     Describe(Description),
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
-    Execute(Box<Running>),
+    Execute { running: Box<Running>, statement: Option<Box<str>> },
     /// The error of a denied message of the extended protocol, which is replaced by this answer.
     RefusedExtended(Box<Answer>),
     /// ReadyForQuery of a Sync.
@@ -43,6 +45,30 @@ pub(super) enum Reply {
     Query(Box<Batch>),
     /// The error of a denied query, which is replaced by this answer, then ReadyForQuery.
     RefusedQuery(Refusal),
+    /// A query of Hedgerow's own, of which the client hears nothing.
+    Own(Own),
+}
+
+/// Who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskedBy {
+    Client,
+    Hedgerow,
+}
+
+/// What the server was not asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    ParseComplete,
+    CloseComplete,
+}
+
+/// A query of Hedgerow's own: results, then ReadyForQuery.
+pub(super) enum Own {
+    /// Settings of the session.
+    Settings,
+    /// The BEGIN that the client was told of before; `None` once it ran.
+    Begin(Option<Box<Running>>),
 }
 
 /// A Describe that was sent.
@@ -52,15 +78,6 @@ pub(super) struct Description {
     pub(super) shape: Shape,
     /// Whose it is.
     pub(super) asked_by: AskedBy,
-}
-
-/// Who asked for a description.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AskedBy {
-    /// The client, who gets the answer.
-    Client,
-    /// The egress guard: the client did not ask, and hears nothing.
-    Guard,
 }
 
 /// How far a Describe has been answered.
@@ -138,6 +155,26 @@ impl Replies {
         self.queue.pop_front()
     }
 
+    /// Takes the entry at the head if the server owes nothing to it.
+    pub(super) fn pop_made(&mut self) -> Option<(Made, Option<Undo>, u64)> {
+        let made = |owed: &mut Owed| matches!(owed.reply, Reply::Made { .. });
+        let Owed { reply, request } = self.queue.pop_front_if(made)?;
+        match reply {
+            Reply::Made { made, undo } => Some((made, undo, request)),
+            _ => None,
+        }
+    }
+
+    /// Whether the server answers a query of Hedgerow's own now.
+    pub(super) fn serves_itself(&self) -> bool {
+        self.queue.front().is_some_and(|owed| matches!(owed.reply, Reply::Own(_)))
+    }
+
+    /// Whether the server works for the client now, and not for Hedgerow itself.
+    pub(super) fn client_is_served(&self) -> bool {
+        self.queue.front().is_some_and(|owed| !matches!(owed.reply, Reply::Own(_)))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
@@ -149,7 +186,7 @@ impl Replies {
     /// The statement whose rows come now.
     pub(super) fn running(&mut self) -> Option<&mut Running> {
         match &mut self.queue.front_mut()?.reply {
-            Reply::Execute(running) => Some(running),
+            Reply::Execute { running, .. } => Some(running),
             Reply::Query(batch) => match batch.as_mut() {
                 Batch::Running(statements) => statements.front_mut(),
                 Batch::Over => None,
@@ -157,10 +194,12 @@ impl Replies {
             Reply::Parse { .. }
             | Reply::Bind { .. }
             | Reply::Close { .. }
+            | Reply::Made { .. }
             | Reply::Describe(_)
             | Reply::RefusedExtended(_)
             | Reply::Sync
-            | Reply::RefusedQuery(_) => None,
+            | Reply::RefusedQuery(_)
+            | Reply::Own(_) => None,
         }
     }
 
@@ -170,7 +209,7 @@ impl Replies {
     pub(super) fn awaits_copy(&self, over: Option<u64>) -> bool {
         let takes_rows = |running: &Running| copy_of(&running.facts.kind).is_some();
         match self.queue.back().filter(|owed| Some(owed.request) != over).map(|owed| &owed.reply) {
-            Some(Reply::Execute(running)) => takes_rows(running),
+            Some(Reply::Execute { running, .. }) => takes_rows(running),
             Some(Reply::Query(batch)) => match batch.as_ref() {
                 Batch::Running(statements) => statements.iter().any(takes_rows),
                 Batch::Over => false,
@@ -179,10 +218,12 @@ impl Replies {
                 Reply::Parse { .. }
                 | Reply::Bind { .. }
                 | Reply::Close { .. }
+                | Reply::Made { .. }
                 | Reply::Describe(_)
                 | Reply::RefusedExtended(_)
                 | Reply::Sync
-                | Reply::RefusedQuery(_),
+                | Reply::RefusedQuery(_)
+                | Reply::Own(_),
             )
             | None => false,
         }

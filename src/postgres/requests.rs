@@ -11,19 +11,22 @@ use std::sync::Arc;
 use super::answer::{Answer, End};
 use super::copy_in;
 use super::egress::{Shape, Watch};
+use super::engage::{Block, identity_changed_within};
 use super::facts::Facts;
+use super::here::in_failed_transaction;
 use super::judge::Refused;
-use super::names::Portal;
-use super::outbox::Relayed;
+use super::outbox::{self, Relayed};
 use super::recorder::OpenRecord;
-use super::replies::{AskedBy, Batch, Described, Description, Refusal, Reply, Running};
-use super::session::{Link, Pipeline};
+use super::replies::{AskedBy, Batch, Refusal, Reply, Running};
+use super::session::{Intake, Link, Pipeline};
+use super::who;
 use crate::audit::AuditUnavailable;
 use crate::error::{Denial, DenialCode, SqlState};
-use crate::sql::Kind;
-use crate::wire::backend::{TransactionStatus, ready_for_query};
+use crate::sql::postgres::token_change;
+use crate::sql::{self, Kind};
+use crate::wire::backend::ready_for_query;
 use crate::wire::error_fields::Severity;
-use crate::wire::frontend::{self, Bind, Parse, Target, tag};
+use crate::wire::frontend::{self, tag};
 use crate::wire::{DecodeFault, Frame, FrameFault, Header, Piece, Plan};
 
 /// Longest message that carries no statement and no data (PostgreSQL's own limit), in bytes.
@@ -32,8 +35,6 @@ const MAX_SMALL_MESSAGE: usize = 10_000;
 const MAX_BIND: usize = 64 << 20;
 /// Room beside the text in a Query or Parse: tag, length, name, parameter types.
 const STATEMENT_SLACK: usize = 64 << 10;
-/// Longest parameters that are kept for the scrubber, in bytes.
-const MAX_KEPT_PARAMETERS: usize = 16 << 10;
 
 /// What to do with a frame of the client's.
 pub(super) fn plan(header: Header, max_statement: usize) -> Result<Plan, FrameFault> {
@@ -54,8 +55,9 @@ pub(super) fn plan(header: Header, max_statement: usize) -> Result<Plan, FrameFa
     }
 }
 
-/// What a message is refused as.
-enum Form {
+/// What a message is answered as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
     /// It owes its own ReadyForQuery.
     Query,
     /// The server skips to the next Sync.
@@ -111,21 +113,30 @@ impl Link {
             }
             (tag::SYNC, _) => {
                 frontend::empty(body).map_err(malformed)?;
-                self.send(Relayed::Sync, frame, Reply::Sync);
                 self.pipeline = Pipeline::Synced;
+                self.segment = self.segment.wrapping_add(1);
+                if self.at_rest() {
+                    let request = self.replies.next_request();
+                    self.names.transaction_ended(request);
+                    ready_for_query(&mut self.to_client, self.status);
+                } else {
+                    self.send(Relayed::Sync, frame, Reply::Sync);
+                }
                 Ok(())
             }
             // The server skips these too.
             (_, Pipeline::Skipping) => Ok(()),
-            (tag::QUERY, Pipeline::Synced | Pipeline::Open) => self.query(body).await,
-            (tag::PARSE, Pipeline::Synced | Pipeline::Open) => self.parse(body).await,
+            (tag::QUERY, Pipeline::Synced | Pipeline::Open) => self.query(frame).await,
+            (tag::PARSE, Pipeline::Synced | Pipeline::Open) => self.parse(frame).await,
             (tag::BIND, Pipeline::Synced | Pipeline::Open) => self.bind(frame).await,
             (tag::EXECUTE, Pipeline::Synced | Pipeline::Open) => self.execute(frame).await,
-            (tag::DESCRIBE, Pipeline::Synced | Pipeline::Open) => self.describe(frame),
-            (tag::CLOSE, Pipeline::Synced | Pipeline::Open) => self.close(frame),
+            (tag::DESCRIBE, Pipeline::Synced | Pipeline::Open) => self.describe(frame).await,
+            (tag::CLOSE, Pipeline::Synced | Pipeline::Open) => self.close(frame).await,
             (tag::FLUSH, Pipeline::Synced | Pipeline::Open) => {
                 frontend::empty(body).map_err(malformed)?;
-                self.outbox.relay(Relayed::Flush, frame);
+                if !self.at_rest() {
+                    self.outbox.relay(Relayed::Flush, frame);
+                }
                 Ok(())
             }
             (other, Pipeline::Synced | Pipeline::Open) => {
@@ -152,8 +163,8 @@ impl Link {
         }
     }
 
-    async fn query(&mut self, body: &[u8]) -> Result<(), End> {
-        let text = match frontend::query(body) {
+    async fn query(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        let text = match frontend::query(frame.body()) {
             Ok(text) => text,
             Err(DecodeFault::NotUtf8) => {
                 self.refuse(Form::Query, Answer::not_utf8());
@@ -161,31 +172,59 @@ impl Link {
             }
             Err(fault) => return Err(malformed(fault)),
         };
+        self.segment = self.segment.wrapping_add(1);
+        if let Some(change) = token_change(text) {
+            if !self.replies.is_empty() && self.pipeline == Pipeline::Synced {
+                // What was asked before is answered under the identity that asked.
+                self.held = Some(frame.bytes.into());
+                return Ok(());
+            }
+            return self.token_query(change).await;
+        }
         let decided = match self.judge.decide(text, &[]).await {
             Ok(decided) => decided,
             Err(refused) => return self.deny(Form::Query, refused).await,
         };
+        if let [only] = &*decided
+            && self.is_answered_here(only)
+        {
+            return self.answer_here(Form::Query, only).await;
+        }
+        if let Err(refusal) = self.may_run(&decided) {
+            return self.turn_down(Form::Query, refusal).await;
+        }
         // Empty statements beside others get no answer of their own.
         let all_empty = decided.iter().all(|facts| facts.kind == Kind::Empty);
         let to_run = decided
             .iter()
             .enumerate()
             .filter(|(position, facts)| facts.kind != Kind::Empty || (all_empty && *position == 0));
-        let mut statements = VecDeque::with_capacity(decided.len());
+        let mut to_open = Vec::with_capacity(decided.len());
         for (_, facts) in to_run {
-            let facts = match self.with_prepared(Arc::clone(facts)).await {
-                Ok(facts) => facts,
+            match self.with_prepared(Arc::clone(facts)).await {
+                Ok(facts) => to_open.push(facts),
                 Err(answer) => {
-                    discard(statements);
                     self.refuse(Form::Query, answer);
                     return Ok(());
                 }
-            };
+            }
+        }
+        if let Err(answer) = self.engage().await {
+            self.refuse(Form::Query, answer);
+            return Ok(());
+        }
+        let mut statements = VecDeque::with_capacity(to_open.len());
+        for facts in to_open {
             match self.open_record(&facts).await {
                 Ok(record) => statements.push_back(Running {
                     record,
                     parameters: None,
-                    watch: Watch::new(&facts.tenant_columns, Shape::default(), &[]),
+                    watch: Watch::new(
+                        &facts.tenant_columns,
+                        Shape::default(),
+                        &[],
+                        &self.current().tenant,
+                    ),
                     facts,
                     rows: 0,
                 }),
@@ -196,30 +235,132 @@ impl Link {
                 }
             }
         }
-        self.outbox.query(statements.iter().filter_map(|running: &Running| {
-            running.facts.guarded.as_ref().map(|guarded| (guarded, running.record.permit()))
-        }));
+        self.send_batch(statements);
+        Ok(())
+    }
+
+    fn send_batch(&mut self, statements: VecDeque<Running>) {
+        let forgets = |link: &Self, facts: &Facts| match &facts.kind {
+            Kind::Deallocate(Some(name)) => link.shares_names() && link.names.by_protocol(name),
+            _ => false,
+        };
+        let to_forget: Vec<bool> =
+            statements.iter().map(|running| forgets(self, &running.facts)).collect();
+        if to_forget.contains(&true) {
+            self.make_forgettable();
+        }
+        let pieces = statements.iter().zip(to_forget).filter_map(|(running, forget)| {
+            if forget {
+                return Some(outbox::Piece::Forget);
+            }
+            let guarded = running.facts.guarded.as_ref()?;
+            Some(outbox::Piece::Checked(guarded, running.record.permit()))
+        });
+        self.outbox.query(pieces);
+        for running in &statements {
+            self.mind_effects(&running.facts);
+        }
         self.replies.next_request();
         self.replies.push(Reply::Query(Box::new(Batch::Running(statements))));
         self.pipeline = Pipeline::Synced;
-        self.flight.set_in_flight(true);
+        self.note_flight();
+    }
+
+    /// Whether decided statements may be sent in the session's present state.
+    pub(super) fn may_run(&self, decided: &[Arc<Facts>]) -> Result<(), TurnedDown> {
+        if matches!(self.block, Block::Failed) {
+            return Err(TurnedDown::Told(in_failed_transaction()));
+        }
+        if self.current().standing == who::Standing::Service && !self.judge.is_privileged() {
+            return Err(TurnedDown::Denied(Denial::of(
+                DenialCode::TokenTenant,
+                "a service's token: set a tenant's first, with SET hedgerow.token",
+            )));
+        }
+        let forgets = decided.iter().filter(|facts| {
+            matches!(&facts.kind, Kind::Deallocate(Some(name))
+                if self.shares_names() && self.names.by_protocol(name))
+        });
+        if forgets.count() > 1 {
+            let message = "only one DEALLOCATE of a statement prepared by protocol fits in a query";
+            return Err(TurnedDown::Told(Answer::new(SqlState("0A000"), message)));
+        }
+        for facts in decided {
+            match &facts.kind {
+                Kind::Prepare(name) if self.shares_names() && self.names.by_protocol(name) => {
+                    return Err(TurnedDown::Told(already_prepared(name)));
+                }
+                Kind::Execute(name) if self.shares_names() && self.names.by_protocol(name) => {
+                    let message = "EXECUTE cannot run a statement that was prepared by protocol \
+                                   in transaction pooling";
+                    return Err(TurnedDown::Told(Answer::new(SqlState("0A000"), message)));
+                }
+                _ => {}
+            }
+        }
+        // SET LOCAL hedgerow.token ends with the transaction: what follows is another tenant's.
+        let ends = decided.iter().position(|facts| matches!(facts.kind, Kind::End(_)));
+        if self.local.is_some()
+            && let Some(position) = ends
+            && (position + 1 < decided.len()
+                || decided.iter().any(|facts| facts.kind == Kind::End(sql::End::AndChain)))
+        {
+            return Err(TurnedDown::Told(identity_changed_within()));
+        }
         Ok(())
     }
 
     /// Opens the record of a statement that is about to be sent. That of a caller who sees every tenant
     /// is on disk before.
-    async fn open_record(&self, facts: &Facts) -> Result<OpenRecord, AuditUnavailable> {
+    pub(super) async fn open_record(&self, facts: &Facts) -> Result<OpenRecord, AuditUnavailable> {
         if self.judge.breaks_glass() {
             self.recorder.breaking_glass(facts).await?;
         }
         self.recorder.open(facts).await
     }
 
+    /// Tells a client why decided statements are not sent.
+    pub(super) async fn turn_down(&mut self, form: Form, refusal: TurnedDown) -> Result<(), End> {
+        match refusal {
+            TurnedDown::Told(answer) => {
+                self.refuse(form, answer);
+                Ok(())
+            }
+            TurnedDown::Denied(denial) => self.deny(form, Refused::of(denial)).await,
+        }
+    }
+
+    /// What is sent next changes what later messages mean: they wait for its outcome.
+    pub(super) fn mind_effects(&mut self, facts: &Facts) {
+        let ends_identity = self.local.is_some() && matches!(facts.kind, Kind::End(_));
+        let resets = matches!(facts.kind, Kind::Discard | Kind::Deallocate(None))
+            || facts.guarded.as_ref().is_some_and(|guarded| is_reset_all(guarded.text()));
+        if ends_identity || resets {
+            self.intake = Intake::AfterReplies;
+            if self.pipeline == Pipeline::Open {
+                self.outbox.flush();
+            }
+        }
+    }
+
+    /// Gives the backend a statement that [`outbox::Piece::Forget`] can deallocate.
+    pub(super) fn make_forgettable(&mut self) {
+        self.outbox.close_statement(outbox::FORGET_NAME);
+        self.replies.next_request();
+        self.replies.push(Reply::Close { undo: None, asked_by: AskedBy::Hedgerow });
+        self.outbox.parse_to_forget();
+        self.replies.push(Reply::Parse {
+            undo: None,
+            facts: Arc::new(Facts::empty()),
+            name: outbox::FORGET_NAME.into(),
+        });
+    }
+
     /// An SQL EXECUTE runs what was prepared: its facts count too, if they still hold.
     async fn with_prepared(&mut self, facts: Arc<Facts>) -> Result<Arc<Facts>, Answer> {
         let Kind::Execute(name) = &facts.kind else { return Ok(facts) };
         let Some(prepared) = self.names.statement(name).cloned() else { return Ok(facts) };
-        let prepared = self.renewed(name, prepared).await?;
+        let prepared = self.renewed(name, prepared).await?.facts;
         let mut both = facts.as_ref().clone();
         both.protected |= prepared.protected;
         if both.tenant_columns.is_empty() {
@@ -231,180 +372,22 @@ impl Link {
         Ok(Arc::new(both))
     }
 
-    async fn parse(&mut self, body: &[u8]) -> Result<(), End> {
-        let parse = match Parse::decode(body) {
-            Ok(parse) => parse,
-            Err(DecodeFault::NotUtf8) => {
-                self.refuse(Form::Extended, Answer::not_utf8());
-                return Ok(());
-            }
-            Err(fault) => return Err(malformed(fault)),
-        };
-        let decided = match self.judge.decide(parse.text, parse.types).await {
-            Ok(decided) => decided,
-            Err(refused) => return self.deny(Form::Extended, refused).await,
-        };
-        if decided.len() > 1 {
-            let message = "cannot insert multiple commands into a prepared statement";
-            self.refuse(Form::Extended, Answer::plain(SqlState("42601"), message));
-            return Ok(());
-        }
-        let facts = decided.first().cloned().unwrap_or_else(|| {
-            Arc::new(Facts { kind: Kind::Empty, protected: false, ..Facts::unknown() })
-        });
-        let Ok(permit) = self.recorder.permit().await else {
-            self.refuse(Form::Extended, Answer::audit_unavailable());
-            return Ok(());
-        };
-        let request = self.replies.next_request();
-        let Ok(undo) = self.names.prepare(parse.name, Arc::clone(&facts), request) else {
-            self.refuse(Form::Extended, too_many_names());
-            return Ok(());
-        };
-        match &facts.guarded {
-            Some(guarded) => self.outbox.parse(parse.name, guarded, parse.types, &permit),
-            None => self.outbox.parse_nothing(parse.name),
-        }
-        self.owe(Reply::Parse { undo, facts });
-        Ok(())
-    }
-
-    async fn bind(&mut self, frame: Frame<'_>) -> Result<(), End> {
-        let bind = Bind::decode(frame.body()).map_err(malformed)?;
-        let facts = match self.names.statement(bind.statement).cloned() {
-            Some(facts) => match self.renewed(bind.statement, facts).await {
-                Ok(facts) => facts,
-                Err(answer) => {
-                    self.refuse(Form::Extended, answer);
-                    return Ok(());
-                }
-            },
-            // The server says what it thinks of the name; if it knows it, the worst is assumed.
-            None => Arc::new(Facts::unknown()),
-        };
-        let keep = facts.protected && bind.parameters.len() <= MAX_KEPT_PARAMETERS;
-        let parameters: Option<Arc<[u8]>> = keep.then(|| bind.parameters.into());
-        let shape = self.names.shape(bind.statement);
-        let watch = Watch::new(&facts.tenant_columns, shape, bind.result_formats);
-        let request = self.replies.next_request();
-        let portal = Portal::new(Arc::clone(&facts), parameters.clone(), watch, request);
-        if self.names.bind(bind.portal, portal).is_err() {
-            self.refuse(Form::Extended, too_many_names());
-            return Ok(());
-        }
-        self.outbox.relay(Relayed::Bind, frame);
-        self.owe(Reply::Bind { facts, parameters });
-        Ok(())
-    }
-
-    /// Facts that hold under today's policy and catalog: decided anew if those changed. A statement
-    /// that would come out differently must be prepared again.
-    async fn renewed(&mut self, name: &str, facts: Arc<Facts>) -> Result<Arc<Facts>, Answer> {
-        let stale = match self.judge.is_current(&facts).await {
-            Ok(true) => return Ok(facts),
-            Ok(false) if facts.guarded.is_none() => return Ok(facts),
-            Ok(false) => match self.judge.decide(&facts.client_text, &facts.types).await {
-                Ok(decided) => match &*decided {
-                    [renewed] if renewed.same_decision(&facts) => {
-                        self.names.renew(name, renewed);
-                        return Ok(Arc::clone(renewed));
-                    }
-                    _ => Refused::of(Denial::of(DenialCode::Internal, "prepared statement")),
-                },
-                Err(refused) => refused,
-            },
-            Err(refused) => refused,
-        };
-        let denial = stale.denial.clone();
-        let mut answer = match self.recorder.denied(stale).await {
-            Ok(record) => Answer::denial(&denial, record),
-            Err(_unavailable) => return Err(Answer::audit_unavailable()),
-        };
-        if denial.code == DenialCode::Internal {
-            "hedgerow: policy or schema changed since the statement was prepared"
-                .clone_into(&mut answer.message);
-            answer = answer.with_hint("Prepare the statement again.");
-        }
-        Err(answer)
-    }
-
-    async fn execute(&mut self, frame: Frame<'_>) -> Result<(), End> {
-        let name = frontend::execute(frame.body()).map_err(malformed)?;
-        let Portal { facts, parameters, watch, .. } = match self.names.portal(name) {
-            Some(portal) => portal.clone(),
-            None => Portal::new(Arc::new(Facts::unknown()), None, Watch::default(), 0),
-        };
-        let Ok(record) = self.open_record(&facts).await else {
-            self.refuse(Form::Extended, Answer::audit_unavailable());
-            return Ok(());
-        };
-        // SECURITY: who does not ask what the rows are gets no rows that nobody watches.
-        if facts.may_return_tenants()
-            && !self.judge.breaks_glass()
-            && !watch.shape().ask(self.replies.batch())
-        {
-            self.replies.next_request();
-            self.outbox.describe_portal(name);
-            self.owe(Reply::Describe(Description {
-                awaits: Described::Rows,
-                shape: watch.shape().clone(),
-                asked_by: AskedBy::Guard,
-            }));
-        }
-        let running = Running { record, facts, parameters, watch, rows: 0 };
-        self.replies.next_request();
-        self.outbox.relay(Relayed::Execute, frame);
-        self.owe(Reply::Execute(Box::new(running)));
-        Ok(())
-    }
-
-    fn describe(&mut self, frame: Frame<'_>) -> Result<(), End> {
-        let (awaits, shape) = match Target::decode(frame.body()).map_err(malformed)? {
-            Target::Statement(name) => (Described::Statement, self.names.shape(name)),
-            Target::Portal(name) => {
-                let portal = self.names.portal(name);
-                let shape = portal.map(|portal| portal.watch.shape().clone());
-                (Described::Rows, shape.unwrap_or_default())
-            }
-        };
-        shape.ask(self.replies.batch());
-        self.replies.next_request();
-        self.outbox.relay(Relayed::Describe, frame);
-        let asked_by = AskedBy::Client;
-        self.owe(Reply::Describe(Description { awaits, shape, asked_by }));
-        Ok(())
-    }
-
-    fn close(&mut self, frame: Frame<'_>) -> Result<(), End> {
-        let undo = match Target::decode(frame.body()).map_err(malformed)? {
-            Target::Statement(name) => Some(self.names.close_statement(name)),
-            Target::Portal(name) => {
-                self.names.close_portal(name);
-                None
-            }
-        };
-        self.replies.next_request();
-        self.outbox.relay(Relayed::Close, frame);
-        self.owe(Reply::Close { undo });
-        Ok(())
-    }
-
-    fn send(&mut self, what: Relayed, frame: Frame<'_>, reply: Reply) {
+    pub(super) fn send(&mut self, what: Relayed, frame: Frame<'_>, reply: Reply) {
         self.outbox.relay(what, frame);
         self.replies.next_request();
         self.replies.push(reply);
-        self.flight.set_in_flight(true);
+        self.note_flight();
     }
 
     /// Notes a reply of the extended protocol.
-    fn owe(&mut self, reply: Reply) {
+    pub(super) fn owe(&mut self, reply: Reply) {
         self.replies.push(reply);
         self.pipeline = Pipeline::Open;
-        self.flight.set_in_flight(true);
+        self.note_flight();
     }
 
     /// Records a denial, then refuses.
-    async fn deny(&mut self, form: Form, refused: Refused) -> Result<(), End> {
+    pub(super) async fn deny(&mut self, form: Form, refused: Refused) -> Result<(), End> {
         let denial = refused.denial.clone();
         let answer = match self.recorder.denied(refused).await {
             Ok(record) => Answer::denial(&denial, record),
@@ -415,32 +398,48 @@ impl Link {
     }
 
     /// Refuses a message in its place.
-    fn refuse(&mut self, form: Form, answer: Answer) {
-        let alone = self.replies.is_empty()
-            && self.status == TransactionStatus::Idle
-            && matches!(self.pipeline, Pipeline::Synced);
+    pub(super) fn refuse(&mut self, form: Form, answer: Answer) {
+        let alone = self.at_rest();
         self.replies.next_request();
+        if alone {
+            answer.fields(Severity::Error).encode_error(&mut self.to_client);
+            self.fail_block();
+            self.settle();
+        }
         match form {
             Form::Query if alone => {
-                answer.fields(Severity::Error).encode_error(&mut self.to_client);
-                ready_for_query(&mut self.to_client, TransactionStatus::Idle);
+                ready_for_query(&mut self.to_client, self.status);
+                self.pipeline = Pipeline::Synced;
             }
             Form::Query => {
                 self.outbox.refused_query();
                 self.replies.push(Reply::RefusedQuery(Refusal::Owed(Box::new(answer))));
                 self.pipeline = Pipeline::Synced;
-                self.flight.set_in_flight(true);
+                self.note_flight();
             }
-            Form::Extended if alone => {
-                answer.fields(Severity::Error).encode_error(&mut self.to_client);
-                self.pipeline = Pipeline::Skipping;
-            }
+            Form::Extended if alone => self.pipeline = Pipeline::Skipping,
             Form::Extended => {
                 self.outbox.refused_parse();
                 self.owe(Reply::RefusedExtended(Box::new(answer)));
             }
         }
     }
+}
+
+/// Whether a checked text is the one statement that takes all settings back.
+pub(super) fn is_reset_all(text: &str) -> bool {
+    text.trim().eq_ignore_ascii_case("RESET ALL")
+}
+
+/// Why decided statements are not sent.
+pub(super) enum TurnedDown {
+    Told(Answer),
+    Denied(Denial),
+}
+
+/// As PostgreSQL says it.
+pub(super) fn already_prepared(name: &str) -> Answer {
+    Answer::plain(SqlState("42P05"), &format!("prepared statement \"{name}\" already exists"))
 }
 
 fn discard(statements: VecDeque<Running>) {
@@ -453,7 +452,7 @@ pub(super) fn malformed(fault: DecodeFault) -> End {
     Answer::protocol_violation(&format!("invalid message: {fault}")).into()
 }
 
-fn too_many_names() -> Answer {
+pub(super) fn too_many_names() -> Answer {
     Answer::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "the session holds too many prepared statements")
         .with_hint("Close prepared statements and portals that are no longer used.")
 }

@@ -14,25 +14,27 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, End};
 use super::cancel::Flight;
 use super::copy_in::Copying;
-use super::egress::TenantValue;
+use super::engage::{Block, Change, Upstream};
 use super::judge::Judge;
 use super::names::Names;
 use super::outbox::Outbox;
+use super::pool::{Backend, Lease, Overlay, Wire};
 use super::recorder::Recorder;
-use super::replies::Replies;
+use super::replies::{Made, Replies};
 use super::requests;
-use super::sign_in::{farewell, linger};
-use crate::claims::TenantClaim;
-use crate::error::SqlState;
-use crate::wire::backend::TransactionStatus;
+use super::sign_in::{farewell, linger, refuse};
+use super::who::{Door, Who};
+use crate::error::{Denial, DenialCode, SqlState};
+use crate::wire::backend::{TransactionStatus, bare, tag};
 use crate::wire::error_fields::{ErrorFields, Severity};
-use crate::wire::{FrameBuffer, FrameFault};
+use crate::wire::{Frame, FrameBuffer, FrameFault, Piece};
 
 /// Bytes that may wait for a side to read them before the other side is no longer read.
 const HIGH_WATER: usize = 64 << 10;
@@ -62,20 +64,20 @@ pub(super) enum Pipeline {
     Skipping,
 }
 
+/// Whether requests are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intake {
+    Open,
+    /// What runs may change what they mean.
+    AfterReplies,
+}
+
 /// How long a session may go on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    /// The token's `exp`, in seconds since 1970.
-    pub(super) expires_at: i64,
     pub(super) leeway: Duration,
     /// Zero: no limit.
     pub(super) idle_in_transaction: Duration,
-}
-
-impl Rules {
-    fn last_second(&self) -> i64 {
-        self.expires_at.saturating_add(i64::try_from(self.leeway.as_secs()).unwrap_or(i64::MAX))
-    }
 }
 
 /// Whether the token still allows new statements.
@@ -84,6 +86,8 @@ enum Standing {
     Valid,
     /// What runs may finish; nothing new is read.
     Expired,
+    /// Everything ends at once.
+    Revoked,
 }
 
 /// Whether the client was told that its token runs out.
@@ -93,7 +97,7 @@ enum Notice {
     Given,
 }
 
-/// The state of a session, without its sockets.
+/// The state of a session, without its client's socket.
 pub(super) struct Link {
     pub(super) to_client: BytesMut,
     pub(super) outbox: Outbox,
@@ -101,14 +105,36 @@ pub(super) struct Link {
     pub(super) names: Names,
     pub(super) pipeline: Pipeline,
     pub(super) copying: Copying,
+    /// The transaction status that the client knows.
     pub(super) status: TransactionStatus,
     pub(super) judge: Judge,
     pub(super) recorder: Recorder,
-    pub(super) tenant: TenantValue,
     pub(super) flight: Arc<Flight>,
     /// The schema was changed, and the transaction is still open.
     pub(super) schema_changed: bool,
+    pub(super) door: Door,
+    /// Who signed in.
+    pub(super) signed_in: Arc<Who>,
+    /// Who the session speaks for.
+    pub(super) who: Arc<Who>,
+    /// Who it speaks for in the present transaction, if that is somebody else.
+    pub(super) local: Option<Arc<Who>>,
+    /// The backend: connection and what is known of it, both or neither.
+    pub(super) wire: Option<Wire>,
+    pub(super) lease: Option<Lease>,
+    pub(super) upstream: Upstream,
+    pub(super) block: Block,
+    /// Settings that the client made, and those of the present transaction.
+    pub(super) overlay: Overlay,
+    pub(super) pending: Vec<Change>,
+    pub(super) intake: Intake,
+    /// A request that waits until everything before it is answered.
+    pub(super) held: Option<BytesMut>,
+    /// Counts Syncs and Queries.
+    pub(super) segment: u64,
+    revocations_seen: Option<u64>,
     rules: Rules,
+    expires_at: i64,
     notice: Notice,
     standing: Standing,
     quiet_since: Instant,
@@ -116,16 +142,28 @@ pub(super) struct Link {
     unix_now: i64,
 }
 
+/// What a session begins with.
+pub(super) struct Beginning {
+    pub(super) judge: Judge,
+    pub(super) recorder: Recorder,
+    pub(super) rules: Rules,
+    pub(super) door: Door,
+    pub(super) who: Arc<Who>,
+    pub(super) flight: Arc<Flight>,
+    pub(super) backend: Option<Backend>,
+    /// What the client is sent first.
+    pub(super) welcome: BytesMut,
+}
+
 impl Link {
-    /// The state at the beginning; `welcome` is what the client is sent first.
-    pub(super) fn new(
-        judge: Judge,
-        recorder: Recorder,
-        rules: Rules,
-        tenant: Option<&TenantClaim>,
-        flight: Arc<Flight>,
-        welcome: BytesMut,
-    ) -> Self {
+    /// The state at the beginning.
+    pub(super) fn new(beginning: Beginning) -> Self {
+        let Beginning { judge, recorder, rules, door, who, flight, backend, welcome } = beginning;
+        let (wire, lease) =
+            backend.map_or((None, None), |Backend { wire, lease }| (Some(wire), Some(lease)));
+        if let Some(lease) = &lease {
+            flight.attach(lease.cancel.clone());
+        }
         Self {
             to_client: welcome,
             outbox: Outbox::default(),
@@ -136,9 +174,23 @@ impl Link {
             status: TransactionStatus::Idle,
             judge,
             recorder,
-            tenant: TenantValue::new(tenant),
             flight,
             schema_changed: false,
+            door,
+            signed_in: Arc::clone(&who),
+            expires_at: who.expires_at,
+            who,
+            local: None,
+            wire,
+            lease,
+            upstream: Upstream::AtRest,
+            block: Block::None,
+            overlay: Overlay::new(),
+            pending: Vec::new(),
+            intake: Intake::Open,
+            held: None,
+            segment: 0,
+            revocations_seen: None,
             rules,
             notice: Notice::Due,
             standing: Standing::Valid,
@@ -147,20 +199,81 @@ impl Link {
         }
     }
 
-    /// Called when a reply was given: notes when nothing is in flight any more.
+    /// Called when a reply was given: gives what is Hedgerow's to give behind it, and notes when
+    /// nothing is in flight any more.
     pub(super) fn settle(&mut self) {
+        while let Some((made, undo, request)) = self.replies.pop_made() {
+            let tag = match made {
+                Made::ParseComplete => {
+                    if let Some(undo) = &undo {
+                        self.names.heard(undo, request);
+                    }
+                    tag::PARSE_COMPLETE
+                }
+                Made::CloseComplete => tag::CLOSE_COMPLETE,
+            };
+            bare(&mut self.to_client, tag);
+        }
         if self.replies.is_empty() {
-            self.flight.set_in_flight(false);
+            self.intake = Intake::Open;
             self.quiet_since = Instant::now();
+        }
+        self.note_flight();
+    }
+
+    /// The identity changed: so did the time when it ends.
+    pub(super) fn mind_expiry(&mut self) {
+        let local = self.local.as_ref().map_or(i64::MAX, |who| who.expires_at);
+        let expires_at = self.who.expires_at.min(local);
+        if expires_at != self.expires_at {
+            self.expires_at = expires_at;
+            self.notice = Notice::Due;
         }
     }
 
-    /// Looks at the clock once a round.
-    fn check_expiry(&mut self) {
-        self.unix_now = unix_now();
-        if self.unix_now > self.rules.last_second() {
-            self.standing = Standing::Expired;
+    /// Whether the token still allows a statement, after a wait.
+    pub(super) fn still_stands(&mut self) -> Result<(), Answer> {
+        self.check_token();
+        match self.standing {
+            Standing::Valid => Ok(()),
+            Standing::Expired => Err(expired()),
+            Standing::Revoked => {
+                Err(Answer::new(SqlState::INVALID_AUTHORIZATION, "the token was revoked"))
+            }
         }
+    }
+
+    /// The end of a session whose token was taken back.
+    async fn revoked(&self) -> End {
+        let denial = Denial::new(DenialCode::TokenRevoked);
+        refuse(&self.recorder, &denial, SqlState::ADMIN_SHUTDOWN).await.into()
+    }
+
+    fn last_second(&self) -> i64 {
+        let leeway = i64::try_from(self.rules.leeway.as_secs()).unwrap_or(i64::MAX);
+        self.expires_at.saturating_add(leeway)
+    }
+
+    /// Looks at the clock and at what was revoked, once a round.
+    fn check_token(&mut self) {
+        if let Some(authenticator) = &self.door.authenticator {
+            let version = authenticator.revocation_version();
+            if self.revocations_seen != Some(version) {
+                self.revocations_seen = Some(version);
+                let callers = [Some(&self.signed_in), Some(&self.who), self.local.as_ref()];
+                let mut identities =
+                    callers.into_iter().flatten().filter_map(|who| who.identity.as_ref());
+                if identities.any(|identity| authenticator.revokes(identity)) {
+                    self.standing = Standing::Revoked;
+                }
+            }
+        }
+        self.unix_now = unix_now();
+        if self.standing == Standing::Revoked {
+            return;
+        }
+        self.standing =
+            if self.unix_now > self.last_second() { Standing::Expired } else { Standing::Valid };
     }
 
     fn takes_requests(&self) -> bool {
@@ -177,6 +290,8 @@ impl Link {
     fn takes_statements(&self, space: bool, copied: Option<u64>) -> bool {
         space
             && self.standing == Standing::Valid
+            && self.intake == Intake::Open
+            && self.held.is_none()
             && self.replies.len() < MAX_IN_FLIGHT
             && !self.replies.awaits_copy(copied)
     }
@@ -215,7 +330,7 @@ impl Link {
             .into());
         }
         if self.notice == Notice::Due
-            && self.unix_now >= self.rules.expires_at.saturating_sub(EXPIRY_NOTICE)
+            && self.unix_now >= self.expires_at.saturating_sub(EXPIRY_NOTICE)
         {
             self.notice = Notice::Given;
             let message = "hedgerow: the token expires within a minute";
@@ -233,8 +348,8 @@ impl Link {
         }
         if self.replies.is_empty() {
             let second = match self.notice {
-                Notice::Due => self.rules.expires_at.saturating_sub(EXPIRY_NOTICE),
-                Notice::Given => self.rules.last_second().saturating_add(1),
+                Notice::Due => self.expires_at.saturating_sub(EXPIRY_NOTICE),
+                Notice::Given => self.last_second().saturating_add(1),
             };
             let left = u64::try_from(second.saturating_sub(self.unix_now)).unwrap_or(0);
             deadline = deadline.min(now + Duration::from_secs(left.min(FAR_AWAY.as_secs())));
@@ -260,35 +375,26 @@ enum Woken {
     ServerGone,
 }
 
-/// A signed-in client and its backend.
-pub(super) struct Session<C, S> {
+/// A signed-in client, with a backend when it needs one.
+pub(super) struct Session<C> {
     client: C,
     from_client: FrameBuffer,
-    server: S,
-    from_server: FrameBuffer,
     link: Link,
 }
 
-impl<C, S> Session<C, S>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    pub(super) fn new(
-        (client, from_client): (C, FrameBuffer),
-        (server, from_server): (S, FrameBuffer),
-        link: Link,
-    ) -> Self {
-        Self { client, from_client, server, from_server, link }
+impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
+    pub(super) fn new((client, from_client): (C, FrameBuffer), link: Link) -> Self {
+        Self { client, from_client, link }
     }
 
     /// Relays until one side ends, then says goodbye to the other.
     pub(super) async fn run(
         mut self,
         shutdown: &CancellationToken,
+        wake: &Notify,
         drain_timeout: Duration,
     ) -> End {
-        let end = match self.relay(shutdown, drain_timeout).await {
+        let end = match self.relay(shutdown, wake, drain_timeout).await {
             Ok(never) => match never {},
             Err(end) => end,
         };
@@ -297,7 +403,7 @@ where
             End::Farewell(answer) => {
                 self.flush_client().await;
                 // In the middle of a row the client would take the farewell for a part of it.
-                if !self.from_server.is_streaming() {
+                if !self.link.wire.as_ref().is_some_and(|wire| wire.incoming.is_streaming()) {
                     farewell(&mut self.client, answer).await;
                 }
                 // SECURITY: in doubt, the backend is not left to go on by itself.
@@ -309,25 +415,36 @@ where
                 linger(&mut self.client).await;
             }
         }
+        if !matches!(end, End::ClientLeft) {
+            // In doubt, nobody else gets the backend.
+            self.link.upstream = Upstream::Engaged;
+        }
+        self.link.leave_backend();
         end
     }
 
     async fn relay(
         &mut self,
         shutdown: &CancellationToken,
+        wake: &Notify,
         drain_timeout: Duration,
     ) -> Result<std::convert::Infallible, End> {
         let mut drain = Drain::No;
         let mut alarm = pin!(sleep_until(Instant::now() + FAR_AWAY));
         let mut stopped = pin!(shutdown.cancelled());
+        let mut woken_up = pin!(wake.notified());
         loop {
-            self.link.check_expiry();
+            self.link.check_token();
+            if self.link.standing == Standing::Revoked {
+                return Err(self.link.revoked().await);
+            }
             self.handle_frames().await?;
             let now = Instant::now();
             if matches!(drain, Drain::No) && shutdown.is_cancelled() {
                 drain = Drain::Until(now + drain_timeout);
             }
             self.link.overdue(now, drain)?;
+            self.link.release();
             let deadline = self.link.deadline(now, drain);
             // An alarm that rings too early only makes one more round.
             if alarm.is_elapsed() || deadline < alarm.deadline() {
@@ -338,6 +455,10 @@ where
                     return Poll::Ready(woken);
                 }
                 if matches!(drain, Drain::No) && stopped.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Woken::Progress);
+                }
+                if woken_up.as_mut().poll(cx).is_ready() {
+                    woken_up.set(wake.notified());
                     return Poll::Ready(Woken::Progress);
                 }
                 alarm.as_mut().poll(cx).map(|()| Woken::Progress)
@@ -353,10 +474,17 @@ where
 
     /// Handles what is there of both sides, until there is no whole frame left or a bound is reached.
     async fn handle_frames(&mut self) -> Result<(), End> {
-        let Self { from_client, from_server, link, .. } = self;
+        let Self { from_client, link, .. } = self;
         let max_statement = link.judge.viewpoint.limits().max_statement;
         loop {
             let mut progress = false;
+            if link.replies.is_empty()
+                && let Some(bytes) = link.held.take()
+            {
+                let tag = bytes.first().copied().unwrap_or_default();
+                link.request(Piece::Frame(Frame { tag, bytes: &bytes })).await?;
+                progress = true;
+            }
             while link.takes_requests() {
                 match from_client.next(|header| requests::plan(header, max_statement)) {
                     Ok(Some(piece)) => link.request(piece).await?,
@@ -365,13 +493,10 @@ where
                 }
                 progress = true;
             }
-            while link.takes_replies() {
-                match from_server.next(|header| link.reply_plan(header)) {
-                    Ok(Some(piece)) => link.reply(piece).await?,
-                    Ok(None) => break,
-                    Err(fault) => return Err(link.bad_reply(fault)),
-                }
-                progress = true;
+            if let Some(mut wire) = link.wire.take() {
+                let heard = link.hear(&mut wire.incoming).await;
+                link.wire = Some(wire);
+                progress |= heard?;
             }
             if !progress {
                 return Ok(());
@@ -384,17 +509,21 @@ where
         // Writing lets the session go on only where bytes that waited had stopped it.
         let stopped = !self.link.takes_replies() || !self.link.takes_requests();
         let mut progress = false;
-        match write(&mut self.server, self.link.outbox.bytes(), cx) {
-            Ok(wrote) => progress |= wrote && stopped,
-            // What it said before it went is still to be read.
-            Err(_gone) => self.link.outbox.bytes().clear(),
+        if let Some(wire) = &mut self.link.wire {
+            match write(&mut wire.socket, self.link.outbox.bytes(), cx) {
+                Ok(wrote) => progress |= wrote && stopped,
+                // What it said before it went is still to be read.
+                Err(_gone) => self.link.outbox.bytes().clear(),
+            }
         }
         match write(&mut self.client, &mut self.link.to_client, cx) {
             Ok(wrote) => progress |= wrote && stopped,
             Err(_gone) => return Poll::Ready(Woken::ClientGone),
         }
-        if self.link.takes_replies() {
-            match read::<_, SERVER_READ>(&mut self.server, &mut self.from_server, cx) {
+        if self.link.takes_replies()
+            && let Some(wire) = &mut self.link.wire
+        {
+            match read::<_, SERVER_READ>(&mut wire.socket, &mut wire.incoming, cx) {
                 Poll::Ready(Ok(1..)) => progress = true,
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Woken::ServerGone),
                 Poll::Pending => {}
@@ -418,38 +547,50 @@ where
     /// get their outcome; what takes too long is cancelled.
     async fn part(&mut self) {
         self.link.abandon_copy();
-        self.link.outbox.terminate();
+        let Some(mut wire) = self.link.wire.take() else { return };
+        let link = &mut self.link;
         let rest = async {
-            self.server.write_all_buf(self.link.outbox.bytes()).await?;
-            self.server.flush().await?;
-            while !self.link.replies.is_empty() {
-                self.link.to_client.clear();
-                let Self { from_server, link, .. } = &mut *self;
-                match from_server.next(|header| link.reply_plan(header)) {
-                    Ok(Some(piece)) => {
-                        if link.reply(piece).await.is_err() {
-                            break;
-                        }
-                    }
-                    Ok(None) => {
-                        let space = self.from_server.space();
+            wire.socket.write_all_buf(link.outbox.bytes()).await?;
+            wire.socket.flush().await?;
+            while !link.replies.is_empty() {
+                link.to_client.clear();
+                match link.hear(&mut wire.incoming).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let space = wire.incoming.space();
                         space.reserve(SERVER_READ);
-                        if self.server.read_buf(space).await? == 0 {
+                        if wire.socket.read_buf(space).await? == 0 {
                             break;
                         }
                     }
-                    Err(_fault) => break,
+                    Err(_end) => break,
                 }
             }
             io::Result::Ok(())
         };
-        if timeout(PARTING, rest).await.is_err() {
+        let in_time = timeout(PARTING, rest).await.is_ok();
+        self.link.wire = Some(wire);
+        if !in_time {
             self.link.flight.cancel().await;
         }
     }
 }
 
 impl Link {
+    /// Handles what the server said; whether it was anything.
+    async fn hear(&mut self, incoming: &mut FrameBuffer) -> Result<bool, End> {
+        let mut progress = false;
+        while self.takes_replies() {
+            match incoming.next(|header| self.reply_plan(header)) {
+                Ok(Some(piece)) => self.reply(piece).await?,
+                Ok(None) => break,
+                Err(fault) => return Err(self.bad_reply(fault)),
+            }
+            progress = true;
+        }
+        Ok(progress)
+    }
+
     fn bad_reply(&self, fault: FrameFault) -> End {
         tracing::error!(%fault, "the upstream's answer cannot be read: the session is closed");
         self.upstream_lost().into()

@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::cancel::{Flight, IssuedKey};
 use super::judge::Judge;
 use super::listener::Front;
-use super::meters::Counted;
 use super::parameters::Requested;
+use super::pool::{Backend, Overlay};
 use super::recorder::{Caller, Recorder};
-use super::session::{Link, Rules, Session};
+use super::session::{Beginning, Link, Rules, Session};
+use super::sessions::Registered;
 use super::socket::Socket;
 use super::startup::Opened;
+use super::who::{Door, Standing, Who};
+use super::{Method, PoolMode, oauth};
 use crate::audit::ClientAddress;
-use crate::decide::Viewpoint;
 use crate::error::{Denial, DenialCode, SqlState};
 use crate::identity::VerifiedIdentity;
-use crate::sql;
 use crate::wire::backend::{
     TransactionStatus, authentication_cleartext_password, authentication_ok, backend_key_data,
     ready_for_query,
@@ -31,8 +31,6 @@ use crate::wire::error_fields::Severity;
 use crate::wire::startup::{MAX_PASSWORD_BYTES, ProtocolVersion};
 use crate::wire::{FrameBuffer, FrameFault, Piece, Plan, frontend};
 
-/// How long a client waits for a backend when all are taken.
-const BACKEND_WAIT: Duration = Duration::from_secs(10);
 /// How long a farewell may take to reach a client that does not read.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a client may take to hang up once it was told.
@@ -54,10 +52,10 @@ impl From<Answer> for SignInFault {
 
 /// A session, and what lives as long as it does.
 pub(super) struct SignedIn {
-    pub(super) session: Session<Socket, Socket>,
+    pub(super) session: Session<Socket>,
     pub(super) key: IssuedKey,
     pub(super) flight: Arc<Flight>,
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) registered: Registered,
 }
 
 /// Tells a client that its connection ends, and why.
@@ -110,40 +108,58 @@ pub(super) async fn sign_in(
         Recorder::new(front.shared.audit.clone(), &caller, Arc::clone(&front.meters));
     let identity = identify(front, opened, requested, &recorder).await?;
     recorder.identified(&identity);
-    let settings = match requested.backend_settings(
-        &front.settings.limits,
-        &front.settings.session_variables,
-        identity.claims(),
-    ) {
-        Ok(settings) => settings,
-        Err(denial) => return Err(refuse(&recorder, &denial, denial.sqlstate()).await.into()),
-    };
     // The catalog comes first: a database that does not exist gets no entry among the backends.
     if let Err(error) = front.shared.catalogs.current(&caller.database).await {
         tracing::warn!(%error, "no catalog for a new session");
         return Err(unreachable_upstream().into());
     }
-    let place = place(front, &caller.database).await?;
-    recorder.signed_in().await.map_err(|_unavailable| Answer::audit_unavailable())?;
-    let connecting = Counted::new(&front.meters.upstream_connecting);
-    let backend = match front.connector.open(&caller.database, &settings).await {
-        Ok(backend) => backend,
-        Err(fault) => {
-            tracing::warn!(upstream = &*front.upstream_name, %fault, "no backend for a client");
-            return Err(fault.answer().into());
-        }
+    let mut door = Door {
+        pool: front.pool(&caller.database),
+        mode: front.settings.pool_mode,
+        authenticator: Some(front.shared.authenticator.clone()),
+        database: Arc::clone(&caller.database),
+        requested: requested.clone(),
+        limits: front.settings.limits,
+        variables: Arc::clone(&front.session_variables),
+        serial: 0,
     };
-    drop(connecting);
-    Ok(Admitted { identity, recorder, caller, backend, place })
+    door.requested.token = None;
+    let who = match door.admit(identity) {
+        Ok(who) => who,
+        Err(denial) => return Err(refuse(&recorder, &denial, denial.sqlstate()).await.into()),
+    };
+    recorder.signed_in().await.map_err(|_unavailable| Answer::audit_unavailable())?;
+    let (statuses, backend) = first_backend(&door, &who).await?;
+    Ok(Admitted { recorder, door, who, statuses, backend })
 }
 
-/// A verified caller with a backend.
+/// How the server introduces itself, and the backend if the session has one from the beginning.
+async fn first_backend(door: &Door, who: &Who) -> Result<(BytesMut, Option<Backend>), SignInFault> {
+    if door.mode == PoolMode::Transaction
+        && let Some(statuses) = door.pool.statuses(&who.key)
+    {
+        return Ok((statuses, None));
+    }
+    let backend = door.pool.take(&who.key, &Overlay::new()).await.map_err(|fault| {
+        tracing::warn!(%fault, "no backend for a client");
+        fault.answer()
+    })?;
+    let statuses = door.pool.statuses(&who.key).unwrap_or_default();
+    if who.standing == Standing::Service {
+        // It has no tenant's variables, and nothing is ever sent to it.
+        backend.close_later();
+        return Ok((statuses, None));
+    }
+    Ok((statuses, Some(backend)))
+}
+
+/// A verified caller.
 pub(super) struct Admitted {
-    identity: VerifiedIdentity,
     recorder: Recorder,
-    caller: Caller,
-    backend: super::upstream::Backend<Socket>,
-    place: OwnedSemaphorePermit,
+    door: Door,
+    who: Arc<Who>,
+    statuses: BytesMut,
+    backend: Option<Backend>,
 }
 
 impl Admitted {
@@ -154,40 +170,42 @@ impl Admitted {
         opened: Opened,
         version: ProtocolVersion,
     ) -> Result<SignedIn, Box<(Opened, Answer)>> {
-        let Self { identity, recorder, caller, backend, place } = self;
-        let flight = Flight::new(backend.key, Arc::clone(&front.connector));
+        let Self { recorder, door, who, statuses, backend } = self;
+        let flight = Flight::new(Arc::clone(&front.connector));
         let Some(key) = front.cancel_keys.issue(version, &flight) else {
             tracing::error!("the system gives no randomness");
             return Err(Box::new((opened, unreachable_upstream())));
         };
-        let mut out = BytesMut::new();
-        authentication_ok(&mut out);
-        out.extend_from_slice(&backend.statuses);
-        backend_key_data(&mut out, key.process, &key.secret);
-        ready_for_query(&mut out, TransactionStatus::Idle);
+        let mut welcome = BytesMut::new();
+        authentication_ok(&mut welcome);
+        welcome.extend_from_slice(&statuses);
+        backend_key_data(&mut welcome, key.process, &key.secret);
+        ready_for_query(&mut welcome, TransactionStatus::Idle);
         let judge = Judge {
             policy: Arc::clone(&front.shared.policy),
             catalogs: front.shared.catalogs.clone(),
             verdicts: Arc::clone(&front.verdicts),
-            viewpoint: Viewpoint::new(
-                identity.principal(),
-                &caller.database,
-                sql::Limits { max_statement: front.settings.limits.max_statement },
-            ),
+            viewpoint: who.viewpoint.clone(),
             meters: Arc::clone(&front.meters),
         };
         let rules = Rules {
-            expires_at: identity.expires_at(),
             leeway: front.settings.leeway,
             idle_in_transaction: front.settings.limits.idle_in_transaction_timeout,
         };
-        let link = Link::new(judge, recorder, rules, identity.tenant(), Arc::clone(&flight), out);
-        let session = Session::new(
-            (opened.socket, FrameBuffer::with(opened.buffered)),
-            (backend.socket, backend.incoming),
-            link,
-        );
-        Ok(SignedIn { session, key, flight, place })
+        let flight_of_session = Arc::clone(&flight);
+        let link = Link::new(Beginning {
+            judge,
+            recorder,
+            rules,
+            door,
+            who,
+            flight: flight_of_session,
+            backend,
+            welcome,
+        });
+        let session = Session::new((opened.socket, FrameBuffer::with(opened.buffered)), link);
+        let registered = front.sessions.register();
+        Ok(SignedIn { session, key, flight, registered })
     }
 }
 
@@ -203,6 +221,18 @@ async fn identify(
             front.shared.authenticator.authenticate(token.expose()).await,
             SqlState::INVALID_AUTHORIZATION,
         ),
+        None if front.settings.authentication.method(&requested.user) == Method::OAuthBearer => {
+            let exchange = oauth::ask(opened).await?;
+            let verdict = match &exchange.token {
+                Some(token) => front.shared.authenticator.authenticate(token).await,
+                None => Err(Denial::new(DenialCode::TokenMissing)),
+            };
+            match &verdict {
+                Ok(_) => exchange.finish(opened),
+                Err(_) => exchange.fail(opened, front.shared.authenticator.first_issuer()).await?,
+            }
+            (verdict, SqlState::INVALID_AUTHORIZATION)
+        }
         None => {
             let verdict = match ask_password(opened).await? {
                 Password::TooLong => {
@@ -216,17 +246,6 @@ async fn identify(
             (verdict, SqlState::INVALID_PASSWORD)
         }
     };
-    let policy = front.shared.policy.load();
-    let verdict = verdict.and_then(|identity| match identity.tenant() {
-        Some(_) => Ok(identity),
-        // Who changes the schema, or sees every tenant, need not be one.
-        None if policy.may_change_schema(identity.claims())
-            || policy.breaks_glass(identity.claims()) =>
-        {
-            Ok(identity)
-        }
-        None => Err(Denial::new(DenialCode::TokenTenant)),
-    });
     match verdict {
         Ok(identity) => Ok(identity),
         Err(denial) => {
@@ -299,24 +318,6 @@ async fn password<C: AsyncRead + Unpin>(
             Ok(0) | Err(_) => return Err(SignInFault::ClientLeft),
             Ok(_) => {}
         }
-    }
-}
-
-/// A place among the backends of a database.
-async fn place(front: &Front, database: &str) -> Result<OwnedSemaphorePermit, SignInFault> {
-    let places = front.backends.get(database).map(|places| Arc::clone(&places));
-    let places = places.unwrap_or_else(|| {
-        let fresh = || Arc::new(Semaphore::new(front.settings.max_connections));
-        Arc::clone(&front.backends.entry(database.to_owned()).or_insert_with(fresh))
-    });
-    match timeout(BACKEND_WAIT, places.acquire_owned()).await {
-        Ok(Ok(place)) => Ok(place),
-        Ok(Err(_)) | Err(_) => Err(Answer::new(
-            SqlState::TOO_MANY_CONNECTIONS,
-            "all connections to the database are in use",
-        )
-        .with_hint("Try again later, or ask the operator for a larger pool.")
-        .into()),
     }
 }
 

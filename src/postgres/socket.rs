@@ -18,6 +18,8 @@ pub(super) enum Socket {
     Unix(UnixStream),
     TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
     TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    #[cfg(test)]
+    Memory(tokio::io::DuplexStream),
 }
 
 /// Sets what every TCP connection has: no delay, and keepalive. Failure costs only efficiency.
@@ -37,6 +39,8 @@ macro_rules! each {
             Self::Unix(stream) => Pin::new(stream).$method($($argument),*),
             Self::TlsServer(stream) => Pin::new(stream.as_mut()).$method($($argument),*),
             Self::TlsClient(stream) => Pin::new(stream.as_mut()).$method($($argument),*),
+            #[cfg(test)]
+            Self::Memory(stream) => Pin::new(stream).$method($($argument),*),
         }
     };
 }

@@ -108,6 +108,17 @@ pub enum Keeps {
     Prepared,
 }
 
+impl Keeps {
+    /// A word for metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Setting => "setting",
+            Self::Cursor => "cursor",
+            Self::Prepared => "prepared",
+        }
+    }
+}
+
 /// `SET hedgerow.token`: taken by Hedgerow, never forwarded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenChange {

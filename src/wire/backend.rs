@@ -121,6 +121,21 @@ pub fn ready_for_query(out: &mut BytesMut, status: TransactionStatus) {
     frame(out, tag::READY_FOR_QUERY, |body| body.put_u8(status.byte()));
 }
 
+/// CommandComplete.
+pub fn command_complete(out: &mut BytesMut, command: &str) {
+    frame(out, tag::COMMAND_COMPLETE, |body| c_str(body, command));
+}
+
+/// ParseComplete, BindComplete, CloseComplete, NoData: by their tag, for they hold nothing.
+pub fn bare(out: &mut BytesMut, tag: u8) {
+    frame(out, tag, |_empty| {});
+}
+
+/// ParameterDescription of a statement without parameters.
+pub fn no_parameters(out: &mut BytesMut) {
+    frame(out, tag::PARAMETER_DESCRIPTION, |body| body.put_i16(0));
+}
+
 /// AuthenticationOk.
 pub fn authentication_ok(out: &mut BytesMut) {
     frame(out, tag::AUTHENTICATION, |body| body.put_i32(0));
@@ -129,6 +144,25 @@ pub fn authentication_ok(out: &mut BytesMut) {
 /// AuthenticationCleartextPassword.
 pub fn authentication_cleartext_password(out: &mut BytesMut) {
     frame(out, tag::AUTHENTICATION, |body| body.put_i32(3));
+}
+
+/// AuthenticationSASL: the mechanisms that are offered.
+pub fn authentication_sasl(out: &mut BytesMut, mechanisms: &[&str]) {
+    frame(out, tag::AUTHENTICATION, |body| {
+        body.put_i32(10);
+        for mechanism in mechanisms {
+            c_str(body, mechanism);
+        }
+        body.put_u8(0);
+    });
+}
+
+/// AuthenticationSASLContinue.
+pub fn authentication_sasl_continue(out: &mut BytesMut, data: &[u8]) {
+    frame(out, tag::AUTHENTICATION, |body| {
+        body.put_i32(11);
+        body.put_slice(data);
+    });
 }
 
 /// ParameterStatus.

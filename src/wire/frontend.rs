@@ -56,6 +56,18 @@ pub fn password(body: &[u8]) -> Result<&str, DecodeFault> {
     query(body)
 }
 
+/// `p`: the first message of a SASL exchange: mechanism and its data, which may be empty.
+///
+/// # Errors
+/// [`DecodeFault`].
+pub fn sasl_initial_response(body: &[u8]) -> Result<(&str, &[u8]), DecodeFault> {
+    let mut reader = Reader::new(body);
+    let mechanism = reader.c_str()?;
+    let data = reader.value()?.unwrap_or_default();
+    reader.end()?;
+    Ok((mechanism, data))
+}
+
 /// `P`: a statement to prepare.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Parse<'a> {
@@ -97,6 +109,8 @@ pub struct Bind<'a> {
     pub parameters: &'a [u8],
     /// Result format codes, two bytes each, as they came.
     pub result_formats: &'a [u8],
+    /// All that follows the two names, as it came.
+    pub values: &'a [u8],
 }
 
 impl<'a> Bind<'a> {
@@ -108,6 +122,7 @@ impl<'a> Bind<'a> {
         let mut reader = Reader::new(body);
         let portal = reader.c_str()?;
         let statement = reader.c_str()?;
+        let values = reader.rest();
         let formats = reader.count()?;
         reader.bytes(formats.saturating_mul(2))?;
         let parameters = reader.rest();
@@ -119,7 +134,7 @@ impl<'a> Bind<'a> {
         let count = reader.count()?;
         let result_formats = reader.bytes(count.saturating_mul(2))?;
         reader.end()?;
-        Ok(Self { portal, statement, parameters, result_formats })
+        Ok(Self { portal, statement, parameters, result_formats, values })
     }
 }
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::fixture::World;
+use crate::support::fixture::{POLICY, World};
+use crate::support::hedgerow::Options;
 use crate::support::{TENANT_A, TENANT_B, postgres, process, token};
 
 fn psql(world: &World, tenant: &str, arguments: &[&str]) -> std::process::Output {
@@ -118,7 +119,13 @@ fn run_client(program: &Path, script: &str) {
 }
 
 fn run_client_with(program: &Path, arguments: &[&str], script: &str) {
-    let world = World::new();
+    for (pool_mode, max_connections) in [("session", 120), ("transaction", 4)] {
+        let options = Options { pool_mode, max_connections, ..Options::new(POLICY) };
+        run_client_in(&World::with(&options), program, arguments, script);
+    }
+}
+
+fn run_client_in(world: &World, program: &Path, arguments: &[&str], script: &str) {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(program);
     command
@@ -126,18 +133,53 @@ fn run_client_with(program: &Path, arguments: &[&str], script: &str) {
         .arg(root.join("tests/clients").join(script))
         .env("HEDGEROW_PORT_A", world.hedgerow.for_a().port().to_string())
         .env("HEDGEROW_PORT_B", world.hedgerow.for_b().port().to_string())
+        .env("HEDGEROW_PORT", world.hedgerow.address.port().to_string())
+        .env("HEDGEROW_TOKEN_SERVICE", token::Token::hs256("").without("tenant_id").sign())
         .env("HEDGEROW_DATABASE", &world.database)
         .env("HEDGEROW_TOKEN_A", token::of(TENANT_A))
         .env("HEDGEROW_TOKEN_B", token::of(TENANT_B))
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let output = process::run(&mut command, Duration::from_secs(120));
     assert!(output.status.success(), "{script}\n{}{}", text(&output.stdout), text(&output.stderr));
-    world.finish();
+    world.hedgerow.finish();
 }
 
 #[test]
 fn psycopg_works_as_an_application_uses_it() {
     run_client(&python(), "psycopg_client.py");
+}
+
+#[test]
+fn one_pool_of_a_service_serves_a_tenant_a_transaction() {
+    run_client(&python(), "identities_client.py");
+}
+
+/// PostgreSQL's own benchmark, for what it finds in protocol: eight clients over two backends.
+#[test]
+fn pgbench_runs_over_few_backends_by_every_protocol() {
+    let options = Options { pool_mode: "transaction", max_connections: 2, ..Options::new(POLICY) };
+    let world = World::with(&options);
+    let script = tempfile::NamedTempFile::new().unwrap();
+    let text_of_script = "\\set id random(1, 3)\n\\set title random(1, 1000000)\n\
+        SELECT name FROM users WHERE id = :id;\nBEGIN;\n\
+        UPDATE documents SET title = :title::text WHERE id = :id;\n\
+        SELECT title FROM documents WHERE id = :id;\nEND;\n";
+    std::fs::write(script.path(), text_of_script).unwrap();
+    let bench = postgres::programs().join("pgbench");
+    for protocol in ["simple", "extended", "prepared"] {
+        let mut command = Command::new(&bench);
+        command
+            .args(["-n", "-M", protocol, "-c", "8", "-j", "8", "-t", "40", "-f"])
+            .arg(script.path())
+            .args(["-h", "127.0.0.1", "-p", &world.hedgerow.for_a().port().to_string()])
+            .args(["-U", "application", &world.database])
+            .env("PGPASSWORD", token::of(TENANT_A));
+        let output = process::run(&mut command, Duration::from_secs(120));
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{protocol}: {out}{err}");
+        assert!(out.contains("actually processed: 320/320"), "{protocol}: {out}{err}");
+    }
+    world.finish();
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod denials;
 mod harness;
 mod monitor;
 mod operations;
+mod pooling;
 mod privileges;
 mod protocol;
 mod same;
@@ -26,5 +27,6 @@ mod session_state;
 mod sign_in;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
 mod transactions;
 mod writes;

@@ -30,6 +30,12 @@ pub struct Options {
     pub limits: String,
     /// Further keys below `postgres:`, each line indented by two spaces.
     pub postgres_extra: String,
+    /// Further keys below `identity:`, each line indented by two spaces.
+    pub identity_extra: String,
+    /// Most backends of a database.
+    pub max_connections: usize,
+    /// Further keys of `pool: {…}`, each behind a comma.
+    pub pool_extra: &'static str,
     /// `TYPE` of the tenant claim's path.
     pub tenant_claim: &'static str,
 }
@@ -40,9 +46,15 @@ impl Options {
         Self {
             policy: policy.to_owned(),
             audit_mode: "balanced",
-            pool_mode: "session",
+            pool_mode: match std::env::var("HEDGEROW_POOL_MODE").as_deref() {
+                Ok("transaction") => "transaction",
+                Ok(_) | Err(_) => "session",
+            },
             limits: "max_clients: 500, max_statement: 1MiB".to_owned(),
             postgres_extra: String::new(),
+            identity_extra: String::new(),
+            max_connections: 120,
+            pool_extra: "",
             tenant_claim: "tenant_id",
         }
     }
@@ -312,8 +324,17 @@ pub fn write_configuration(
     write("secrets/hmac", &format!("{}\n", token::HMAC_SECRET));
     write("keys/jwks.json", &token::key_set());
     write("policies/policy.yaml", &options.policy);
-    let Options { audit_mode, pool_mode, limits, postgres_extra, tenant_claim, policy: _ } =
-        options;
+    let Options {
+        audit_mode,
+        pool_mode,
+        limits,
+        postgres_extra,
+        identity_extra,
+        max_connections,
+        pool_extra,
+        tenant_claim,
+        policy: _,
+    } = options;
     let upstream = postgres::server().port;
     let (hmac, eddsa, audience) = (token::HMAC_ISSUER, token::EDDSA_ISSUER, token::AUDIENCE);
     let user = postgres::APP_USER;
@@ -333,7 +354,7 @@ pub fn write_configuration(
       audiences: [{audience}]
       algorithms: [EdDSA]
       jwks_file: keys/jwks.json
-postgres:
+{identity_extra}postgres:
   listen: {listen}
   upstream:
     host: 127.0.0.1
@@ -341,7 +362,7 @@ postgres:
     user: {user}
     password_file: secrets/upstream
     tls: {{mode: disable}}
-  pool: {{mode: {pool_mode}, max_connections: 120}}
+  pool: {{mode: {pool_mode}, max_connections: {max_connections}{pool_extra}}}
   session_variables:
     app.current_tenant: tenant_id
   limits: {{{limits}}}

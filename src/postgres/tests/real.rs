@@ -25,7 +25,7 @@ use crate::ids::PolicyEpoch;
 use crate::keys::{self, Authenticator, KeySource};
 use crate::policy::Policy;
 use crate::postgres::upstream::Connector;
-use crate::postgres::{ClientTls, Limits, Server, Settings, Shared};
+use crate::postgres::{Authentication, ClientTls, Limits, PoolMode, Server, Settings, Shared};
 use crate::wire::backend::frame;
 use crate::wire::startup::{ProtocolVersion, cancel_request, startup_message};
 use crate::wire::{ErrorFields, FrameBuffer, Piece, Plan};
@@ -158,6 +158,7 @@ impl Proxy {
                 }],
             },
             sources: vec![KeySource::HmacSecretFile(secret)],
+            revocation_file: None,
         })
         .await
         .unwrap();
@@ -167,7 +168,10 @@ impl Proxy {
             unix_socket: Some(directory.path().to_owned()),
             tls,
             endpoint: postgres.endpoint(),
+            authentication: Authentication::default(),
+            pool_mode: PoolMode::Session,
             max_connections: 4,
+            idle_timeout: Duration::from_secs(300),
             session_variables: vec![(
                 "app.current_tenant".to_owned(),
                 ClaimPath::parse("tenant_id").unwrap(),
@@ -449,7 +453,7 @@ async fn only_valid_tokens_open_a_session() {
             .starts_with("E 28P01 hedgerow: the token is not valid")
     );
     assert!(refused(String::new()).await.starts_with("E 28000 hedgerow: no token"));
-    assert!(refused(token(json!({}), 600)).await.contains("HR2009"));
+    assert!(refused(token(json!({"tenant_id": ["a"]}), 600)).await.contains("HR2009"));
     assert!(refused(token(json!({"tenant_id": "a"}), -5)).await.contains("HR2002"));
     let too_long = refused("x".repeat(70_000)).await;
     assert!(too_long.starts_with("E 28P01 ") && too_long.contains("HR2001"), "{too_long}");

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{self, Audit, ClientAddress};
@@ -18,15 +19,21 @@ use crate::endpoint::{Endpoint, TlsMode};
 use crate::policy::Policy;
 use crate::postgres::answer::End;
 use crate::postgres::cancel::Flight;
+use crate::postgres::egress::TenantValue;
 use crate::postgres::judge::Judge;
 use crate::postgres::meters::Meters;
+use crate::postgres::parameters::Requested;
+use crate::postgres::pool::{Key, Pool};
 use crate::postgres::recorder::{Caller, Recorder};
-use crate::postgres::session::{Link, Rules, Session};
-use crate::postgres::upstream::{BackendKey, Connector};
+use crate::postgres::session::{Beginning, Link, Rules, Session};
+use crate::postgres::socket::Socket;
+use crate::postgres::upstream::Connector;
+use crate::postgres::who::{Door, Standing, Who};
+use crate::postgres::{Limits, PoolMode};
 use crate::sql;
 use crate::wire::FrameBuffer;
 
-fn session(audit: &Audit) -> (Session<DuplexStream, DuplexStream>, DuplexStream, DuplexStream) {
+fn session(audit: &Audit) -> (Session<DuplexStream>, DuplexStream, DuplexStream) {
     let endpoint = Endpoint {
         host: "/nowhere".to_owned(),
         port: 1,
@@ -58,25 +65,48 @@ fn session(audit: &Audit) -> (Session<DuplexStream, DuplexStream>, DuplexStream,
         upstream: "x".into(),
     };
     let recorder = Recorder::new(audit.clone(), &caller, meters);
-    let rules = Rules {
-        expires_at: i64::MAX,
-        leeway: Duration::ZERO,
-        idle_in_transaction: Duration::from_secs(60),
-    };
-    let flight = Flight::new(BackendKey::default(), Arc::new(Connector::new(endpoint).unwrap()));
-    let link = Link::new(judge, recorder, rules, Some(&tenant), flight, BytesMut::new());
+    let rules = Rules { leeway: Duration::ZERO, idle_in_transaction: Duration::from_secs(60) };
+    let connector = Arc::new(Connector::new(endpoint).unwrap());
+    let pool =
+        Pool::new("d", Arc::clone(&connector), 4, Duration::from_secs(60), Arc::new(Meters::new()));
+    let key = Key::new(Some(tenant.clone()), Vec::new());
     let (client, near_client) = duplex(1 << 16);
     let (server, near_server) = duplex(1 << 16);
-    let session =
-        Session::new((near_client, FrameBuffer::new()), (near_server, FrameBuffer::new()), link);
-    (session, client, server)
+    let link = Link::new(Beginning {
+        who: Arc::new(Who {
+            identity: None,
+            key: Arc::clone(&key),
+            standing: Standing::Tenant,
+            viewpoint: judge.viewpoint.clone(),
+            tenant: Arc::new(TenantValue::new(Some(&tenant))),
+            expires_at: i64::MAX,
+            serial: 0,
+        }),
+        judge,
+        recorder,
+        rules,
+        door: Door {
+            pool: Arc::clone(&pool),
+            mode: PoolMode::Session,
+            authenticator: None,
+            database: "d".into(),
+            requested: Requested::default(),
+            limits: Limits::default(),
+            variables: [].into(),
+            serial: 0,
+        },
+        flight: Flight::new(connector),
+        backend: Some(pool.backend_for_test(&key, Socket::Memory(near_server))),
+        welcome: BytesMut::new(),
+    });
+    (Session::new((near_client, FrameBuffer::new()), link), client, server)
 }
 
 /// What the client gets and how the session ends, when both sides say this and then close.
 async fn converse(audit: &Audit, client_says: &[u8], server_says: &[u8]) -> (Vec<u8>, End) {
     let (session, mut client, mut server) = session(audit);
     let running = tokio::spawn(async move {
-        session.run(&CancellationToken::new(), Duration::from_secs(1)).await
+        session.run(&CancellationToken::new(), &Notify::new(), Duration::from_secs(1)).await
     });
     client.write_all(client_says).await.unwrap();
     // The request must be there before its answer.

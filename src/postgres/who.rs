@@ -1,0 +1,94 @@
+//! Who a session speaks for, and what it takes to speak for somebody else. Layer 5.
+//!
+//! An identity is one value: backends' key, viewpoint of decisions, tenant of the egress guard, name
+//! in records and expiry change together or not at all.
+
+use std::sync::Arc;
+
+use super::egress::TenantValue;
+use super::parameters::Requested;
+use super::pool::{Key, Pool};
+use super::{Limits, PoolMode};
+use crate::claims::ClaimPath;
+use crate::decide::Viewpoint;
+use crate::error::Denial;
+use crate::identity::VerifiedIdentity;
+use crate::keys::Authenticator;
+use crate::sql;
+
+/// A caller.
+pub(super) struct Who {
+    /// `None` in tests alone.
+    pub(super) identity: Option<VerifiedIdentity>,
+    /// The backends that may serve this caller. Without a tenant it is of use for nothing but to learn
+    /// how the server introduces itself.
+    pub(super) key: Arc<Key>,
+    pub(super) standing: Standing,
+    pub(super) viewpoint: Viewpoint,
+    pub(super) tenant: Arc<TenantValue>,
+    /// In seconds since 1970.
+    pub(super) expires_at: i64,
+    /// Tells the identities of one session apart.
+    pub(super) serial: u64,
+}
+
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Has a tenant: statements are decided.
+    Tenant,
+    /// A service without a tenant: may only set a token.
+    Service,
+}
+
+impl Who {
+    /// Whether this is the same caller with a newer token.
+    pub(super) fn renews(&self, other: &Self) -> bool {
+        match (&self.identity, &other.identity) {
+            (Some(one), Some(two)) => {
+                one.subject() == two.subject()
+                    && one.issuer() == two.issuer()
+                    && one.tenant() == two.tenant()
+            }
+            (Some(_) | None, _) => false,
+        }
+    }
+}
+
+/// By what a session becomes somebody.
+pub(super) struct Door {
+    pub(super) pool: Arc<Pool>,
+    pub(super) mode: PoolMode,
+    pub(super) authenticator: Option<Authenticator>,
+    pub(super) database: Arc<str>,
+    pub(super) requested: Requested,
+    pub(super) limits: Limits,
+    pub(super) variables: Arc<[(String, ClaimPath)]>,
+    pub(super) serial: u64,
+}
+
+impl Door {
+    /// Makes a verified identity the session's.
+    ///
+    /// # Errors
+    /// A claim that cannot be a session variable.
+    pub(super) fn admit(&mut self, identity: VerifiedIdentity) -> Result<Arc<Who>, Denial> {
+        let settings =
+            self.requested.backend_settings(&self.limits, &self.variables, identity.claims())?;
+        self.serial = self.serial.wrapping_add(1);
+        let tenant = identity.tenant();
+        Ok(Arc::new(Who {
+            key: Key::new(tenant.cloned(), settings),
+            standing: if tenant.is_some() { Standing::Tenant } else { Standing::Service },
+            viewpoint: Viewpoint::new(
+                identity.principal(),
+                &self.database,
+                sql::Limits { max_statement: self.limits.max_statement },
+            ),
+            tenant: Arc::new(TenantValue::new(tenant)),
+            expires_at: identity.expires_at(),
+            serial: self.serial,
+            identity: Some(identity),
+        }))
+    }
+}
