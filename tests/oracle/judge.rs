@@ -74,7 +74,11 @@ pub fn compare(statement: &Statement, answers: &Answers<'_>, open: &Open) -> Ver
             Some(difference) if is_of_rows(error) && is_of_rows(other) => {
                 return Verdict::OtherError(difference);
             }
-            Some(difference) => Some(format!("other error: {difference}")),
+            // What is open may come before the error that the plain statement ends in.
+            Some(difference) => match open.behind(statement, error) {
+                Some(place) => return Verdict::Open(place),
+                None => Some(format!("other error: {difference}")),
+            },
         },
         (Some(error), None) => {
             if let Some(place) = open.behind(statement, error) {

@@ -305,9 +305,16 @@ pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Den
     let mut closed: Vec<Closed<'_>> = Vec::new();
     let mut aliases: Vec<(&str, Option<Vec<&str>>)> = Vec::new();
     let mut changes_setting = false;
+    let mut asked: Vec<*const Tree<'_>> = Vec::new();
     walk(statement, &mut |met| match met {
         Met::Node(node) => {
             changes_setting |= is_set_config(node);
+            if is_named_access_method(node) {
+                asked.push(std::ptr::from_ref(node.at("rexpr")));
+            }
+            if asked.contains(&std::ptr::from_ref(node)) {
+                return env.function(&[CURRENT_SETTING]);
+            }
             judge_node(node, env)
         }
         Met::Read(relation) => {
@@ -477,6 +484,26 @@ fn shows_closed_setting(call: &Tree<'_>) -> bool {
         }
         Some(_) | None => true,
     }
+}
+
+/// `pg_catalog.pg_am.amname <> current_setting($1)`, as SQLAlchemy's reflection asks. The setting is
+/// only known when it runs, but whether it is the name of an access method tells nothing: a column of
+/// three parts is that of the catalog itself.
+fn is_named_access_method(node: &Tree<'_>) -> bool {
+    let setting = node.at("rexpr");
+    let argument = match setting.at("args").items() {
+        [argument] if argument.is("TypeCast") => argument.at("arg"),
+        [argument] => argument,
+        _ => return false,
+    };
+    node.is("A_Expr")
+        && node.at("name").name_parts().is_some_and(|name| matches!(name[..], ["<>" | "="]))
+        && node.at("lexpr").is("ColumnRef")
+        && node.at("lexpr").at("fields").name_parts().as_deref()
+            == Some(&["pg_catalog", "pg_am", "amname"][..])
+        && setting.is("FuncCall")
+        && setting.at("funcname").name_parts().as_deref() == Some(&[CURRENT_SETTING][..])
+        && argument.is("ParamRef")
 }
 
 /// The function that does what SET does.

@@ -147,7 +147,7 @@ pub(super) fn leak() -> Denial {
 /// # Errors
 /// HR1008 for a missing guard, HR1009 for an expression that could meet other tenants' rows.
 pub(super) fn verify(statement: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
-    let verifier = Verifier { env };
+    let verifier = Verifier { env, tenants: reads_tenants(statement, env) };
     let scope = Scope { outer: None, own: &[], level: None };
     let inner = statement.at("query");
     match statement.kind() {
@@ -185,6 +185,23 @@ fn changes_schema(kind: &str, env: Env<'_>) -> bool {
 
 pub(super) struct Verifier<'e> {
     pub(super) env: Env<'e>,
+    /// Whether rows of several tenants, or masked columns, can be met anywhere in the statement.
+    tenants: bool,
+}
+
+/// Whether a relation anywhere in the statement is protected. What cannot be resolved is a common
+/// table expression, or denied where it stands.
+fn reads_tenants(statement: &Tree<'_>, env: Env<'_>) -> bool {
+    let protected = |node: &Tree<'_>| {
+        let Some(name) = node.at("relname").text().filter(|_| node.is("RangeVar")) else {
+            return false;
+        };
+        match env.resolve(node.at("catalogname").text(), node.at("schemaname").text(), name) {
+            Ok(Resolved::Table(table)) => table.is_protected() || !table.policy.columns.is_empty(),
+            Ok(Resolved::Catalog { .. }) | Err(_) => false,
+        }
+    };
+    statement.walk(&mut |node| if protected(node) { Err(()) } else { Ok(()) }).is_err()
 }
 
 /// Where a relation's guard must stand.
@@ -237,7 +254,7 @@ impl<'e> Verifier<'e> {
         if recursive {
             // SECURITY: PostgreSQL merges them as any other, but for those that read themselves; one
             // that is not known yet is taken for the worst.
-            let worst = Exposure { rows: true, semi_join: true };
+            let worst = Exposure { rows: self.tenants, semi_join: self.tenants };
             own.extend(ctes.iter().filter_map(|cte| {
                 let apart = cte.at("ctematerialized").number() == Some(1);
                 cte.at("ctename").text().map(|name| (name, worst.unless(apart)))
