@@ -281,7 +281,7 @@ fn digest(superuser: &mut WireClient, tenants: &Tenants) -> Digest {
                 "notes" => format!("owner IS NOT DISTINCT FROM '{}'", tenants.a),
                 _ => format!("tenant_id = '{}'", tenants.a),
             };
-            let foreign = if *table == SHARED { "false" } else { "id BETWEEN 100 AND 399" };
+            let foreign = if *table == SHARED { "false" } else { "id BETWEEN 101 AND 399" };
             let rows = "md5(coalesce(string_agg(t::text, E'\\n' ORDER BY t::text)";
             format!(
                 "SELECT '{table}', {rows} FILTER (WHERE NOT {foreign}), '')), {rows} FILTER (WHERE {foreign}), '')), \
