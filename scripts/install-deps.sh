@@ -21,6 +21,9 @@ server_programs || need postgresql
 command -v psql >/dev/null || need postgresql-client
 command -v pgbouncer >/dev/null || [[ -x /usr/sbin/pgbouncer ]] || need pgbouncer
 command -v cc >/dev/null || need gcc libc6-dev
+command -v c++ >/dev/null || need g++
+command -v cmake >/dev/null || need cmake
+command -v make >/dev/null || need make
 lib_clang || need libclang-dev
 command -v openssl >/dev/null || need openssl
 python3 -c 'import ensurepip, venv' 2>/dev/null || need python3 python3-venv

@@ -29,6 +29,26 @@ fn packages() -> Vec<Value> {
     metadata["packages"].as_array().unwrap().clone()
 }
 
+/// A crate that may come in through its wrappers alone.
+struct Ban {
+    name: String,
+    wrappers: Vec<String>,
+}
+
+fn bans(rules: &str) -> Vec<Ban> {
+    let section = rules.split_once("\ndeny = [").unwrap().1.split_once("\n]").unwrap().0;
+    let lines = section.lines().filter(|line| line.contains("crate = "));
+    lines
+        .map(|line| Ban {
+            name: quoted(line, "crate = ", ",").remove(0),
+            wrappers: line
+                .split_once("wrappers = ")
+                .map(|(_, rest)| quoted(&format!("={rest}"), "=[", "]"))
+                .unwrap_or_default(),
+        })
+        .collect()
+}
+
 /// Whether an SPDX expression can be met with the allowed licences.
 fn met(expression: &str, allowed: &[String]) -> bool {
     let text = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
@@ -88,14 +108,24 @@ fn every_dependency_keeps_to_deny_toml() {
     let rules = rules();
     let allowed = quoted(&rules, "\nallow = [", "]");
     let exceptions = quoted(&rules, "\nexceptions = [", "\n");
-    let banned = quoted(&rules, "\ndeny = [", "\n]");
+    let banned = bans(&rules);
     let registries = quoted(&rules, "\nallow-registry = [", "]");
     let mut faults = Vec::new();
     for package in packages() {
         let name = package["name"].as_str().unwrap();
         let licence = package["license"].as_str().unwrap_or("none given");
-        if banned.iter().any(|ban| ban == name) {
+        if banned.iter().any(|ban| ban.name == name && ban.wrappers.is_empty()) {
             faults.push(format!("{name} is banned"));
+        }
+        for needed in package["dependencies"].as_array().unwrap() {
+            let wrapped =
+                banned.iter().find(|ban| needed["name"] == *ban.name && !ban.wrappers.is_empty());
+            if wrapped.is_some_and(|ban| !ban.wrappers.iter().any(|wrapper| wrapper == name))
+                && needed["optional"] == false
+                && needed["kind"].is_null()
+            {
+                faults.push(format!("{} is banned, and {name} brings it", needed["name"]));
+            }
         }
         let excepted = exceptions.first().is_some_and(|crate_name| crate_name == name);
         if !excepted && !met(licence, &allowed) {
