@@ -58,6 +58,10 @@ oracle: deps ## Noninterference, by generated statements: make oracle SECONDS=60
 	HEDGEROW_ORACLE_SECONDS=$(or $(SECONDS),600) HEDGEROW_ORACLE_SEED=$(or $(SEED),1) \
 		cargo test --locked --test oracle -- --nocapture
 
+.PHONY: mutants
+mutants: deps ## Plant every seeded fault under the suites; writes docs/mutants.md (an hour)
+	HEDGEROW_MUTANTS=all cargo test --locked --features mutants --test mutants -- --nocapture
+
 .PHONY: bench
 bench: deps ## Measure: decisions (criterion), and pgbench against PgBouncer
 	cargo bench --locked $(ARGS)

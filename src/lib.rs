@@ -17,7 +17,7 @@
 //! | [`config`], [`cli`] (6) | the configuration file, the commands |
 //!
 //! [`ids`], [`claims`], [`copy_format`], [`error`], [`endpoint`], [`units`] and [`yaml`] (0) are known
-//! to all.
+//! to all; [`mutant`] (0) is empty but in builds for the tests of the tests.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -34,6 +34,7 @@ pub mod error;
 pub mod identity;
 pub mod ids;
 pub mod keys;
+pub mod mutant;
 pub mod policy;
 pub mod postgres;
 pub mod sql;

@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("error", 0),
     ("endpoint", 0),
     ("units", 0),
+    ("mutant", 0),
     ("wire", 1),
     ("identity", 1),
     ("policy", 1),

@@ -3,6 +3,7 @@
 
 use super::chain::{Checkpoint, RecordHash, Tip, signed_bytes};
 use super::key::TrustedKeys;
+use crate::mutant;
 use serde_json::{Map, Value, json};
 
 /// Why a record, or a segment, does not fit.
@@ -143,7 +144,7 @@ impl Link {
         let signatures = attestation.remove("signatures");
         let hash = RecordHash::of(&[&canonical(&record)?]);
         // SECURITY: what is left out of the hash must have exactly one possible content.
-        if fingerprint != expected_fingerprint(&hash) {
+        if fingerprint != expected_fingerprint(&hash) && !mutant::on("record-hash") {
             return Err(Fault::Hash);
         }
         let checkpoint = match (checkpoint, signatures) {
@@ -292,13 +293,14 @@ impl<'a> Walk<'a> {
         match &self.tip {
             Some(tip) => {
                 let expected = tip.sequence.saturating_add(1);
-                if link.tip.sequence != expected {
+                if link.tip.sequence != expected && !mutant::on("sequence") {
                     return Err(Fault::Sequence { expected, found: link.tip.sequence });
                 }
                 if link
                     .previous
                     .as_ref()
                     .is_none_or(|(hash, uid)| *hash != tip.hash || *uid != tip.uid)
+                    && !mutant::on("chain")
                 {
                     return Err(Fault::Previous);
                 }
@@ -334,6 +336,7 @@ impl<'a> Walk<'a> {
     /// Ends the segment; `open` says that it may lack its checkpoint.
     pub(super) fn end_segment(&self, open: bool) -> Result<(), Fault> {
         match &self.segment {
+            _ if mutant::on("unclosed") => Ok(()),
             Some(segment) if segment.closed => Ok(()),
             Some(_) if open => Ok(()),
             Some(segment) if segment.first_sequence.is_none() => Err(Fault::Empty),
@@ -351,7 +354,8 @@ fn check_checkpoint(
 ) -> Result<(), Fault> {
     match keys.verify(&checkpoint.key_id, &signed_bytes(&link.tip.hash), signature) {
         Some(true) => {}
-        Some(false) => return Err(Fault::Signature),
+        Some(false) if !mutant::on("checkpoint-signature") => return Err(Fault::Signature),
+        Some(false) => {}
         None => return Err(Fault::UnknownKey(checkpoint.key_id.clone())),
     }
     let mismatch = if checkpoint.segment != segment.number {

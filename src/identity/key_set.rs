@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::fault::Quoted;
 use super::json::{self, JsonFault};
 use super::{Algorithm, KeyKind};
+use crate::mutant;
 
 /// Longest key set, in bytes.
 pub const MAX_KEY_SET_BYTES: usize = 64 * 1024;
@@ -187,11 +188,12 @@ impl KeySet {
 
     /// The one key for a token with this header.
     pub(super) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Lookup<'_> {
+        let kid = kid.filter(|_| !mutant::on("key-id"));
         // A secret has no id and stands alone in its set: an id in the header says nothing more.
         let kid = kid.filter(|_| algorithm != Algorithm::Hs256);
         if let Some(kid) = kid {
             return match self.keys.iter().find(|key| key.kid.as_deref() == Some(kid)) {
-                Some(key) if key.serves(algorithm) => Lookup::Found(key),
+                Some(key) if key.serves(algorithm) || mutant::on("key-kind") => Lookup::Found(key),
                 Some(key) => Lookup::DoesNotFit(key),
                 None => Lookup::Unknown,
             };
@@ -218,10 +220,10 @@ impl fmt::Debug for KeySet {
 pub fn secret_bytes(content: &[u8]) -> Result<&[u8], KeySetError> {
     let secret = content.strip_suffix(b"\n").unwrap_or(content);
     // SECURITY: a public key taken for a secret lets everyone sign (RFC 8725, 2.1).
-    if is_key_document(content) {
+    if is_key_document(content) && !mutant::on("public-secret") {
         return Err(KeySetError::SecretIsDocument);
     }
-    if secret.len() < MIN_SECRET_BYTES {
+    if secret.len() < MIN_SECRET_BYTES && !mutant::on("short-secret") {
         return Err(KeySetError::SecretTooShort(secret.len()));
     }
     Ok(secret)
@@ -278,7 +280,7 @@ pub(super) fn public_key(jwk: &Map<String, Value>) -> Result<(KeyKind, DecodingK
             let n = unsigned(jwk, "n").ok_or("has no modulus `n` in base64url")?;
             let e = unsigned(jwk, "e").ok_or("has no exponent `e` in base64url")?;
             let bits = bit_length(&n);
-            if bits < MIN_RSA_BITS {
+            if bits < MIN_RSA_BITS && !mutant::on("short-rsa") {
                 return Err("is RSA of fewer than 2048 bits");
             }
             if bits > MAX_RSA_BITS {

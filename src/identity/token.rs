@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::{Algorithm, MAX_TOKEN_BYTES, TokenFault, json, key_set};
+use crate::mutant;
 
 /// A token that was read, whose issuer and algorithm are configured, but whose signature nobody
 /// has checked yet. Knows nothing but what is needed to find the key.
@@ -91,12 +92,12 @@ pub(super) fn parts(token: &str) -> Result<Parts<'_>, TokenFault> {
 
 fn read_header(mut header: Map<String, Value>) -> Result<Header, TokenFault> {
     // RFC 7515, 4.1.11: an extension that must be understood and is not.
-    if header.contains_key("crit") {
+    if header.contains_key("crit") && !mutant::on("crit") {
         return Err(TokenFault::Malformed("has a `crit` header; no extension is understood"));
     }
     match header.get("typ") {
         None => {}
-        Some(Value::String(kind)) if is_jwt(kind) => {}
+        Some(Value::String(kind)) if is_jwt(kind) || mutant::on("token-type") => {}
         Some(_) => return Err(TokenFault::Malformed("has a `typ` other than JWT or at+jwt")),
     }
     let kid = match header.remove("kid") {

@@ -12,6 +12,7 @@ use super::{
     VerifierSettings, crypto, token,
 };
 use crate::claims::{ClaimPath, Claims, Principal, TenantClaim};
+use crate::mutant;
 
 /// Largest leeway: beyond it, "expired" means little.
 const MAX_LEEWAY: Duration = Duration::from_secs(600);
@@ -106,14 +107,16 @@ impl Verifier {
             .issuers
             .iter()
             .enumerate()
-            .find(|(_, settings)| settings.issuer == claimed)
+            .find(|(_, settings)| settings.issuer == claimed || mutant::on("any-issuer"))
             .ok_or_else(|| TokenFault::UnknownIssuer(Quoted::new(claimed)))?;
         // SECURITY: the header proposes, the configuration decides (RFC 8725, 3.1).
         let algorithm = header
             .algorithm
             .parse::<Algorithm>()
             .ok()
-            .filter(|algorithm| settings.algorithms.contains(algorithm))
+            .filter(|algorithm| {
+                settings.algorithms.contains(algorithm) || mutant::on("header-algorithm")
+            })
             .ok_or_else(|| TokenFault::AlgorithmNotAllowed {
                 issuer: Quoted::new(&settings.issuer),
                 algorithm: Quoted::new(&header.algorithm),
@@ -160,6 +163,7 @@ impl Verifier {
             }
         };
         crypto::verify(algorithm, &key.material, token.message.as_bytes(), &token.signature)
+            .or_else(|refused| if mutant::on("signature") { Ok(()) } else { Err(refused) })
             .map_err(|_| TokenFault::Signature { issuer: issuer(), kid: kid() })?;
         self.identity(settings, &token.claims, now)
     }
@@ -192,7 +196,7 @@ impl Verifier {
         self.not_expired(expires_at, now)?;
         for (claim, seconds) in [("nbf", not_before), ("iat", Some(issued_at))] {
             let ahead = seconds.map_or(0, |seconds| seconds.saturating_sub(now));
-            if ahead > self.leeway {
+            if ahead > self.leeway && !mutant::on("not-before") {
                 return Err(TokenFault::NotYetValid { claim, seconds: ahead });
             }
         }
@@ -200,10 +204,11 @@ impl Verifier {
         if lifetime <= 0 {
             return Err(TokenFault::Claim { claim: "exp", problem: "does not lie after `iat`" });
         }
-        if lifetime > self.max_lifetime {
+        if lifetime > self.max_lifetime && !mutant::on("lifetime") {
             return Err(TokenFault::Lifetime { lifetime, limit: self.max_lifetime });
         }
-        if !audiences.iter().any(|audience| settings.audiences.iter().any(|own| own == audience)) {
+        let ours = |audience: &&str| settings.audiences.iter().any(|own| own == audience);
+        if !audiences.iter().any(ours) && !mutant::on("audience") {
             return Err(TokenFault::Audience(Quoted::new(&settings.issuer)));
         }
         let tenant = tenant(claims, &self.settings.tenant_claim)?;
@@ -223,7 +228,7 @@ impl Verifier {
 
     /// RFC 7519, 4.1.4: not accepted "on or after" `exp`; the leeway moves that moment.
     fn not_expired(&self, expires_at: i64, now: i64) -> Result<(), TokenFault> {
-        if now >= expires_at.saturating_add(self.leeway) {
+        if now >= expires_at.saturating_add(self.leeway) && !mutant::on("expiry") {
             return Err(TokenFault::Expired(now.saturating_sub(expires_at)));
         }
         Ok(())
@@ -250,7 +255,8 @@ fn check_issuer(
         errors.push(SettingsError::NoAlgorithm(index));
     }
     let is_secret = |algorithm: &Algorithm| algorithm.key_kind() == KeyKind::Secret;
-    if issuer.algorithms.iter().any(is_secret) && !issuer.algorithms.iter().all(is_secret) {
+    let mixed = issuer.algorithms.iter().any(is_secret) && !issuer.algorithms.iter().all(is_secret);
+    if mixed && !mutant::on("mixed-algorithms") {
         errors.push(SettingsError::MixedAlgorithms(index));
     }
 }
@@ -277,7 +283,7 @@ fn plain_text<'a>(
     claim: &'static str,
 ) -> Result<&'a str, TokenFault> {
     let text = text_claim(claims, claim)?;
-    if text.chars().any(char::is_control) {
+    if text.chars().any(char::is_control) && !mutant::on("control-characters") {
         return Err(TokenFault::Claim { claim, problem: "holds control characters" });
     }
     Ok(text)

@@ -34,6 +34,7 @@ use crate::identity::{
     self, KeyKind, MAX_TOKEN_BYTES, Quoted, SelfTestError, TokenFault, VerifiedIdentity, Verifier,
     VerifierSettings, crypto, self_test,
 };
+use crate::mutant;
 use revocation::Revocations;
 use source::Door;
 use state::State;
@@ -347,7 +348,9 @@ impl Authenticator {
         let digest = crypto::sha256(token.as_bytes());
         let mut keys = state.current();
         if let Some(identity) = verified.get(&(digest, keys.version)) {
-            verifier.check_expiry(&identity, self.now())?;
+            if !mutant::on("remembered-expiry") {
+                verifier.check_expiry(&identity, self.now())?;
+            }
             return Ok(identity);
         }
         let unverified = verifier.inspect(token)?;

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::claims::ClaimPath;
 use crate::ids::{PolicyEpoch, RelationName};
+use crate::mutant;
 use crate::yaml::read::{At, FromNode, Present};
 use crate::yaml::{self, Fault, Key, SourcePosition, quoted};
 
@@ -68,7 +69,7 @@ pub fn compile<N: AsRef<str>, T: AsRef<str>>(
     }
     compiler.order();
     // A parent may stand in the file that could not be read.
-    if all_read {
+    if all_read && !mutant::on("parents-unchecked") {
         compiler.check_parents();
     }
     compiler.finish(epoch)
@@ -140,6 +141,7 @@ impl Compiler {
     /// Notes the first place of a name; a second one is a fault.
     fn first(&mut self, kind: &'static str, name: String, at: &SourcePosition) -> bool {
         match self.seen.get(&(kind, name.clone())) {
+            Some(_) if mutant::on("second-entry") => true,
             Some(first) => {
                 let message = format!("{} has two entries; the first is at {first}", quoted(&name));
                 self.fault(at, message);
@@ -285,7 +287,13 @@ impl Compiler {
             at: key.at.clone(),
         };
         match entry {
+            TableEntry::Word(TableWord::Shared) if mutant::on("shared-writable") => {
+                plain(Protection::Shared, Access::ALL)
+            }
             TableEntry::Word(TableWord::Shared) => plain(Protection::Shared, Access::READ),
+            TableEntry::Word(TableWord::Deny) if mutant::on("deny-shared") => {
+                plain(Protection::Shared, Access::READ)
+            }
             TableEntry::Word(TableWord::Deny) => plain(Protection::Deny, Access::NONE),
             TableEntry::Rules(rules) => {
                 let placeholder = plain(placeholder(), Access::NONE);
@@ -369,7 +377,7 @@ impl Compiler {
         TablePolicy {
             protection: protection.unwrap_or_else(placeholder),
             access: rules.access.map_or(Access::ALL, |access| self.access(access)),
-            condition: rules.r#where.map(expression),
+            condition: rules.r#where.map(expression).filter(|_| !mutant::on("where-dropped")),
             columns,
             mode: mode.unwrap_or(defaults.mode),
             ..table
@@ -470,9 +478,10 @@ impl Compiler {
 
     /// Puts the narrow patterns before the wide ones; equals stay in file order.
     fn order(&mut self) {
-        self.postgres
-            .patterns
-            .sort_by_key(|(pattern, _)| std::cmp::Reverse(literal_length(pattern)));
+        self.postgres.patterns.sort_by_key(|(pattern, _)| {
+            let length = literal_length(pattern);
+            std::cmp::Reverse(if mutant::on("pattern-order") { 0 } else { length })
+        });
         self.bigquery.tables.sort_by_key(|(pattern, _)| {
             (!pattern.is_exact(), std::cmp::Reverse(pattern.literal_length()))
         });
@@ -501,7 +510,7 @@ impl Compiler {
     }
 
     fn finish(mut self, epoch: PolicyEpoch) -> Result<Policies, Vec<Fault>> {
-        if !self.faults.is_empty() {
+        if !self.faults.is_empty() && !mutant::on("faults-dropped") {
             self.faults.sort();
             self.faults.dedup();
             return Err(self.faults);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::claims::{ClaimPath, Claims, Principal};
 use crate::error::{Denial, DenialCode};
 use crate::ids::{PolicyEpoch, RelationName};
+use crate::mutant;
 pub use crate::policy::bigquery::BigQueryPolicy;
 pub use crate::policy::load::Policies;
 pub use crate::yaml::{Fault, SourcePosition};
@@ -72,6 +73,7 @@ impl ClaimRule {
             | serde_json::Value::Object(_) => false,
         };
         match claims.at(&self.claim) {
+            Some(_) if mutant::on("claim-any") => true,
             Some(serde_json::Value::Array(values)) => values.iter().any(accepts),
             Some(value) => accepts(value),
             None => false,
@@ -210,6 +212,7 @@ impl RelationPattern {
 /// Whether `text` matches `pattern`, in which `*` stands for any run of characters.
 pub fn wildcard(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
+        None if mutant::on("pattern-prefix") => text.starts_with(pattern),
         None => pattern == text,
         Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {
             rest.char_indices()
@@ -285,8 +288,9 @@ impl Policy {
     /// SECURITY: a pattern never names a relation of a system schema, so that `*.*` does not open
     /// the catalogs.
     pub fn table(&self, relation: &RelationName) -> Option<&Arc<TablePolicy>> {
-        self.tables.get(relation).or_else(|| {
-            if name::is_system_schema(&relation.schema) {
+        let exact = self.tables.get(relation).filter(|_| !mutant::on("pattern-first"));
+        exact.or_else(|| {
+            if name::is_system_schema(&relation.schema) && !mutant::on("system-pattern") {
                 return None;
             }
             self.patterns

@@ -17,6 +17,7 @@ use crate::catalog_load::Catalogs;
 use crate::decide::{Made, Question, Refusal, Source, Verdicts, Viewpoint, decide_prepared, form};
 use crate::error::{Denial, DenialCode};
 use crate::ids::{CatalogEpoch, PolicyEpoch};
+use crate::mutant;
 use crate::policy::Policy;
 use crate::sql::postgres::{Form, Guarded, Split, is_tenant_column};
 use crate::sql::{Decided, Fingerprint};
@@ -65,7 +66,7 @@ impl Judge {
     /// Decides a text. All its statements may run, or none. `types` are those that a Parse declares
     /// for the parameters, as they came.
     pub(super) async fn decide(&self, text: &str, types: &[u8]) -> Result<Decision, Refused> {
-        if text.len() > self.viewpoint.limits().max_statement {
+        if text.len() > self.viewpoint.limits().max_statement && !mutant::on("long-statement") {
             return Err(Refused::of(Denial::new(DenialCode::StatementTooLarge)));
         }
         let policy = self.policy.load_full();
@@ -92,7 +93,7 @@ impl Judge {
 
     /// Whether facts were found under the policy and catalog that hold now.
     pub(super) async fn is_current(&self, facts: &Facts) -> Result<bool, Refused> {
-        Ok(facts.policy_epoch == self.policy.load().epoch
+        Ok((facts.policy_epoch == self.policy.load().epoch || mutant::on("stale-statement"))
             && facts.catalog_epoch == self.catalog().await?.epoch)
     }
 

@@ -11,6 +11,7 @@ use super::Limits;
 use crate::claims::{ClaimPath, Claims};
 use crate::endpoint::Secret;
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 use crate::wire::startup::split_options;
 
 /// The startup option that carries a token.
@@ -95,6 +96,10 @@ impl Requested {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), ParameterFault> {
+        if mutant::on("start-parameter") && name == "search_path" {
+            self.settings.push(("search_path", value.to_owned()));
+            return Ok(());
+        }
         let Some(known) = ALLOWED.iter().find(|known| known.eq_ignore_ascii_case(name)) else {
             let denial = Denial::of(DenialCode::ProtectedSetting, name);
             return Err(ParameterFault::Denied(denial));

@@ -13,6 +13,7 @@ use super::egress::{Shape, Watch};
 use super::facts::Facts;
 use super::names::Undo;
 use super::recorder::OpenRecord;
+use crate::mutant;
 
 /// One statement that runs.
 pub(super) struct Running {
@@ -239,7 +240,10 @@ impl Replies {
     /// Takes out what the server skips after an error of the extended protocol, newest first: all
     /// entries up to the next Sync, Queries included, for the server discards those too.
     pub(super) fn skip_to_sync(&mut self) -> (Vec<Reply>, AfterError) {
-        let sync = self.queue.iter().position(|owed| matches!(owed.reply, Reply::Sync));
+        let sync = self.queue.iter().position(|owed| {
+            matches!(owed.reply, Reply::Sync)
+                || matches!(owed.reply, Reply::Query(_)) && mutant::on("sync-or-query")
+        });
         let after = if sync.is_some() { AfterError::SyncSent } else { AfterError::SyncOwed };
         let skipped = self
             .queue

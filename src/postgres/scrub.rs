@@ -6,6 +6,7 @@
 //! tenant's row.
 
 use crate::error::DenialCode;
+use crate::mutant;
 use crate::wire::ErrorFields;
 use crate::wire::error_fields::field;
 
@@ -82,7 +83,7 @@ fn may_quote_rows(code: &str) -> bool {
 pub(super) fn error(fields: &mut ErrorFields<'_>, known: &Known<'_>) {
     // RAISE may choose any SQLSTATE.
     let raised = fields.text(field::ROUTINE) == "exec_stmt_raise";
-    if !raised && !may_quote_rows(fields.text(field::CODE)) {
+    if mutant::on("scrub") || !raised && !may_quote_rows(fields.text(field::CODE)) {
         return;
     }
     let message = scrubbed(fields, known);
@@ -90,17 +91,18 @@ pub(super) fn error(fields: &mut ErrorFields<'_>, known: &Known<'_>) {
         fields.set(field::MESSAGE, message);
     }
     fields.retain(|code| {
-        !matches!(
-            code,
-            field::DETAIL
-                | field::CONTEXT
-                | field::INTERNAL_QUERY
-                | field::INTERNAL_POSITION
-                | field::SCHEMA
-                | field::FILE
-                | field::LINE
-                | field::ROUTINE
-        )
+        code == field::DETAIL && mutant::on("scrub-detail")
+            || !matches!(
+                code,
+                field::DETAIL
+                    | field::CONTEXT
+                    | field::INTERNAL_QUERY
+                    | field::INTERNAL_POSITION
+                    | field::SCHEMA
+                    | field::FILE
+                    | field::LINE
+                    | field::ROUTINE
+            )
     });
     if raised {
         fields.remove(field::HINT);

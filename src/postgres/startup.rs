@@ -16,6 +16,7 @@ use super::parameters::{ParameterFault, Requested};
 use super::socket::Socket;
 use super::tls::ALPN;
 use crate::error::{Denial, DenialCode, SqlState};
+use crate::mutant;
 use crate::wire::DecodeFault;
 use crate::wire::backend::negotiate_protocol_version;
 use crate::wire::startup::{FirstPacket, ProtocolVersion, first_packet_length};
@@ -100,7 +101,7 @@ pub(super) async fn negotiate(
             (Ok(FirstPacket::SslRequest), Encryption::Open | Encryption::GssRefused) => {
                 encryption = Encryption::Settled;
                 // CVE-2021-23214: what was sent in clear must not be taken for what came encrypted.
-                if !opened.buffered.is_empty() {
+                if !opened.buffered.is_empty() && !mutant::on("early-data") {
                     return Err(StartupFault::Silent);
                 }
                 opened.socket = match (tls, opened.socket) {

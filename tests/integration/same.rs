@@ -86,7 +86,7 @@ impl Pair {
     }
 }
 
-fn compare(sql: &str, proxied: &Outcome, direct: &Outcome) -> Option<String> {
+pub fn compare(sql: &str, proxied: &Outcome, direct: &Outcome) -> Option<String> {
     let (through, straight) = (Look::of(sql, proxied), Look::of(sql, direct));
     let details: Vec<String> =
         proxied.errors().iter().map(|error| error.field('D').to_owned()).collect();

@@ -10,6 +10,7 @@ use super::scope::{Met, direct_relations, is_statement, visible_name, walk};
 use super::tree::Tree;
 use crate::error::{Denial, DenialCode};
 use crate::ids::RelationName;
+use crate::mutant;
 use crate::policy::Access;
 use crate::sql::{End, Kind, RelationUse};
 
@@ -219,7 +220,7 @@ fn setting(statement: &Tree<'_>) -> Result<Class, Denial> {
         Some(codes::SET_VALUE | codes::SET_DEFAULT | codes::RESET) => {}
         Some(_) | None => return Err(denied()),
     }
-    if !lists::FREE_SETTINGS.contains(&name.as_str()) {
+    if !lists::FREE_SETTINGS.contains(&name.as_str()) && !mutant::on("any-setting") {
         return Err(denied());
     }
     let pinned = lists::PINNED_SETTINGS.iter().find(|(setting, _)| *setting == name);
@@ -232,7 +233,7 @@ fn setting(statement: &Tree<'_>) -> Result<Class, Denial> {
             Tree::Text(text) => text.to_ascii_lowercase().replace(['-', '_'], ""),
             Tree::None | Tree::List(_) | Tree::Node(..) => return Err(denied()),
         };
-        if !accepted.contains(&text.as_str()) {
+        if !accepted.contains(&text.as_str()) && !mutant::on("pinned") {
             return Err(denied());
         }
     }
@@ -343,7 +344,7 @@ pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Den
         }
     })?;
     // SECURITY: a setting must not carry off what a tenant's row holds.
-    if changes_setting && class.protected {
+    if changes_setting && class.protected && !mutant::on("set-config") {
         return Err(Denial::of(DenialCode::Function, SET_CONFIG));
     }
     if !closed.is_empty() && !reads_one_setting(statement, &closed) {
@@ -404,7 +405,7 @@ fn judge_relation<'t>(
             RelationUse { relation: RelationName::new(*schema, name), rule: (*schema).into() }
         }
         Resolved::Table(table) => {
-            if !needs(&table.policy.access) {
+            if !needs(&table.policy.access) && !mutant::on("access") {
                 return Err(Denial::of(refusal, table.name.to_string()));
             }
             class.protected |= table.is_protected();
@@ -459,10 +460,10 @@ pub fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
         "XmlExpr" if node.at("op").number() == Some(codes::XML_PARSE) => {
             Err(Denial::of(DenialCode::Function, "xmlparse"))
         }
-        "SelectStmt" if !node.at("into_clause").is_absent() => {
+        "SelectStmt" if !node.at("into_clause").is_absent() && !mutant::on("select-into") => {
             Err(Denial::of(DenialCode::StatementKind, "SELECT INTO"))
         }
-        kind if NODES.contains(&kind) => Ok(()),
+        kind if NODES.contains(&kind) || mutant::on("any-node") => Ok(()),
         kind if kind.ends_with("Stmt") => Err(kind_denied(node)),
         kind => Err(Denial::of(DenialCode::StatementKind, kind)),
     }
@@ -529,7 +530,11 @@ fn judge_set_config(call: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     let name = name.map(str::to_ascii_lowercase).unwrap_or_default();
     let free = lists::FREE_SETTINGS.contains(&name.as_str())
         && !lists::PINNED_SETTINGS.iter().any(|(pinned, _)| *pinned == name);
-    if built_in && free { Ok(()) } else { Err(Denial::of(DenialCode::Function, SET_CONFIG)) }
+    if built_in && (free || mutant::on("set-config-any")) {
+        Ok(())
+    } else {
+        Err(Denial::of(DenialCode::Function, SET_CONFIG))
+    }
 }
 
 fn judge_operator(name: &Tree<'_>) -> Result<(), Denial> {
@@ -544,6 +549,7 @@ fn judge_operator(name: &Tree<'_>) -> Result<(), Denial> {
             // `BETWEEN` and its like are written where an operator's name would stand.
             Ok(())
         }
+        _ if mutant::on("any-operator") => Ok(()),
         _ => Err(Denial::of(DenialCode::Function, format!("operator {}", parts.join(".")))),
     }
 }
@@ -627,7 +633,7 @@ fn judge_stars(statement: &Tree<'_>, closed: &[Closed<'_>]) -> Result<(), Denial
         .iter()
         .flat_map(|list| list.items())
         .any(|item| matches!(item.at("val").at("fields").items(), [only] if only.is("A_Star")));
-    if !star {
+    if !star || mutant::on("closed-star") {
         return Ok(());
     }
     let mut direct = Vec::new();
@@ -664,7 +670,8 @@ pub(super) fn judge_attribute_notation(
         };
         let Some((column, before)) = parts.split_last() else { return Ok(()) };
         let Some(qualifier) = before.last() else { return Ok(()) };
-        if !env.is_user_function(column) || env.function(&[column]).is_ok() {
+        let allowed = env.function(&[column]).is_ok() || mutant::on("attribute-call");
+        if !env.is_user_function(column) || allowed {
             return Ok(());
         }
         let mut owners = aliases.iter().filter(|(visible, _)| visible == qualifier).peekable();

@@ -8,6 +8,7 @@ use super::classify::Closed;
 use super::scope::{direct_relations, is_statement, visible_name};
 use super::tree::Tree;
 use crate::error::Denial;
+use crate::mutant;
 
 /// Refuses a statement that renames, joins by, or writes a closed column.
 pub fn judge(statement: &Tree<'_>, closed: &[Closed<'_>]) -> Result<(), Denial> {
@@ -15,7 +16,7 @@ pub fn judge(statement: &Tree<'_>, closed: &[Closed<'_>]) -> Result<(), Denial> 
         "RangeVar" if !node.at("alias").at("colnames").items().is_empty() => {
             refuse(visible_name(node).and_then(|visible| named(closed, visible)))
         }
-        "JoinExpr" => refuse(joined(node, closed)),
+        "JoinExpr" => refuse(joined(node, closed).filter(|_| !mutant::on("closed-join"))),
         "CopyStmt" => refuse(copied(node, closed)),
         kind if is_statement(kind) => refuse(written(node, closed)),
         _ => Ok(()),
@@ -78,7 +79,7 @@ fn written<'c, 't>(change: &Tree<'_>, closed: &'c [Closed<'t>]) -> Option<&'c Cl
     let by_place = change.is("InsertStmt")
         && change.at("cols").items().is_empty()
         && !change.at("select_stmt").is_absent();
-    (by_name || by_place).then_some(relation)
+    (by_name || by_place && !mutant::on("closed-by-place")).then_some(relation)
 }
 
 #[cfg(test)]

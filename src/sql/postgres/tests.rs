@@ -13,7 +13,7 @@ use crate::policy::{
 use crate::sql::{Decided, Limits};
 
 const A: &str = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa";
-const GUARD: &str = "'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa'::uuid";
+pub(super) const GUARD: &str = "'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa'::uuid";
 
 fn position() -> SourcePosition {
     SourcePosition { file: "test.yaml".into(), line: 1, column: 1 }

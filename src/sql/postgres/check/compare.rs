@@ -12,6 +12,7 @@ use super::super::tree::Tree;
 use super::guards::{conjuncts, is_counted, is_tenant_literal, null_extended, shielded, string};
 use super::masks::{is_mask, lists_open_columns};
 use super::writes::checked_value;
+use crate::mutant;
 use crate::policy::{Protection, TenantType};
 
 /// Whether `sent` says what `client` says.
@@ -121,6 +122,7 @@ impl Comparison<'_> {
                 items.len() == others.len()
                     && items.iter().zip(others).all(|(item, other)| self.same(item, other))
             }
+            (Tree::Text(_), Tree::Text(_)) if mutant::on("check-text") => true,
             (client, sent) => client == sent,
         }
     }
@@ -257,7 +259,7 @@ impl Comparison<'_> {
         self.bare(client, &mut stated, &mut guards);
         let (mut stated_sent, mut guards_sent) = (Vec::new(), Vec::new());
         self.bare(sent, &mut stated_sent, &mut guards_sent);
-        stated.len() == stated_sent.len()
+        (stated.len() == stated_sent.len() || mutant::on("check-conjuncts"))
             && stated.iter().zip(&stated_sent).all(|(client, sent)| self.same(client, sent))
             && guards.iter().all(|guard| guards_sent.iter().any(|sent| self.same(guard, sent)))
     }

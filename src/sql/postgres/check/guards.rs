@@ -4,6 +4,7 @@ use super::super::codes;
 use super::super::env::{Env, Resolved, Table};
 use super::super::tree::Tree;
 use crate::claims::ClaimPath;
+use crate::mutant;
 use crate::policy::{PolicyExpression, Protection, TenantType};
 
 /// Deepest chain of parents that a guard may climb.
@@ -17,7 +18,8 @@ pub(super) fn conjuncts<'t, 'a>(condition: &'t Tree<'a>) -> Vec<&'t Tree<'a>> {
 }
 
 fn collect<'t, 'a>(condition: &'t Tree<'a>, found: &mut Vec<&'t Tree<'a>>) {
-    if condition.is("BoolExpr") && condition.at("boolop").number() == Some(codes::AND) {
+    let and = condition.at("boolop").number() == Some(codes::AND);
+    if condition.is("BoolExpr") && (and || mutant::on("check-or")) {
         condition.at("args").items().iter().for_each(|part| collect(part, found));
     } else if !condition.is_absent() {
         found.push(condition);
@@ -30,7 +32,9 @@ pub(super) fn column<'t>(tree: &'t Tree<'_>) -> Option<Vec<&'t str>> {
 }
 
 fn is_column(tree: &Tree<'_>, qualifier: &str, name: &str) -> bool {
-    column(tree).is_some_and(|parts| parts == [qualifier, name])
+    column(tree).is_some_and(|parts| {
+        parts == [qualifier, name] || mutant::on("check-qualifier") && parts.last() == Some(&name)
+    })
 }
 
 /// The text of a string constant.
@@ -58,17 +62,17 @@ pub(super) fn is_tenant_literal(tree: &Tree<'_>, tenant_type: TenantType, env: E
         | (TenantType::Int, Some("int2" | "int4" | "int8")) => true,
         (TenantType::Uuid | TenantType::Text | TenantType::Int, _) => false,
     };
-    kind_fits
-        && env
-            .tenant_text(tenant_type)
-            .is_ok_and(|own| string(tree.at("arg")) == Some(own.as_str()))
+    let says =
+        env.tenant_text(tenant_type).is_ok_and(|own| string(tree.at("arg")) == Some(own.as_str()));
+    kind_fits && (says || mutant::on("check-literal"))
 }
 
 fn is_equality<'t, 'a>(tree: &'t Tree<'a>) -> Option<(&'t Tree<'a>, &'t Tree<'a>)> {
     let equality = tree.is("A_Expr")
         && tree.at("kind").number() == Some(codes::OP)
         && tree.at("name").name_parts().is_some_and(|name| name == ["="]);
-    equality.then(|| (tree.at("lexpr"), tree.at("rexpr")))
+    let any = tree.is("A_Expr") && mutant::on("check-operator");
+    (equality || any).then(|| (tree.at("lexpr"), tree.at("rexpr")))
 }
 
 /// Whether the conjunct says that a row of `table`, visible under `qualifier`, is the tenant's.
@@ -155,7 +159,8 @@ pub(super) fn selects_keys(
         && relation.at("schemaname").text() == Some(table.name.schema.as_str())
         && relation.at("relname").text() == Some(table.name.name.as_str())
         && is_column(item.at("val"), qualifier, key)
-        && guarded_by(&conjuncts(select.at("where_clause")), table, qualifier, env, depth + 1)
+        && (mutant::on("check-parents")
+            || guarded_by(&conjuncts(select.at("where_clause")), table, qualifier, env, depth + 1))
 }
 
 /// Whether the conjuncts hold every guard of the table: the tenant's, and the policy's own
@@ -189,7 +194,7 @@ fn guarded_by(
             .iter()
             .any(|conjunct| is_condition(conjunct, condition, table, qualifier, env, depth)),
     };
-    tenant && condition
+    tenant && (condition || mutant::on("check-condition"))
 }
 
 /// Whether the conjunct is the policy's condition, shielded by the tenant's guard where there is
@@ -301,7 +306,8 @@ fn is_claim(sent: &Tree<'_>, path: &str, env: Env<'_>) -> bool {
 pub(super) fn shielded<'t, 'a>(tree: &'t Tree<'a>) -> Option<(&'t Tree<'a>, &'t Tree<'a>)> {
     let shield = tree.is("CaseExpr")
         && tree.at("arg").is_absent()
-        && *tree.at("defresult").at("val").at("") == Tree::Bool(false);
+        && (*tree.at("defresult").at("val").at("") == Tree::Bool(false)
+            || mutant::on("check-else"));
     match tree.at("args").items() {
         [when] if shield => Some((when.at("expr"), when.at("result"))),
         _ => None,

@@ -14,7 +14,10 @@ use super::guards::{
 };
 use super::masks::{Target, masked_table, shows_masked};
 use super::shape::is_total;
+use super::types::are_total;
+use crate::catalog::Relation;
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 
 /// What the planner may merge of a query into its reader.
 #[derive(Clone, Copy, Default)]
@@ -71,6 +74,10 @@ pub(super) struct Level<'s> {
     pub(super) shows_masked: bool,
     /// Flat relations that a LATERAL sub-select at hand cannot name.
     pub(super) hidden: Vec<Range<usize>>,
+    /// The other relations, by the name that qualifies their columns; known ones with their columns.
+    pub(super) beside: Vec<(&'s str, Option<&'s Relation>)>,
+    /// A function in FROM is given columns, which it may pass on under names of its own.
+    pub(super) passes_columns: bool,
 }
 
 /// A condition of a level, and the relations that it can name.
@@ -98,6 +105,56 @@ impl<'s> Level<'s> {
             semi_join: false,
             shows_masked: false,
             hidden: Vec::new(),
+            beside: Vec::new(),
+            passes_columns: false,
+        }
+    }
+
+    /// The protected relation of that name, here or further out: what the catalog knows of it.
+    pub(super) fn flat_of(&self, qualifier: &str) -> Option<Option<&Relation>> {
+        if let Some(flat) = self.flat.iter().find(|flat| flat.visible == qualifier) {
+            return Some(flat.table.relation);
+        }
+        if self.beside.iter().any(|(beside, _)| *beside == qualifier) {
+            return None;
+        }
+        self.outer.and_then(|outer| outer.flat_of(qualifier))
+    }
+
+    /// The protected relations of this level that own a column, or whose columns nobody knows; none
+    /// where another relation owns it.
+    pub(super) fn owners(&self, column: &str) -> Vec<Option<&Relation>> {
+        let has =
+            |known: Option<&Relation>| known.is_some_and(|known| known.column(column).is_some());
+        if self.beside.iter().any(|(_, known)| has(*known)) {
+            return Vec::new();
+        }
+        let known = self.flat.iter().map(|flat| flat.table.relation);
+        known.filter(|known| known.is_none() || has(*known)).collect()
+    }
+
+    /// Whether an expression that names the column by these parts may meet rows of the relation.
+    fn may_name(&self, parts: &[&str], flat: &Flat<'_>) -> bool {
+        match parts {
+            [.., qualifier, _] if self.flat.iter().any(|flat| flat.visible == *qualifier) => {
+                flat.visible == *qualifier
+            }
+            [.., qualifier, _] => {
+                self.passes_columns && !self.beside.iter().any(|(beside, _)| beside == qualifier)
+            }
+            [column] => {
+                let owns = |flat: &Flat<'_>| {
+                    flat.visible == *column
+                        || flat.table.relation.is_none_or(|known| known.column(column).is_some())
+                };
+                let beside = |known: &Option<&Relation>| {
+                    known.is_some_and(|known| known.column(column).is_some())
+                };
+                let elsewhere = self.flat.iter().any(owns)
+                    || self.beside.iter().any(|(_, known)| beside(known));
+                owns(flat) || self.passes_columns && !elsewhere
+            }
+            [] => true,
         }
     }
 
@@ -112,6 +169,8 @@ impl<'s> Level<'s> {
             semi_join: self.semi_join,
             shows_masked: self.shows_masked,
             hidden: Vec::new(),
+            beside: self.beside.clone(),
+            passes_columns: self.passes_columns,
         }
     }
 
@@ -235,7 +294,7 @@ impl<'e> Verifier<'e> {
         let last_costs =
             options.iter().rev().find(|option| option.at("defname").text() == Some("costs"));
         let runs = options.iter().any(|option| option.at("defname").text() == Some("analyze"));
-        if protected && (runs || !last_costs.is_some_and(off)) {
+        if protected && (runs || !last_costs.is_some_and(off)) && !mutant::on("check-explain") {
             return Err(leak());
         }
         Ok(())
@@ -383,6 +442,9 @@ impl<'e> Verifier<'e> {
                     self.statement(item.at("subquery"), scope)?
                 };
                 level.merge(exposure);
+                level
+                    .beside
+                    .extend(item.at("alias").at("aliasname").text().map(|name| (name, None)));
                 Ok(())
             }
             "JoinExpr" => {
@@ -391,6 +453,7 @@ impl<'e> Verifier<'e> {
                 let hidden = !item.at("alias").is_absent();
                 let (left, right) = match item.at("jointype").number() {
                     _ if hidden => (Place::Nowhere, Place::Nowhere),
+                    _ if mutant::on("check-join-side") => (place, place),
                     Some(codes::JOIN_INNER) => (place, place),
                     Some(codes::JOIN_LEFT) => (place, supplied),
                     Some(codes::JOIN_RIGHT) => (supplied, place),
@@ -420,7 +483,10 @@ impl<'e> Verifier<'e> {
                 conditions.push(Condition { tree: on, operands });
                 Ok(())
             }
-            "RangeFunction" | "RangeTableFunc" => Ok(()),
+            "RangeFunction" | "RangeTableFunc" => {
+                level.passes_columns |= names_a_column(item);
+                Ok(())
+            }
             kind => Err(unguarded(kind)),
         }
     }
@@ -437,29 +503,38 @@ impl<'e> Verifier<'e> {
     {
         if let Some(exposed) = bare_name(relation).and_then(|name| scope.cte(name)) {
             level.merge(exposed);
+            level.beside.extend(visible_name(relation).map(|visible| (visible, None)));
             return Ok(());
         }
         let name = relation.at("relname").text().ok_or_else(leak)?;
         let visible = visible_name(relation).ok_or_else(leak)?;
         let schema = relation.at("schemaname").text();
         let table = match self.env.resolve(relation.at("catalogname").text(), schema, name)? {
-            Resolved::Catalog { .. } => return Ok(()),
+            Resolved::Catalog { .. } => {
+                level.beside.push((visible, None));
+                return Ok(());
+            }
             Resolved::Table(table) => table,
         };
-        if schema.is_none() {
+        if schema.is_none() && !mutant::on("check-bare-name") {
             // What a bare name means is for the server's search path to say.
             return Err(unguarded(name));
         }
         if !table.is_protected() {
+            level.beside.push((visible, table.relation));
             return Ok(());
         }
         let renamed = !relation.at("alias").at("colnames").is_absent();
         let Place::In(condition) = place else { return Err(unguarded(name)) };
-        if renamed || !are_guarded(&conjuncts(condition), &table, visible, self.env) {
+        if renamed && !mutant::on("check-renamed")
+            || !are_guarded(&conjuncts(condition), &table, visible, self.env)
+        {
             return Err(unguarded(name));
         }
         level.semi_join |= conjuncts(condition).into_iter().any(|conjunct| {
-            conjunct.is("SubLink") && is_tenant_guard(conjunct, &table, visible, self.env)
+            conjunct.is("SubLink")
+                && !mutant::on("check-semi-join")
+                && is_tenant_guard(conjunct, &table, visible, self.env)
         });
         level.flat.push(Flat { table, visible });
         Ok(())
@@ -485,12 +560,16 @@ impl<'e> Verifier<'e> {
     /// Every conjunct is a guard, total, or shielded by guards.
     pub(super) fn conditions(&self, condition: &Tree<'_>, level: &Level<'_>) -> Result<(), Denial> {
         for conjunct in conjuncts(condition) {
-            let passes = self.is_guard(conjunct, level) || is_total(conjunct);
+            let passes = self.is_guard(conjunct, level)
+                || (is_total(conjunct) && are_total(conjunct, level));
             if passes || (!level.holds_any() && !level.merges_any()) {
                 continue;
             }
-            let behind = shielded(conjunct).is_some_and(|(guard, _)| self.is_shield(guard, level));
-            if !behind && level.holds_any() || level.merges_any() {
+            let behind = shielded(conjunct).is_some_and(|(guard, inner)| {
+                self.is_shield(guard, level) && self.covers(guard, inner, level)
+            });
+            let merged = level.merges_any() && !mutant::on("check-merged");
+            if !behind && level.holds_any() || merged {
                 return Err(leak());
             }
         }
@@ -514,6 +593,22 @@ impl<'e> Verifier<'e> {
             })
     }
 
+    /// Whether a shield holds the guard of every relation of its level that the expression behind it
+    /// may name. Those of the levels around it were kept where they stand.
+    fn covers(&self, guard: &Tree<'_>, inner: &Tree<'_>, level: &Level<'_>) -> bool {
+        let mut named: Vec<Vec<&str>> = Vec::new();
+        gather_columns(inner, &mut named);
+        level.flat.iter().all(|flat| {
+            let met = named.iter().any(|parts| level.may_name(parts, flat));
+            let held = conjuncts(guard).into_iter().any(|part| {
+                let strict = null_extended(part).map_or(part, |(guard, _)| guard);
+                let guards = conjuncts(strict);
+                are_guarded(&guards, &flat.table, flat.visible, self.env)
+            }) || are_guarded(&conjuncts(guard), &flat.table, flat.visible, self.env);
+            held || !met
+        })
+    }
+
     /// HAVING without aggregates is moved into WHERE: it must be total or carry an aggregate.
     fn having(&self, having: &Tree<'_>, level: &Level<'_>) -> Result<(), Denial> {
         if !level.holds_any() && !level.merged {
@@ -521,7 +616,7 @@ impl<'e> Verifier<'e> {
         }
         for conjunct in conjuncts(having) {
             let kept = shielded(conjunct).is_some_and(|(guard, _)| is_counted(guard));
-            if !kept && !is_total(conjunct) {
+            if !kept && !is_total(conjunct) && !mutant::on("check-having") {
                 return Err(leak());
             }
         }
@@ -552,6 +647,7 @@ impl<'e> Verifier<'e> {
         let here = Scope { level: Some(&level), ..scope };
         if statement.is("UpdateStmt")
             && let Some(table) = self.protected_target(statement)?
+            && !mutant::on("check-assignments")
         {
             self.assignments(statement.at("target_list"), &table, false)?;
         }
@@ -606,6 +702,7 @@ impl<'e> Verifier<'e> {
 
     pub(super) fn expressions(&self, tree: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         match tree.kind() {
+            kind if is_statement(kind) && mutant::on("check-subqueries") => Ok(()),
             kind if is_statement(kind) => self.statement(tree, scope).map(|_| ()),
             "FuncCall" if may_aggregate(tree) => {
                 let sealed = Scope { level: None, ..scope };
@@ -651,4 +748,18 @@ fn arguments_total(from: &Tree<'_>) -> bool {
         "RangeTableSample" => arguments_total(from.at("relation")),
         _ => false,
     }
+}
+
+/// The columns that a tree names, by their parts; `*` ends the parts of a whole row.
+fn gather_columns<'t>(tree: &'t Tree<'_>, found: &mut Vec<Vec<&'t str>>) {
+    if tree.is("ColumnRef") {
+        let fields = tree.at("fields").items();
+        let parts = fields.iter().map(|part| part.text().unwrap_or("*")).collect::<Vec<_>>();
+        found.push(if parts == ["*"] { Vec::new() } else { parts });
+    }
+    tree.children().for_each(|child| gather_columns(child, found));
+}
+
+fn names_a_column(tree: &Tree<'_>) -> bool {
+    tree.is("ColumnRef") || tree.children().any(names_a_column)
 }

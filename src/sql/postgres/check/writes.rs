@@ -10,6 +10,7 @@ use super::guards::{
 };
 use super::verify::{Condition, Flat, Level, Place, Scope, Verifier, leak, unguarded};
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 use crate::policy::Protection;
 
 /// What a table demands of the values written to one of its columns.
@@ -48,6 +49,7 @@ impl Demand<'_, '_> {
     /// `(SELECT CASE WHEN test THEN v ELSE … END FROM (SELECT value::type AS v OFFSET 0) c)`.
     fn is_met(&self, value: &Tree<'_>, env: Env<'_>) -> bool {
         match self {
+            _ if mutant::on("check-written") => true,
             Self::Own(table) => match &table.policy.protection {
                 Protection::Tenant { tenant_type, .. } => {
                     is_tenant_literal(value, *tenant_type, env)
@@ -128,6 +130,7 @@ impl<'e> Verifier<'e> {
                         self.source(source, at, columns.len(), &demand)?;
                     }
                     // Without a column list every column is meant.
+                    (None, _) if mutant::on("check-left-out") => {}
                     (None, _) if demand.may_default() && !columns.is_empty() => {}
                     _ => return Err(unguarded(column)),
                 }
@@ -221,7 +224,8 @@ impl<'e> Verifier<'e> {
         let guards = found
             .iter()
             .take_while(|conjunct| {
-                is_tenant_guard(conjunct, table, visible, self.env)
+                mutant::on("check-upsert-order")
+                    || is_tenant_guard(conjunct, table, visible, self.env)
                     || is_policy_condition(conjunct, table, visible, self.env)
             })
             .count();
@@ -267,7 +271,7 @@ impl<'e> Verifier<'e> {
     fn when(&self, clause: &Tree<'_>, table: &Table<'e>, visible: &str) -> Result<(), Denial> {
         let of_source = clause.at("match_kind").number() == Some(codes::NOT_MATCHED_BY_TARGET);
         let guarded = are_guarded(&conjuncts(clause.at("condition")), table, visible, self.env);
-        if !of_source && !guarded {
+        if !of_source && !guarded && !mutant::on("check-merge-when") {
             return Err(unguarded(visible));
         }
         let columns = clause.at("target_list").items();
@@ -318,7 +322,7 @@ pub(super) fn checked_parts<'t, 'a>(value: &'t Tree<'a>) -> Option<(&'t Tree<'a>
         && derived.at("subquery").at("from_clause").is_absent()
         && case.is("CaseExpr")
         && case.at("arg").is_absent()
-        && raises(case.at("defresult"));
+        && (raises(case.at("defresult")) || mutant::on("check-raise"));
     (scalar && named && bare).then_some((case, seen))
 }
 

@@ -10,6 +10,7 @@ use super::super::env::Env;
 use super::guard;
 use crate::claims::ClaimPath;
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 use crate::policy::PolicyExpression;
 
 /// Parses a policy's expression, without binding anything.
@@ -48,7 +49,7 @@ impl Binder<'_> {
     fn claim(&self, path: &str) -> Result<Expr, Denial> {
         let missing = || Denial::of(DenialCode::TokenClaim, path);
         let path = ClaimPath::parse(path).ok_or_else(missing)?;
-        Ok(match self.env.principal.claims.at(&path) {
+        Ok(match self.env.principal.claims.at(&path).filter(|_| !mutant::on("claim-lost")) {
             Some(serde_json::Value::String(text)) if !text.contains('\0') => {
                 guard::cast(guard::string(text), "text")
             }

@@ -8,9 +8,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use sqlparser::ast::{
-    Expr, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TableWithJoins, Value,
-    Values,
+    Expr, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TableWithJoins, Value, Values,
 };
 
 use super::super::env::{Env, Resolved, Table};
@@ -21,6 +20,7 @@ use super::level::{Bond, Level, Outputs, Rel, name_of};
 use super::{Ctes, Rewriter, Scope, dialect, keep_apart};
 use crate::catalog::RelationKind;
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 use crate::policy::Protection;
 
 /// The alias of rows that the client did not name.
@@ -132,7 +132,8 @@ fn side(join: &Join) -> Result<Side<'_>, Denial> {
 
 /// Whether a guard can stand in the ON of an outer join.
 fn takes_guard(side: &Side<'_>) -> bool {
-    !(side.left && side.right) && matches!(side.constraint, Some(JoinConstraint::On(_)))
+    (!(side.left && side.right) || mutant::on("full-join-flat"))
+        && matches!(side.constraint, Some(JoinConstraint::On(_)))
 }
 
 impl<'a> Rewriter<'a> {
@@ -155,7 +156,8 @@ impl<'a> Rewriter<'a> {
         ctes: Option<&Ctes<'_>>,
         placement: &mut Placement,
     ) -> Result<(), Denial> {
-        self.factor(factor, level, ctes, placement, Position::Apart)
+        let position = if mutant::on("merge-source") { Position::Where } else { Position::Apart };
+        self.factor(factor, level, ctes, placement, position)
     }
 
     fn join_tree(
@@ -245,7 +247,8 @@ impl<'a> Rewriter<'a> {
                 Ok(())
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
-                let around = if alias.is_some() { Position::Apart } else { position };
+                let apart = alias.is_some() && !mutant::on("aliased-join-flat");
+                let around = if apart { Position::Apart } else { position };
                 let before = level.rels.len();
                 let first = placement.joins.len();
                 self.join_tree(table_with_joins, level, ctes, placement, around)?;
@@ -343,7 +346,8 @@ impl<'a> Rewriter<'a> {
             return Err(Denial::of(DenialCode::CannotParse, "ONLY"));
         }
         let parts = name_parts(name)?;
-        if let [single] = parts.as_slice()
+        if let [.., single] = parts.as_slice()
+            && (parts.len() == 1 || mutant::on("cte-qualified"))
             && let Some(cte) = ctes.and_then(|ctes| ctes.find(single))
         {
             let bond = if cte.exposed {
@@ -404,24 +408,26 @@ impl<'a> Rewriter<'a> {
             guard::all(guards.iter().cloned()).ok_or(Denial::new(DenialCode::LeakPossible))?;
         let bond = match position {
             Position::Apart => None,
-            Position::Where | Position::On(_) if renames => None,
+            Position::Where | Position::On(_) if renames && !mutant::on("renamed-flat") => None,
             Position::Where => {
-                placement.conditions.extend(guards);
+                placement
+                    .conditions
+                    .extend(guards.into_iter().filter(|_| !mutant::on("guard-where")));
                 Some(Bond::Flat { guard: Box::new(whole.clone()) })
             }
             Position::On(join) => {
                 let slot =
                     placement.joins.get_mut(join).ok_or(Denial::new(DenialCode::Internal))?;
-                slot.extend(guards);
+                slot.extend(guards.into_iter().filter(|_| !mutant::on("guard-on")));
                 Some(Bond::Flat {
-                    guard: Box::new(or_null_extended(whole.clone(), &table, &visible)?),
+                    guard: Box::new(guard::or_null_extended(whole.clone(), &table, &visible)?),
                 })
             }
         };
         match bond {
             Some(bond) => level.rels.push(Rel { visible, columns, bond, tenant }),
             None => {
-                set_apart(factor, &visible, whole)?;
+                guard::set_apart(factor, &visible, whole)?;
                 placement.keyless.extend(Keyless::of(&table, &visible, &columns));
                 placement.barriers.push(Rc::new(Cell::new(true)));
                 level.rels.push(Rel { visible, columns, bond: Bond::Free, tenant });
@@ -578,7 +584,7 @@ fn position(
     for (number, join) in joins.iter().enumerate().skip(own.unwrap_or(0)) {
         let side = side(join)?;
         let null_supplied = if own == Some(number) { side.right } else { side.left };
-        if null_supplied {
+        if null_supplied && !mutant::on("null-side-where") {
             return Ok(if takes_guard(&side) {
                 Position::On(first + number)
             } else {
@@ -695,7 +701,9 @@ pub(super) fn columns_of(table: &Table<'_>, env: Env<'_>) -> Outputs {
         RelationKind::Table | RelationKind::PartitionedTable | RelationKind::MaterializedView => {
             true
         }
-        RelationKind::View | RelationKind::ForeignTable | RelationKind::Sequence => false,
+        RelationKind::View | RelationKind::ForeignTable | RelationKind::Sequence => {
+            mutant::on("view-total")
+        }
     };
     let columns = relation.columns.iter().map(|column| {
         let plain = stored
@@ -705,41 +713,6 @@ pub(super) fn columns_of(table: &Table<'_>, env: Env<'_>) -> Outputs {
         (column.name.clone(), class)
     });
     Some(columns.collect())
-}
-
-/// The guard of a null-supplied relation, true for null-extended rows too. A row of a table has a
-/// `tableoid`, always; a view's row is told by the column that the guard reads.
-fn or_null_extended(whole: Expr, table: &Table<'_>, visible: &str) -> Result<Expr, Denial> {
-    let witness = match &table.policy.protection {
-        _ if table.has_system_columns() => "tableoid",
-        Protection::Tenant { column, .. } | Protection::TenantThrough { column, .. } => column,
-        Protection::Shared | Protection::Deny => return Err(Denial::new(DenialCode::LeakPossible)),
-    };
-    let absent = Expr::IsNull(Box::new(guard::column(visible, witness)));
-    Ok(Expr::Nested(Box::new(Expr::BinaryOp {
-        left: Box::new(Expr::Nested(Box::new(whole))),
-        op: sqlparser::ast::BinaryOperator::Or,
-        right: Box::new(absent),
-    })))
-}
-
-/// Replaces a table by `(SELECT * FROM table AS visible WHERE guard OFFSET 0) AS alias`.
-fn set_apart(factor: &mut TableFactor, visible: &str, whole: Expr) -> Result<(), Denial> {
-    let TableFactor::Table { alias, .. } = factor else {
-        return Err(Denial::new(DenialCode::Internal));
-    };
-    let outer = alias.take().unwrap_or_else(|| guard::table_alias(visible));
-    *alias = Some(guard::table_alias(visible));
-    let all_columns = SelectItem::Wildcard(sqlparser::ast::WildcardAdditionalOptions::default());
-    let mut subquery: Query = guard::select_from(factor.clone(), all_columns, Some(whole));
-    keep_apart(&mut subquery);
-    *factor = TableFactor::Derived {
-        lateral: false,
-        subquery: Box::new(subquery),
-        alias: Some(outer),
-        sample: None,
-    };
-    Ok(())
 }
 
 /// Positions of the result columns that are a protected table's tenant column, up to the first

@@ -15,6 +15,7 @@ use super::super::env::{Env, Resolved, Table};
 use super::super::totality::{self, Class};
 use super::condition;
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 use crate::policy::{Protection, TenantType};
 
 /// The text that a failing run-time check carries: `postgres` turns the server's error into the
@@ -29,11 +30,17 @@ const MAX_PARENTS: u8 = 4;
 
 /// A quoted identifier.
 pub fn ident(name: &str) -> Ident {
+    if mutant::on("identifier-quotes") {
+        return Ident::with_quote('"', name);
+    }
     Ident::with_quote('"', name.replace('"', "\"\""))
 }
 
 /// A string literal.
 pub fn string(text: &str) -> Expr {
+    if mutant::on("literal-quotes") {
+        return Expr::Value(Value::SingleQuotedString(text.to_owned()).into());
+    }
     Expr::Value(Value::SingleQuotedString(text.replace('\'', "''")).into())
 }
 
@@ -154,11 +161,13 @@ fn guards_at(
         Protection::Deny => return Err(Denial::new(DenialCode::RelationDenied)),
     };
     let mut guards: Vec<Expr> = belongs.into_iter().collect();
-    if let Some(own) = &table.policy.condition {
+    if let Some(own) = &table.policy.condition
+        && !mutant::on("policy-condition")
+    {
         let condition = condition::bind(own, env, qualifier)?;
         guards.push(match guards.first() {
-            Some(belongs) => shield(belongs.clone(), condition),
-            None => Expr::Nested(Box::new(condition)),
+            Some(belongs) if !mutant::on("policy-unshielded") => shield(belongs.clone(), condition),
+            Some(_) | None => Expr::Nested(Box::new(condition)),
         });
     }
     Ok(guards)
@@ -189,10 +198,11 @@ pub fn keys_of(env: Env<'_>, table: &Table<'_>, key: &str, depth: u8) -> Result<
     let alias = format!("{PARENT}_{depth}");
     let conditions = guards_at(env, table, &alias, depth + 1)?;
     let selection = all(conditions).ok_or(Denial::new(DenialCode::LeakPossible))?;
+    let selection = Some(selection).filter(|_| !mutant::on("parents-of-all"));
     Ok(select_from(
         table_factor(&table.name.schema, &table.name.name, Some(&alias)),
         SelectItem::UnnamedExpr(column(&alias, key)),
-        Some(selection),
+        selection,
     ))
 }
 
@@ -387,7 +397,7 @@ pub fn has_semi_join(selection: Option<&mut Expr>, from: &mut [TableWithJoins]) 
 /// that has met every tenant's rows.
 pub fn fix_semi_joins(selection: Option<&mut Expr>, from: &mut [TableWithJoins]) {
     each_conjunct(selection, from, &mut |conjunct| {
-        if is_semi_join(conjunct) {
+        if is_semi_join(conjunct) && !mutant::on("semi-join-free") {
             let guard = std::mem::replace(conjunct, Expr::Wildcard(AttachedToken::empty()));
             *conjunct = Expr::IsTrue(Box::new(Expr::Nested(Box::new(guard))));
         }
@@ -456,4 +466,43 @@ pub fn checkable_type(type_name: &str) -> Option<&'static str> {
         | Class::Unknown
         | Class::Reused => return None,
     })
+}
+
+/// The guard of a null-supplied relation, true for null-extended rows too. A row of a table has a
+/// `tableoid`, always; a view's row is told by the column that the guard reads.
+pub fn or_null_extended(whole: Expr, table: &Table<'_>, visible: &str) -> Result<Expr, Denial> {
+    let witness = match &table.policy.protection {
+        _ if table.has_system_columns() => "tableoid",
+        Protection::Tenant { column, .. } | Protection::TenantThrough { column, .. } => column,
+        Protection::Shared | Protection::Deny => return Err(Denial::new(DenialCode::LeakPossible)),
+    };
+    if mutant::on("null-extended-lost") {
+        return Ok(whole);
+    }
+    let absent = Expr::IsNull(Box::new(column(visible, witness)));
+    Ok(Expr::Nested(Box::new(Expr::BinaryOp {
+        left: Box::new(Expr::Nested(Box::new(whole))),
+        op: BinaryOperator::Or,
+        right: Box::new(absent),
+    })))
+}
+
+/// Replaces a table by `(SELECT * FROM table AS visible WHERE guard OFFSET 0) AS alias`.
+pub fn set_apart(factor: &mut TableFactor, visible: &str, whole: Expr) -> Result<(), Denial> {
+    let TableFactor::Table { alias, .. } = factor else {
+        return Err(Denial::new(DenialCode::Internal));
+    };
+    let outer = alias.take().unwrap_or_else(|| table_alias(visible));
+    *alias = Some(table_alias(visible));
+    let whole = Some(whole).filter(|_| !mutant::on("apart-unfiltered"));
+    let all_columns = SelectItem::Wildcard(sqlparser::ast::WildcardAdditionalOptions::default());
+    let mut subquery: Query = select_from(factor.clone(), all_columns, whole);
+    super::keep_apart(&mut subquery);
+    *factor = TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(subquery),
+        alias: Some(outer),
+        sample: None,
+    };
+    Ok(())
 }

@@ -9,6 +9,7 @@ use sqlparser::ast::{Expr, Ident};
 use super::super::env::Env;
 use super::super::totality::Class;
 use super::dialect::unmarked;
+use crate::mutant;
 
 /// The result columns of a query or relation, in order: name, and its class where the column is
 /// *total*, that is where reading it can neither fail nor have an effect. `None` where the columns
@@ -212,7 +213,7 @@ impl<'p> Level<'p> {
         let mut left = false;
         for rel in &self.rels {
             if let Bond::Merged { barrier, semi_join: true } = &rel.bond {
-                if !clean {
+                if !clean && !mutant::on("semi-join-merged") {
                     barrier.set(true);
                 }
                 left |= !barrier.get();
@@ -229,7 +230,9 @@ impl<'p> Level<'p> {
     /// Keeps every merged relation of this level and those around it apart.
     pub fn raise_barriers(&self) {
         for rel in &self.rels {
-            if let Bond::Merged { barrier, .. } = &rel.bond {
+            if let Bond::Merged { barrier, .. } = &rel.bond
+                && !mutant::on("barrier")
+            {
                 barrier.set(true);
             }
         }

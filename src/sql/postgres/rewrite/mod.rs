@@ -38,6 +38,7 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 use super::env::Env;
 use super::totality::{Class, is_mergeable};
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 pub use level::name_of;
 use level::{Bond, Level, Outputs};
 use total::Subqueries;
@@ -82,7 +83,7 @@ impl Parsed {
 pub fn parse(text: &str) -> Result<Parsed, Denial> {
     let cannot = || Denial::new(DenialCode::CannotParse);
     let tokens = Tokenizer::new(&DIALECT, text)
-        .with_unescape(false)
+        .with_unescape(mutant::on("unescape"))
         .tokenize_with_location()
         .map_err(|_| cannot())?;
     let (tokens, swaps) = dialect::swap(tokens);
@@ -407,6 +408,7 @@ impl Rewriter<'_> {
                 *clean = false;
                 level.raise_barriers();
                 match guard::all(relevant_guards(&conjunct, level)) {
+                    Some(_) if mutant::on("shield") => nested(conjunct),
                     Some(condition) => guard::shield(condition, conjunct),
                     None => nested(conjunct),
                 }
@@ -430,7 +432,8 @@ impl Rewriter<'_> {
             }
             *clean = false;
             level.raise_barriers();
-            conditions.push(if level.exposed() || !level.guards().is_empty() {
+            let open = level.exposed() || !level.guards().is_empty();
+            conditions.push(if open && !mutant::on("having") {
                 guard::shield(counted(), conjunct)
             } else {
                 nested(conjunct)
@@ -648,6 +651,7 @@ fn has_plain_order(query: &Query) -> bool {
         matches!(key.expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_))
     };
     match query.order_by.as_ref().map(|order_by| &order_by.kind) {
+        _ if mutant::on("order-total") => true,
         None => true,
         Some(OrderByKind::Expressions(keys)) => keys.iter().all(plain),
         Some(OrderByKind::All(_)) => false,
@@ -718,15 +722,15 @@ fn relevant_guards(conjunct: &Expr, level: &Level<'_>) -> Vec<Expr> {
     let (mut named, mut unsure) = (false, false);
     let mut look = |parts: &[sqlparser::ast::Ident]| {
         named = true;
-        match level.find(parts).rel {
-            Some(rel) => {
-                if let Bond::Flat { guard } = &rel.bond
-                    && !guards.contains(guard.as_ref())
-                    && nameable.contains(&guard.as_ref())
-                {
+        let found = level.find(parts);
+        match found.rel.map(|rel| &rel.bond) {
+            Some(Bond::Flat { guard }) => {
+                if !guards.contains(guard.as_ref()) && nameable.contains(&guard.as_ref()) {
                     guards.push(guard.as_ref().clone());
                 }
             }
+            // What stands there may be computed of a guarded row beside it: `unnest(t.tags)`.
+            Some(Bond::Merged { .. } | Bond::Free) => unsure |= found.class.is_none(),
             None => unsure = true,
         }
     };
@@ -739,7 +743,9 @@ fn relevant_guards(conjunct: &Expr, level: &Level<'_>) -> Vec<Expr> {
         }
         ControlFlow::Continue(())
     });
-    // Columns of relations without a guard may still come from one that has: `unnest(t.tags)`.
+    if mutant::on("shield-by-one") {
+        return guards.into_iter().take(1).collect();
+    }
     if named && !unsure && !guards.is_empty() {
         guards
     } else {

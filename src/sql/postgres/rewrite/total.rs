@@ -12,6 +12,7 @@ use sqlparser::ast::{
 use super::super::totality::{self, Class, Parameter};
 use super::level::{Level, name_of};
 use super::parameters::number_of;
+use crate::mutant;
 
 /// The operand of an operator: literals take the type of the other side when the statement is parsed,
 /// so that no row can make them fail.
@@ -90,6 +91,7 @@ pub fn class(expression: &Expr, level: &Level<'_>, subqueries: Subqueries) -> Op
         Expr::AnyOp { left, compare_op, right, .. } | Expr::AllOp { left, compare_op, right } => {
             any_class(left, compare_op, right, level, subqueries)
         }
+        Expr::Exists { .. } if mutant::on("subquery-total") => Some(Class::Bool),
         Expr::Exists { .. } => matches!(subqueries, Subqueries::Clean(_)).then_some(Class::Bool),
         Expr::InSubquery { expr, .. } => {
             let Subqueries::Clean(Some(column)) = subqueries else { return None };
@@ -365,6 +367,9 @@ fn operator_class(
         return None;
     }
     let left_class = class(left, level, subqueries)?;
+    if mutant::on("arithmetic-total") {
+        return Some(left_class);
+    }
     if matches!(op, BinaryOperator::Plus | BinaryOperator::Minus) {
         // `now() - '1 day'::interval`: no row takes part, and no result is out of range.
         let clock = matches!(left_class, Class::Timestamptz | Class::Timestamp | Class::Date)
@@ -427,6 +432,7 @@ fn cast_class(
         return Some(to);
     }
     match (class(inner, level, subqueries)?, to) {
+        _ if mutant::on("cast-total") => Some(to),
         (Class::Unknown, _) => placeholder(inner).map(|_| to),
         (Class::Reused, _) => None,
         (_, Class::Text) => Some(Class::Text),
@@ -465,7 +471,7 @@ fn plain_pattern(pattern: &Expr) -> bool {
             Value::SingleQuotedString(text) => !text.contains('\\'),
             _ => false,
         },
-        _ => false,
+        _ => mutant::on("pattern-total"),
     }
 }
 
@@ -539,5 +545,6 @@ fn function_class(function: &Function, level: &Level<'_>, subqueries: Subqueries
         let first = known.next().filter(|class| totality::is_mergeable(**class))?;
         return known.all(|class| class == first).then_some(*first);
     }
-    totality::total_function(&name, &classes)
+    let any = Some(Class::Bool).filter(|_| mutant::on("function-total"));
+    totality::total_function(&name, &classes).or(any)
 }

@@ -16,6 +16,7 @@ use super::from::{Placement, columns_of, name_parts, qualified};
 use super::level::{Bond, Level, Rel, name_of};
 use super::{Ctes, Rewriter, Scope, dialect, guard};
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 use crate::policy::Protection;
 
 /// What the tenancy of a table demands of the values written to one of its columns.
@@ -89,7 +90,13 @@ impl Demand {
                 *value = tenant.clone();
                 return Ok(());
             }
-            return Err(Denial::of(code, self.column.clone()));
+            if !mutant::on("foreign-literal") {
+                return Err(Denial::of(code, self.column.clone()));
+            }
+            return Ok(());
+        }
+        if mutant::on("value-unchecked") {
+            return Ok(());
         }
         let client = std::mem::replace(value, Expr::Value(Value::Null.into()));
         *value = self.check(client, code);
@@ -172,6 +179,9 @@ impl<'a> Rewriter<'a> {
     fn demands(&self, table: &Table<'_>) -> Result<Vec<Demand>, Denial> {
         let mut demands = Vec::new();
         for reference in self.env.references(table) {
+            if mutant::on("reference-unchecked") {
+                break;
+            }
             let column = table.relation.and_then(|relation| relation.column(reference.column));
             let type_name = column
                 .and_then(|column| guard::checkable_type(&column.type_name))
@@ -291,8 +301,14 @@ impl<'a> Rewriter<'a> {
                     });
                     let scope = Scope { level: Some(&level), ctes };
                     self.assignments(&mut update.assignments, &demands, scope, true)?;
-                    update.selection =
-                        self.bound(guards, update.selection.take(), scope, &mut true)?;
+                    let client = update.selection.take();
+                    update.selection = if mutant::on("upsert-guard") {
+                        client
+                    } else if mutant::on("upsert-guard-last") {
+                        guard::all(client.into_iter().chain(guards))
+                    } else {
+                        self.bound(guards, client, scope, &mut true)?
+                    };
                 }
             }
             Some(OnInsert::DuplicateKeyUpdate(_)) | Some(_) => {
@@ -423,10 +439,16 @@ impl<'a> Rewriter<'a> {
         let only_sources = level.part(level.rels.iter().skip(1).cloned().collect());
         let client = std::mem::replace(&mut *merge.on, Expr::Value(Value::Null.into()));
         *merge.on = self
-            .bound(guards.clone(), Some(client), scope, &mut true)?
+            .bound(
+                if mutant::on("merge-on") { Vec::new() } else { guards.clone() },
+                Some(client),
+                scope,
+                &mut true,
+            )?
             .ok_or(Denial::new(DenialCode::Internal))?;
         for clause in &mut merge.clauses {
             let on_target = match clause.clause_kind {
+                _ if mutant::on("merge-when") => Vec::new(),
                 MergeClauseKind::Matched | MergeClauseKind::NotMatchedBySource => guards.clone(),
                 MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => Vec::new(),
             };
@@ -525,6 +547,9 @@ impl<'a> Rewriter<'a> {
                     let code = DenialCode::TenantColumnChange;
                     return Err(Denial::of(code, demand.column.clone()));
                 }
+                if mutant::on("tenant-moved") {
+                    continue;
+                }
                 if upsert && is_excluded(&assignment.value, &demand.column) {
                     continue;
                 }
@@ -610,6 +635,7 @@ fn fill(
 ) -> Result<(), Denial> {
     match body {
         SetExpr::Values(values) => fill_values(values, at, count, demand),
+        SetExpr::Select(_) if at.is_some() && mutant::on("insert-select") => Ok(()),
         SetExpr::Select(select) => {
             let Some(at) = at else {
                 select.projection.push(SelectItem::UnnamedExpr(demand.filled()?));
@@ -629,6 +655,9 @@ fn fill(
         }
         SetExpr::SetOperation { left, right, .. } => {
             fill(left, at, count, demand)?;
+            if at.is_some() && mutant::on("insert-union") {
+                return Ok(());
+            }
             fill(right, at, count, demand)
         }
         SetExpr::Query(query) => fill(&mut query.body, at, count, demand),
@@ -646,7 +675,8 @@ fn fill_values(
     count: usize,
     demand: &Demand,
 ) -> Result<(), Denial> {
-    for row in &mut values.rows {
+    let rows = if at.is_some() && mutant::on("first-row") { 1 } else { values.rows.len() };
+    for row in values.rows.iter_mut().take(rows) {
         let row = &mut row.content;
         match at {
             Some(at) => match row.get_mut(at) {

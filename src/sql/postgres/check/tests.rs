@@ -1,0 +1,243 @@
+//! Texts that a faulty rewriter could hand over, each a small step away from what a sound one does:
+//! the checker refuses them all.
+
+use super::seal;
+use crate::error::DenialCode;
+use crate::sql::Limits;
+use crate::sql::postgres::env::Env;
+use crate::sql::postgres::tests::{GUARD, catalog, policy, principal};
+use crate::sql::postgres::tree::Tree;
+
+/// What the sound rewriter sends, the tenant's literal as `$A`.
+fn sound(client: &str) -> String {
+    let decided =
+        super::super::decide(client, &policy(), &catalog(), &principal(), Limits::default());
+    let decided = decided.unwrap_or_else(|denial| panic!("{client}: {denial:?}"));
+    decided[0].guarded.text().replace(GUARD, "$A").replace('"', "")
+}
+
+/// What the checker says to a text in the place of a statement.
+fn verdict(client: &str, text: &str) -> Result<(), DenialCode> {
+    let (policy, catalog, principal) = (policy(), catalog(), principal());
+    let privileges = policy.privileges(&principal).unwrap();
+    let (policy, catalog, principal) = (&policy, &catalog, &principal);
+    let env = Env { policy, catalog, principal, parameters: &[], privileges, lenient: false };
+    let parsed = pg_raw_parse::parse(client).unwrap();
+    let print = format!("{:?}", parsed.stmts().next().unwrap());
+    let tree = Tree::read(&print).unwrap();
+    let text = text.replace("$A", GUARD);
+    seal(&tree, text, env).map(|_| ()).map_err(|denial| denial.code)
+}
+
+fn refuses(client: &str, text: &str) {
+    let verdict = verdict(client, text);
+    let refused = matches!(
+        verdict,
+        Err(DenialCode::ParsersDisagree
+            | DenialCode::LeakPossible
+            | DenialCode::TenantColumnChange)
+    );
+    assert!(refused, "{client}\n  as {text}\n  {verdict:?}");
+}
+
+/// Each step of a statement: what stands in the sound text, and what a fault makes of it.
+const STEPS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "SELECT id FROM customers WHERE name = 'x'",
+        &[
+            ("customers.tenant_id = $A AND ", ""),
+            ("SELECT id", "SELECT secret"),
+            ("public.customers", "customers"),
+            ("public.customers", "public.orders customers"),
+            ("= $A", "= 'bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb'::uuid"),
+            ("= $A", "IS DISTINCT FROM $A"),
+            ("= $A AND", "= $A OR"),
+            ("= $A", "= current_setting('app.current_tenant')::uuid"),
+            ("'x'", "'y'"),
+            (" AND (name = 'x')", ""),
+            ("(name = 'x')", "(name = 'x') AND (id = 1)"),
+            ("customers.tenant_id = $A", "(customers.tenant_id = $A OR true)"),
+            ("customers.tenant_id = $A", "NOT customers.tenant_id = $A"),
+            ("customers.tenant_id = $A", "customers.id = $A"),
+            ("FROM public.customers", "FROM ONLY public.customers"),
+        ],
+    ),
+    (
+        "SELECT c.id FROM customers c, orders o",
+        &[
+            ("o.tenant_id = $A", "c.tenant_id = $A"),
+            ("c.tenant_id = $A AND o.tenant_id = $A", "o.tenant_id = $A"),
+            ("public.orders o", "public.orders o, public.orders p"),
+        ],
+    ),
+    (
+        "SELECT c.id FROM customers c LEFT JOIN orders o ON o.customer_id = c.id",
+        &[
+            ("o.tenant_id = $A AND ", ""),
+            ("LEFT JOIN", "RIGHT JOIN"),
+            ("LEFT JOIN", "FULL JOIN"),
+            (" WHERE c.tenant_id = $A", ""),
+        ],
+    ),
+    (
+        "SELECT c.id FROM customers c FULL JOIN orders o ON o.customer_id = c.id",
+        &[
+            ("WHERE o.tenant_id = $A OFFSET 0", "OFFSET 0"),
+            ("WHERE c.tenant_id = $A", "WHERE true"),
+        ],
+    ),
+    ("SELECT a FROM customers c(a, b)", &[("WHERE c.tenant_id = $A", "")]),
+    (
+        "SELECT id FROM customers WHERE secret::int = 1",
+        &[("ELSE false END", "ELSE true END"), ("THEN (", "THEN (true OR ")],
+    ),
+    (
+        "SELECT c.id FROM customers c, orders o WHERE (c.secret || o.note)::int = 1",
+        &[
+            (
+                "CASE WHEN c.tenant_id = $A AND o.tenant_id = $A THEN",
+                "CASE WHEN c.tenant_id = $A THEN",
+            ),
+            (
+                "CASE WHEN c.tenant_id = $A AND o.tenant_id = $A THEN",
+                "CASE WHEN o.tenant_id = $A THEN",
+            ),
+            ("CASE WHEN c.tenant_id = $A AND o.tenant_id = $A THEN", "CASE WHEN true THEN"),
+        ],
+    ),
+    (
+        "SELECT id FROM (SELECT * FROM customers) c WHERE c.secret::int = 1",
+        &[(" OFFSET 0", ""), (" OFFSET 0", " OFFSET 1")],
+    ),
+    (
+        "WITH c AS (SELECT * FROM customers) SELECT id FROM c WHERE c.secret::int = 1",
+        &[("AS MATERIALIZED", "AS"), ("AS MATERIALIZED", "AS NOT MATERIALIZED")],
+    ),
+    (
+        "SELECT name FROM customers GROUP BY name HAVING name::int > 0",
+        &[("CASE WHEN count(*) >= 0 THEN", "CASE WHEN 1 >= 0 THEN")],
+    ),
+    (
+        "SELECT (SELECT max(secret) FROM customers) FROM currencies",
+        &[(" WHERE customers.tenant_id = $A", "")],
+    ),
+    (
+        "SELECT id FROM items",
+        &[(" WHERE hedgerow_parent_0.tenant_id = $A", ""), ("public.orders", "public.customers")],
+    ),
+    ("SELECT sku::int FROM items", &[(" IS TRUE", ""), (" IS TRUE", " IS NOT FALSE")]),
+    (
+        "SELECT id FROM regional",
+        &[
+            ("'eu'", "'us'"),
+            ("'eu'::text OR regional.region IS NULL", "'eu'::text OR true"),
+            ("ELSE false END", "ELSE true END"),
+        ],
+    ),
+    (
+        "EXPLAIN SELECT id FROM customers",
+        &[("COSTS OFF", "COSTS ON"), ("COSTS OFF", "COSTS OFF, ANALYZE")],
+    ),
+    (
+        "UPDATE customers SET tenant_id = $1",
+        &[
+            ("THEN (hedgerow_check.hedgerow_value) ELSE", "THEN (gen_random_uuid()) ELSE"),
+            ("hedgerow_check.hedgerow_value = $A", "hedgerow_check.hedgerow_value <> $A"),
+        ],
+    ),
+    (
+        "INSERT INTO customers (id) VALUES (1)",
+        &[(", $A", ", gen_random_uuid()"), ("tenant_id", "secret")],
+    ),
+    (
+        "INSERT INTO customers (id, name) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET name = 'y' WHERE customers.secret = 'z'",
+        &[
+            ("WHERE customers.tenant_id = $A AND", "WHERE"),
+            (
+                "WHERE customers.tenant_id = $A AND (customers.secret = 'z')",
+                "WHERE (customers.secret = 'z') AND customers.tenant_id = $A",
+            ),
+        ],
+    ),
+    (
+        "MERGE INTO customers c USING (SELECT 1 AS id) s ON c.id = s.id WHEN MATCHED THEN DELETE",
+        &[
+            ("WHEN MATCHED AND c.tenant_id = $A THEN", "WHEN MATCHED THEN"),
+            ("ON c.tenant_id = $A AND", "ON"),
+        ],
+    ),
+];
+
+#[test]
+fn one_step_away_from_sound_is_refused() {
+    for (client, steps) in STEPS {
+        let sound = sound(client);
+        assert_eq!(verdict(client, &sound), Ok(()), "{client}\n  as {sound}");
+        for (from, to) in *steps {
+            assert!(sound.contains(from), "{from:?} is not in {sound:?}");
+            refuses(client, &sound.replacen(from, to, 1));
+        }
+    }
+}
+
+#[test]
+fn what_leaves_the_guard_out_or_puts_it_elsewhere_is_refused() {
+    for (client, text) in [
+        (
+            "SELECT id FROM customers",
+            "SELECT id FROM public.customers WHERE customers.tenant_id = $A; DELETE FROM public.customers",
+        ),
+        ("SELECT id FROM customers", ""),
+        (
+            "SELECT id FROM customers WHERE secret::int = 1",
+            "SELECT id FROM public.customers WHERE customers.tenant_id = $A AND (secret::int = 1)",
+        ),
+        (
+            "SELECT a FROM customers c(a, b)",
+            "SELECT a FROM public.customers c(a, b) WHERE c.tenant_id = $A",
+        ),
+        (
+            "SELECT c.id FROM customers c LEFT JOIN orders o ON o.customer_id = c.id",
+            "SELECT c.id FROM public.customers c LEFT JOIN public.orders o ON o.customer_id = c.id \
+             WHERE c.tenant_id = $A AND o.tenant_id = $A",
+        ),
+        (
+            "SELECT c.id FROM customers c FULL JOIN orders o ON o.customer_id = c.id",
+            "SELECT c.id FROM public.customers c FULL JOIN public.orders o \
+             ON c.tenant_id = $A AND o.tenant_id = $A AND o.customer_id = c.id",
+        ),
+        (
+            "SELECT name FROM customers GROUP BY name HAVING name::int > 0",
+            "SELECT name FROM public.customers WHERE customers.tenant_id = $A GROUP BY name HAVING name::int > 0",
+        ),
+        (
+            "EXPLAIN SELECT id FROM customers",
+            "EXPLAIN SELECT id FROM public.customers WHERE customers.tenant_id = $A",
+        ),
+        ("SELECT id FROM regional", "SELECT id FROM public.regional WHERE regional.tenant_id = $A"),
+        (
+            "UPDATE customers SET tenant_id = $1",
+            "UPDATE public.customers SET tenant_id = $1 WHERE customers.tenant_id = $A",
+        ),
+        (
+            "UPDATE customers SET tenant_id = $1",
+            "UPDATE public.customers SET tenant_id = (SELECT CASE WHEN c.v = $A THEN c.v ELSE c.v END \
+             FROM (SELECT $1::uuid AS v OFFSET 0) c) WHERE customers.tenant_id = $A",
+        ),
+        ("INSERT INTO customers (id) VALUES (1)", "INSERT INTO public.customers (id) VALUES (1)"),
+        (
+            "INSERT INTO customers (id, tenant_id) VALUES (1, $1)",
+            "INSERT INTO public.customers (id, tenant_id) VALUES (1, $1)",
+        ),
+        (
+            "INSERT INTO customers (id) VALUES (1), (2)",
+            "INSERT INTO public.customers (id, tenant_id) VALUES (1, $A), (2, gen_random_uuid())",
+        ),
+        (
+            "INSERT INTO items (id, order_id) VALUES (1, 2)",
+            "INSERT INTO public.items (id, order_id) VALUES (1, 2)",
+        ),
+    ] {
+        refuses(client, text);
+    }
+}
