@@ -162,6 +162,13 @@ pub const METRICS: &[Metric] = &[
         help: "Reloads of policies or certificate: ok, or error, which left them as they were.",
     },
     Metric {
+        name: "hedgerow_notifications_dropped_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Notifications on a channel that is not the session's tenant's, which nobody heard.",
+    },
+    Metric {
         name: "hedgerow_quota_rejections_total",
         kind: Kind::Counter,
         unit: Unit::Count,

@@ -85,6 +85,11 @@ impl Viewpoint {
         &self.standing.database
     }
 
+    /// On whose behalf.
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
     /// Bounds on what is looked at.
     pub const fn limits(&self) -> Limits {
         self.limits

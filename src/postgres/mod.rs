@@ -23,6 +23,7 @@ mod judge;
 mod listener;
 mod meters;
 mod names;
+mod notify;
 mod oauth;
 mod outbox;
 mod parameters;

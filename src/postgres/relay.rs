@@ -134,10 +134,7 @@ impl Link {
                 self.forward(frame);
                 Ok(())
             }
-            tag::NOTIFICATION_RESPONSE => {
-                self.forward(frame);
-                Ok(())
-            }
+            tag::NOTIFICATION_RESPONSE => self.notified(frame),
             tag::ROW_DESCRIPTION => self.described(frame),
             tag::COPY_IN_RESPONSE => self.copy_begins(),
             tag::PARSE_COMPLETE
@@ -359,6 +356,7 @@ impl Link {
                 let known = (Arc::clone(facts), None);
                 let _full = self.names.prepare(name, known, identity, request);
             }
+            Kind::Listen(name) => self.listens(name),
             Kind::SchemaChange => self.schema_changed = true,
             Kind::Deallocate(Some(name)) => {
                 if !self.shares_names()
@@ -405,6 +403,7 @@ impl Link {
             | Kind::Cursor
             | Kind::CopyOut
             | Kind::CopyIn(_)
+            | Kind::Notify
             | Kind::Empty => {}
         }
     }

@@ -24,6 +24,7 @@ use super::copy_in::Copying;
 use super::engage::{Block, Change, Upstream};
 use super::judge::Judge;
 use super::names::Names;
+use super::notify::LongNames;
 use super::outbox::Outbox;
 use super::pool::{Backend, Lease, Overlay, Wire};
 use super::recorder::Recorder;
@@ -105,6 +106,7 @@ pub(super) struct Link {
     pub(super) names: Names,
     pub(super) pipeline: Pipeline,
     pub(super) copying: Copying,
+    pub(super) long_names: LongNames,
     /// The transaction status that the client knows.
     pub(super) status: TransactionStatus,
     pub(super) judge: Judge,
@@ -171,6 +173,7 @@ impl Link {
             names: Names::default(),
             pipeline: Pipeline::Synced,
             copying: Copying::No,
+            long_names: LongNames::default(),
             status: TransactionStatus::Idle,
             judge,
             recorder,

@@ -3,6 +3,7 @@
 //! [`Guarded`] is the permission to send a text upstream; only the checker makes one.
 
 pub mod bigquery;
+pub mod channel;
 pub mod copy;
 pub mod postgres;
 
@@ -64,6 +65,10 @@ pub enum Kind {
     SchemaChange,
     /// DISCARD, UNLISTEN *: what drivers' pools send on release.
     Discard,
+    /// LISTEN channel, by the client's name
+    Listen(String),
+    /// NOTIFY, `SELECT pg_notify(…)`, UNLISTEN channel
+    Notify,
     /// An empty statement.
     Empty,
 }
@@ -106,6 +111,8 @@ pub enum Keeps {
     Cursor,
     /// A statement prepared by SQL.
     Prepared,
+    /// A registration with LISTEN.
+    Listening,
 }
 
 impl Keeps {
@@ -156,6 +163,8 @@ impl Kind {
             Self::CopyOut | Self::CopyIn(_) => "copy",
             Self::SchemaChange => "schema_change",
             Self::Discard => "discard",
+            Self::Listen(_) => "listen",
+            Self::Notify => "notify",
             Self::Empty => "empty",
         }
     }

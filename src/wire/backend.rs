@@ -207,6 +207,26 @@ pub fn copy_in_response(out: &mut BytesMut, binary: bool, columns: usize) {
     });
 }
 
+/// NotificationResponse.
+pub fn notification(out: &mut BytesMut, process: i32, channel: &str, payload: &str) {
+    frame(out, tag::NOTIFICATION_RESPONSE, |body| {
+        body.put_i32(process);
+        c_str(body, channel);
+        c_str(body, payload);
+    });
+}
+
+/// Reads a NotificationResponse: process, channel, payload.
+///
+/// # Errors
+/// [`DecodeFault`].
+pub fn read_notification(body: &[u8]) -> Result<(i32, &str, &str), DecodeFault> {
+    let mut reader = Reader::new(body);
+    let notification = (reader.int32()?, reader.c_str()?, reader.c_str()?);
+    reader.end()?;
+    Ok(notification)
+}
+
 /// Reads a ParameterStatus: name and value.
 ///
 /// # Errors

@@ -26,8 +26,29 @@ public class JdbcClient {
           queries(connection, tenant);
           transactions(connection, tenant);
           writes(connection, tenant);
+          copies(connection, tenant);
         }
       }
+    }
+  }
+
+  static void copies(Connection connection, Tenant tenant) throws Exception {
+    var copy = connection.unwrap(org.postgresql.PGConnection.class).getCopyAPI();
+    String stranger = TENANTS.get(tenant.name().equals("A") ? 1 : 0).id();
+    String sql = "COPY documents (id, tenant_id, title) FROM STDIN (FORMAT csv)";
+    String row = tenant.base() + "," + tenant.id() + ",\"two\nlines\"\n";
+    expect(copy.copyIn(sql, new java.io.StringReader(row)), 1L);
+    try {
+      copy.copyIn(sql, new java.io.StringReader((tenant.base() + 1) + "," + stranger + ",x\n"));
+      throw new AssertionError("not denied");
+    } catch (SQLException denial) {
+      expect(denial.getSQLState(), "42501");
+    }
+    var out = new java.io.StringWriter();
+    copy.copyOut("COPY (SELECT title FROM documents WHERE id >= 10000) TO STDOUT", out);
+    expect(out.toString(), "two\\nlines\n");
+    try (var statement = connection.createStatement()) {
+      expect(statement.executeUpdate("DELETE FROM documents WHERE id >= 10000"), 1);
     }
   }
 

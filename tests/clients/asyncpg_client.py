@@ -87,6 +87,32 @@ async def many_rows_in_one_call(connection, tenant):
     expect(await connection.execute("BEGIN; UPDATE documents SET title = 'script'; ROLLBACK"), "ROLLBACK")
 
 
+async def records_are_copied_in(connection, tenant):
+    rows = [(tenant.base + n, uuid.UUID(tenant.id), f"copied {n}") for n in range(100)]
+    columns = ["id", "tenant_id", "title"]
+    expect(await connection.copy_records_to_table("documents", records=rows, columns=columns), "COPY 100")
+    expect(await connection.copy_records_to_table("documents", records=[(tenant.base + 200, None)], columns=["id", "title"]),
+           "COPY 1")
+    expect(await connection.execute("DELETE FROM documents WHERE id >= $1", 10_000), "DELETE 101")
+    stranger = next(other for other in BOTH if other is not tenant)
+    foreign = [*rows, (tenant.base + 300, uuid.UUID(stranger.id), "foreign")]
+    try:
+        await connection.copy_records_to_table("documents", records=foreign, columns=columns)
+    except asyncpg.InsufficientPrivilegeError as denial:
+        assert "HR1011" in denial.detail, denial.detail
+    else:
+        raise AssertionError("not denied")
+    expect(await connection.fetchval("SELECT count(*) FROM documents WHERE id >= 10000"), 0)
+
+
+async def notifications_arrive(connection, tenant):
+    heard = asyncio.Queue()
+    await connection.add_listener("news", lambda _connection, _process, channel, payload: heard.put_nowait((channel, payload)))
+    await connection.execute("SELECT pg_notify($1, $2)", "news", tenant.name)
+    expect(await asyncio.wait_for(heard.get(), 5), ("news", tenant.name))
+    await connection.reset()
+
+
 async def a_pool_resets_and_keeps_the_tenant(_connection, tenant):
     async with asyncpg.create_pool(min_size=1, max_size=2, **settings(tenant)) as pool:
         for _ in range(5):
@@ -105,6 +131,8 @@ async def main():
         a_denial_has_its_class,
         transactions_cursors_and_savepoints,
         many_rows_in_one_call,
+        records_are_copied_in,
+        notifications_arrive,
         a_pool_resets_and_keeps_the_tenant,
     ]
     for tenant in BOTH:

@@ -3,12 +3,14 @@
 The harness passes ports, database and tokens in the environment.
 """
 
+from uuid import UUID
+
 import psycopg
 from psycopg import errors
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
-from tenants import DATABASE, expect, run
+from tenants import A, B, DATABASE, expect, run
 
 
 def settings(tenant):
@@ -118,6 +120,52 @@ def copy_out_works(tenant):
             expect(list(copy.rows()), [(str(n), name) for n, name in zip(tenant.users, tenant.names)])
 
 
+def copy_in_works(tenant):
+    stranger = A if tenant is B else B
+    rows = [(tenant.base + n, tenant.id, f"tab\t{n} \\ \"q\"\nline") for n in range(50)]
+    titles = "SELECT id, title FROM documents WHERE id >= 10000 ORDER BY id"
+    with connect(tenant, autocommit=True) as connection, connection.cursor() as cursor:
+        for form in ("", " (FORMAT binary)"):
+            with cursor.copy(f"COPY documents (id, tenant_id, title) FROM STDIN{form}") as copy:
+                copy.set_types(["int4", "uuid", "text"])
+                for row in rows:
+                    copy.write_row((row[0], UUID(row[1]), row[2]))
+            expect(cursor.rowcount, 50)
+            expect(cursor.execute(titles).fetchall(), [(row[0], row[2]) for row in rows])
+            expect(cursor.execute("DELETE FROM documents WHERE id >= 10000").rowcount, 50)
+        with cursor.copy("COPY documents (id, title) FROM STDIN (FORMAT csv, HEADER)") as copy:
+            copy.write("id,title\n" + "".join(f'{row[0]},"{row[2].replace(chr(34), chr(34) * 2)}"\n' for row in rows))
+        expect(cursor.execute("SELECT DISTINCT tenant_id::text FROM documents").fetchall(), [(tenant.id,)])
+        expect(cursor.execute(titles).fetchall(), [(row[0], row[2]) for row in rows])
+        expect(cursor.execute("DELETE FROM documents WHERE id >= 10000").rowcount, 50)
+        try:
+            with cursor.copy("COPY documents (id, tenant_id) FROM STDIN") as copy:
+                copy.write_row((tenant.base, tenant.id))
+                copy.write_row((tenant.base + 1, stranger.id))
+        except errors.InsufficientPrivilege as denial:
+            assert "HR1011" in denial.diag.message_detail, denial.diag.message_detail
+        else:
+            raise AssertionError("not denied")
+        try:
+            with cursor.copy("COPY documents (id) FROM STDIN") as copy:
+                copy.write_row((tenant.base,))
+                raise KeyError("the program's own")
+        except KeyError:
+            pass
+        expect(cursor.execute(titles).fetchall(), [])
+
+
+def notifications_are_the_tenants_own(tenant):
+    stranger = A if tenant is B else B
+    with connect(tenant, autocommit=True) as listener, connect(tenant, autocommit=True) as own:
+        listener.execute("LISTEN news")
+        with connect(stranger, autocommit=True) as foreign:
+            foreign.execute("SELECT pg_notify(%s, %s)", ("news", "foreign"))
+        own.execute("SELECT pg_notify(%s, %s)", ("news", "own"))
+        heard = [(one.channel, one.payload) for one in listener.notifies(timeout=5, stop_after=1)]
+        expect(heard, [("news", "own")])
+
+
 def many_rows_are_written(tenant):
     with connect(tenant) as connection:
         rows = [(tenant.base + n, tenant.id, f"title {n}") for n in range(20)]
@@ -156,6 +204,8 @@ CHECKS = [
     pipelines_keep_their_order,
     named_cursors_stream,
     copy_out_works,
+    copy_in_works,
+    notifications_are_the_tenants_own,
     many_rows_are_written,
     a_pool_keeps_the_tenant,
     a_wrong_password_is_an_operational_error,

@@ -90,6 +90,23 @@ fn psqls_own_commands_work() {
 
 /// Sizes tell how many rows others have; texts of views and functions are the operator's.
 #[test]
+fn psqls_copy_takes_rows_of_the_tenant() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rows.csv");
+    std::fs::write(&file, format!("id,tenant_id,title\n300,{TENANT_A},\"a, b\"\n")).unwrap();
+    let command =
+        format!("\\copy documents (id, tenant_id, title) from '{}' csv header", file.display());
+    let output = psql(&world, TENANT_A, &["-c", &command]);
+    assert_eq!(text(&output.stdout), "COPY 1\n", "{}", text(&output.stderr));
+    let output = psql(&world, TENANT_B, &["-c", &command]);
+    assert!(text(&output.stderr).contains("HR1011"), "{}", text(&output.stderr));
+    let command = "\\copy (select title from documents where id = 300) to stdout csv";
+    assert_eq!(text(&psql(&world, TENANT_A, &["-c", command]).stdout), "\"a, b\"\n");
+    world.finish();
+}
+
+#[test]
 fn psqls_commands_that_would_tell_of_others_are_denied() {
     let world = World::new();
     for command in

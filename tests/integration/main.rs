@@ -17,6 +17,7 @@ mod copy;
 mod denials;
 mod harness;
 mod monitor;
+mod notify;
 mod operations;
 mod pooling;
 mod privileges;

@@ -44,6 +44,8 @@ pub fn learn(
         | Kind::CopyOut
         | Kind::CopyIn(_)
         | Kind::SchemaChange
+        | Kind::Listen(_)
+        | Kind::Notify
         | Kind::Discard
         | Kind::Empty => return None,
     }

@@ -24,6 +24,7 @@ mod lists;
 mod literals;
 mod masked;
 mod monitor;
+mod notify;
 mod residue;
 mod rewrite;
 mod schema_change;
@@ -158,6 +159,9 @@ fn decide_one(
         Some(parameters) => Env { parameters, ..env },
         None => env,
     };
+    if let Some(plan) = notify::plan(&tree, env)? {
+        return decide_notify(&tree, plan, env);
+    }
     if copy_in::writes(&tree) {
         return decide_copy_in(statement, &tree, env);
     }
@@ -231,6 +235,24 @@ fn own_query<'t>(text: &'t str, tree: &Tree<'_>) -> Option<&'t str> {
         let mut print = String::new();
         let same = Tree::of(statement, &mut print).is_ok_and(|read| read == *query);
         same.then_some(rest)
+    })
+}
+
+/// LISTEN and NOTIFY, on the tenant's own channels.
+fn decide_notify(tree: &Tree<'_>, plan: notify::Plan, env: Env<'_>) -> Result<Decided, Denial> {
+    let guarded = check::seal(tree, plan.text, env)?;
+    let digest = Sha256::digest(plan.normalized.as_bytes());
+    let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Ok(Decided {
+        guarded,
+        residue: residue::residue(tree, &plan.kind),
+        kind: plan.kind,
+        protected: false,
+        rewritten: true,
+        relations: Vec::new(),
+        would_deny: None,
+        tenant_columns: Vec::new(),
+        fingerprint: Fingerprint { hash, normalized: plan.normalized.to_owned() },
     })
 }
 

@@ -19,6 +19,7 @@ const SET_CONFIG: &str = "set_config";
 pub fn residue(statement: &Tree<'_>, kind: &Kind) -> Residue {
     match kind {
         Kind::Prepare(_) => return Residue::Kept(Keeps::Prepared),
+        Kind::Listen(_) => return Residue::Kept(Keeps::Listening),
         Kind::Cursor
             if statement.is("DeclareCursorStmt")
                 && statement

@@ -80,6 +80,11 @@ impl Comparison<'_> {
     }
 
     fn same(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
+        if super::notify::concerns(sent) || super::notify::concerns(client) {
+            return super::notify::concerns(sent)
+                && super::notify::concerns(client)
+                && super::notify::same(client, sent, self.env);
+        }
         match (client, sent) {
             (Tree::Node("ColumnRef", _), Tree::Node(..)) if self.is_masked(client, sent) => true,
             (Tree::Node("RangeVar", _), Tree::Node("RangeVar", _)) => {

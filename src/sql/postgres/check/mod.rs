@@ -10,6 +10,7 @@ mod copy;
 mod form;
 mod guards;
 mod masks;
+mod notify;
 mod shape;
 mod types;
 mod verify;
