@@ -9,6 +9,7 @@ use crate::catalog::Catalog;
 use crate::claims::Principal;
 use crate::error::Denial;
 use crate::policy::Policy;
+use crate::sql::account::Account;
 use crate::sql::postgres::totality::Parameter;
 use crate::sql::postgres::{Form, Split};
 use crate::sql::{Decided, Limits};
@@ -66,6 +67,25 @@ pub fn form(
 ) -> Option<Form> {
     let Context { policy, catalog, principal, limits } = context;
     crate::sql::postgres::form(split, text, decided, policy, catalog, principal, limits)
+}
+
+/// A verdict and the decision's own account of how it came about.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// What [`decide`] says.
+    pub verdict: Result<Vec<Decided>, Refusal>,
+    /// One account a statement, in order. When a statement is refused, its account is the last.
+    pub accounts: Vec<Account>,
+}
+
+/// Decides as [`decide`] does, and keeps an account.
+pub fn explain(text: &str, context: Context<'_>) -> Explanation {
+    let Context { policy, catalog, principal, limits } = context;
+    let (accounts, verdict) =
+        crate::sql::postgres::explain(text, policy, catalog, principal, limits);
+    let verdict = verdict
+        .map_err(|denial| Refusal { fingerprint: crate::sql::postgres::fingerprint(text), denial });
+    Explanation { verdict, accounts }
 }
 
 /// A refused text: the denial and what the record says of the statement.

@@ -1,9 +1,13 @@
 //! `hedgerow explain`: what would become of a statement. Layer 6.
 //!
 //! Runs the very decision of the proxy ([`decide`]) for a tenant whom nobody verified: it talks to
-//! no database unless `--live` asks for the upstream's catalog, and never sends the statement.
+//! no database unless `--live` asks for the upstream's catalog, and never sends the statement. What is
+//! shown is the decision's own account of itself, not a second reading of the text.
 
+mod json;
 mod lines;
+mod prose;
+mod text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,10 +20,12 @@ use super::{ConfigArgs, ERROR, NO};
 use crate::catalog::{self, Catalog};
 use crate::claims::{ClaimPath, Claims, Principal, TenantClaim};
 use crate::config::Config;
-use crate::decide::{Context, decide};
+use crate::decide::{self, Explanation, Question, Viewpoint};
 use crate::error::Denial;
 use crate::policy::{Policy, Protection, TenantType};
-use crate::sql::{Decided, Limits};
+use crate::sql::Limits;
+use crate::sql::account::NamedRelation;
+use text::Colors;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -29,7 +35,10 @@ Examples:
   hedgerow explain --config hedgerow.yaml --tenant acme --file statements.jsonl
 
 With --file each line is a JSON object with `sql`, and so is each answer:
-  {\"decision\": \"allow\"|\"rewrite\"|\"deny\", \"code\", \"reason\", \"sent\", \"relations\"}
+  {\"decision\": \"allow\"|\"rewrite\"|\"deny\", \"code\", \"reason\", \"sent\", \"relations\",
+   \"statements\": guards, barriers and conditions by statement, \"denial\": what, where, what to do}
+
+Colours are for terminals, and not where NO_COLOR is set.
 
 Exit codes: 0 allowed, 1 denied (with --file: any of them), 2 error.";
 
@@ -101,13 +110,16 @@ fn explain(args: &ExplainArgs, config: &Config, policy: &Policy) -> anyhow::Resu
     let principal = principal(args, &config.identity.tenant_claim, policy)?;
     let max_statement =
         config.postgres.as_ref().map_or(Limits::default().max_statement, |p| p.max_statement);
-    let explainer = Explainer { policy, catalog, principal, limits: Limits { max_statement } };
+    let database = config.postgres.as_ref().and_then(|p| p.upstream.database.as_deref());
+    let limits = Limits { max_statement };
+    let viewpoint = Viewpoint::new(&principal, database.unwrap_or_default(), limits);
+    let explainer = Explainer { policy, catalog, viewpoint };
     if let Some(file) = &args.file {
         return lines::run(file, &explainer);
     }
     let verdict = explainer.verdict(args.sql.as_deref().unwrap_or_default());
     match args.format {
-        Format::Text => print!("{}", verdict.text()),
+        Format::Text => print!("{}", verdict.text(Colors::of_standard_output())),
         Format::Json => println!("{}", verdict.json()),
     }
     Ok(if verdict.denied() { ExitCode::from(NO) } else { ExitCode::SUCCESS })
@@ -199,135 +211,63 @@ fn put(claims: &mut Map<String, Value>, path: &[String], value: Value) {
 struct Explainer<'a> {
     policy: &'a Policy,
     catalog: Catalog,
-    principal: Principal,
-    limits: Limits,
+    viewpoint: Viewpoint,
 }
 
 impl Explainer<'_> {
-    fn verdict(&self, sql: &str) -> Verdict {
-        let context = Context {
-            policy: self.policy,
-            catalog: &self.catalog,
-            principal: &self.principal,
-            limits: self.limits,
-        };
-        match decide(sql, context) {
-            Ok(statements) => Verdict::Sent(statements),
-            Err(refusal) => Verdict::Denied(refusal.denial),
-        }
+    /// The proxy's own decision, from the proxy's own viewpoint: claims of one token only (`exp`, …)
+    /// are not seen by it.
+    fn verdict<'t>(&self, sql: &'t str) -> Verdict<'t> {
+        let Self { policy, catalog, viewpoint } = self;
+        let question = Question { text: sql, types: &[], policy, catalog, viewpoint };
+        let offline = !self.catalog.live;
+        Verdict { original: sql, offline, explanation: decide::explain(sql, question.context()) }
     }
 }
 
-/// What would become of a text.
-enum Verdict {
-    /// It would be sent.
-    Sent(Vec<Decided>),
-    /// It would be denied.
-    Denied(Denial),
+/// What would become of a text, and why.
+struct Verdict<'t> {
+    original: &'t str,
+    /// No catalog says which columns there are and of which types.
+    offline: bool,
+    explanation: Explanation,
 }
 
-impl Verdict {
+impl Verdict<'_> {
     /// What it would be denied for, were that not only monitored.
     fn would_deny(&self) -> Option<&Denial> {
-        match self {
-            Self::Sent(statements) => {
-                statements.iter().find_map(|statement| statement.would_deny.as_ref())
-            }
-            Self::Denied(_) => None,
-        }
+        let statements = self.explanation.verdict.as_ref().ok()?;
+        statements.iter().find_map(|statement| statement.would_deny.as_ref())
     }
 
     const fn denied(&self) -> bool {
-        matches!(self, Self::Denied(_))
+        self.explanation.verdict.is_err()
     }
 
     fn decision(&self) -> &'static str {
-        match self {
-            Self::Sent(statements) if statements.iter().any(|s| s.rewritten) => "rewrite",
-            Self::Sent(_) => "allow",
-            Self::Denied(_) => "deny",
+        match &self.explanation.verdict {
+            Ok(statements) if statements.iter().any(|s| s.rewritten) => "rewrite",
+            Ok(_) => "allow",
+            Err(_) => "deny",
         }
     }
 
     /// What would be sent; several statements one after the other.
     fn sent(&self) -> Option<String> {
-        match self {
-            Self::Sent(statements) => {
-                let texts: Vec<&str> = statements.iter().map(|s| s.guarded.text()).collect();
-                Some(texts.join("; "))
-            }
-            Self::Denied(_) => None,
-        }
+        let statements = self.explanation.verdict.as_ref().ok()?;
+        let texts: Vec<&str> = statements.iter().map(|s| s.guarded.text()).collect();
+        Some(texts.join("; "))
     }
 
     /// Relation and rule, each pair once.
-    fn relations(&self) -> Vec<(String, String)> {
-        let mut relations = Vec::new();
-        if let Self::Sent(statements) = self {
-            for used in statements.iter().flat_map(|statement| &statement.relations) {
-                let pair = (used.relation.to_string(), used.rule.to_string());
-                if !relations.contains(&pair) {
-                    relations.push(pair);
-                }
+    fn relations(&self) -> Vec<&NamedRelation> {
+        let mut relations: Vec<&NamedRelation> = Vec::new();
+        for named in self.explanation.accounts.iter().flat_map(|account| &account.relations) {
+            if !relations.contains(&named) {
+                relations.push(named);
             }
         }
         relations
-    }
-
-    fn reason(denial: &Denial) -> String {
-        match &denial.object {
-            Some(object) => format!("{}: {object}", denial.code.reason()),
-            None => denial.code.reason().to_owned(),
-        }
-    }
-
-    fn json(&self) -> Value {
-        let (code, reason) = match self {
-            Self::Sent(_) => match self.would_deny() {
-                Some(denial) => (denial.code.code().into(), Self::reason(denial).into()),
-                None => (Value::Null, Value::Null),
-            },
-            Self::Denied(denial) => (denial.code.code().into(), Self::reason(denial).into()),
-        };
-        let relations: Vec<Value> = self
-            .relations()
-            .into_iter()
-            .map(|(relation, rule)| json!({"relation": relation, "rule": rule}))
-            .collect();
-        json!({
-            "decision": self.decision(),
-            "code": code,
-            "reason": reason,
-            "sent": self.sent(),
-            "relations": relations,
-        })
-    }
-
-    fn text(&self) -> String {
-        let mut lines = Vec::new();
-        match self {
-            Self::Denied(denial) => {
-                lines.push("denied".to_owned());
-                lines.push(format!("  code       {}", denial.code));
-                lines.push(format!("  reason     {}", Self::reason(denial)));
-                lines.push(format!("  hint       {}", denial.code.hint()));
-            }
-            Self::Sent(_) => {
-                let word =
-                    if self.decision() == "rewrite" { "rewritten" } else { "allowed as it is" };
-                lines.push(word.to_owned());
-                if let Some(denial) = self.would_deny() {
-                    lines.push(format!("  monitored  would be denied: {}", denial.code));
-                    lines.push(format!("  reason     {}", Self::reason(denial)));
-                }
-                lines.push(format!("  sent       {}", self.sent().unwrap_or_default()));
-            }
-        }
-        for (index, (relation, rule)) in self.relations().into_iter().enumerate() {
-            let head = if index == 0 { "relations" } else { "" };
-            lines.push(format!("  {head:<10} {relation} (rule {rule})"));
-        }
-        lines.join("\n") + "\n"
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`Guarded`] is the permission to send a text upstream; only the checker makes one.
 
+pub mod account;
 pub mod bigquery;
 pub mod channel;
 pub mod copy;

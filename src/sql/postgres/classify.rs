@@ -12,6 +12,7 @@ use crate::error::{Denial, DenialCode};
 use crate::ids::RelationName;
 use crate::mutant;
 use crate::policy::Access;
+use crate::sql::account::NamedRelation;
 use crate::sql::{End, Kind, RelationUse};
 
 /// What is known of a statement that may run.
@@ -354,6 +355,26 @@ pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Den
     super::masked::judge(statement, env)?;
     judge_attribute_notation(statement, env, &aliases)?;
     Ok(class)
+}
+
+/// Every relation that a statement names, with the rule that applies to it; also those that are
+/// refused. For the account: nothing is decided here.
+pub fn named_relations(statement: pg_raw_parse::Node<'_>, env: Env<'_>) -> Vec<NamedRelation> {
+    let print = format!("{statement:?}");
+    let Ok(tree) = Tree::read(&print) else { return Vec::new() };
+    let mut found: Vec<NamedRelation> = Vec::new();
+    let _: Result<(), Denial> = walk(&tree, &mut |met| {
+        if let Met::Read(relation) | Met::Target(relation, _) = met
+            && let Some(name) = relation.at("relname").text()
+        {
+            let named = env.named(relation.at("schemaname").text(), name);
+            if !found.contains(&named) {
+                found.push(named);
+            }
+        }
+        Ok(())
+    });
+    found
 }
 
 fn writes_allowed(statement: &Tree<'_>, access: &Access) -> bool {

@@ -15,6 +15,7 @@ use crate::policy::{
     Access, ColumnRule, Mode, Policy, PolicyExpression, Privileges, Protection, TablePolicy,
     TenantType,
 };
+use crate::sql::account::{NamedRelation, Notes};
 
 /// The name of the rule under which catalogs are open.
 const CATALOG_RULE: &str = "pg_catalog";
@@ -34,6 +35,8 @@ pub struct Env<'a> {
     pub privileges: Privileges,
     /// What is only monitored is open.
     pub lenient: bool,
+    /// Where the account of the decision goes.
+    pub notes: Notes<'a>,
 }
 
 /// What a relation's name stands for.
@@ -253,6 +256,33 @@ impl<'a> Env<'a> {
             open.condition = None;
         }
         Arc::new(open)
+    }
+
+    /// A relation and its rule, whatever the rule says, for the account.
+    pub fn named(&self, schema: Option<&str>, name: &str) -> NamedRelation {
+        if let Ok(Resolved::Catalog { schema, .. }) = self.resolve(None, schema, name) {
+            let relation = RelationName::new(schema, name).to_string();
+            return NamedRelation { relation, rule: Some(schema.to_owned()) };
+        }
+        let schemas: Vec<&str> = match schema {
+            Some(schema) => vec![schema],
+            None => self.catalog.search_path.iter().map(String::as_str).collect(),
+        };
+        let mut candidates = schemas.iter().map(|schema| RelationName::new(*schema, name));
+        let known = candidates.find_map(|candidate| {
+            let rule = rule(self.policy, self.catalog, &candidate)?;
+            Some(NamedRelation {
+                relation: candidate.to_string(),
+                rule: Some(rule.rule.to_string()),
+            })
+        });
+        known.unwrap_or_else(|| NamedRelation {
+            relation: match schema {
+                Some(schema) => RelationName::new(schema, name).to_string(),
+                None => QuotedIdent(name).to_string(),
+            },
+            rule: None,
+        })
     }
 
     /// The full name of a relation that is there or would be made, and its rule. For changes of the

@@ -36,6 +36,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -47,6 +48,7 @@ use crate::claims::Principal;
 use crate::error::{Denial, DenialCode};
 use crate::ids::QuotedIdent;
 use crate::policy::{Policy, Protection};
+use crate::sql::account::{Account, Notes};
 use env::Env;
 use totality::Parameter;
 use tree::Tree;
@@ -96,7 +98,10 @@ pub fn decide_prepared(
 ) -> Result<Vec<Decided>, Denial> {
     bounds::check(text, limits)?;
     let privileges = policy.privileges(principal)?;
-    let env = Env { policy, catalog, principal, parameters: declared, privileges, lenient: false };
+    let notes = Notes::default();
+    let lenient = false;
+    let parameters = declared;
+    let env = Env { policy, catalog, principal, parameters, privileges, lenient, notes };
     stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || statements(text, env))
 }
 
@@ -112,15 +117,60 @@ pub fn form(
     limits: Limits,
 ) -> Option<Form> {
     let privileges = policy.privileges(principal).ok()?;
-    let env = Env { policy, catalog, principal, parameters: &[], privileges, lenient: false };
+    let (notes, lenient) = (Notes::default(), false);
+    let env = Env { policy, catalog, principal, parameters: &[], privileges, lenient, notes };
     forms::learn(split, text, decided, env, limits)
 }
 
-fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Denial> {
+/// See [`crate::decide::explain`]. The accounts are those of the statements that were looked at; when
+/// one is refused, its is the last.
+pub fn explain(
+    text: &str,
+    policy: &Policy,
+    catalog: &Catalog,
+    principal: &Principal,
+    limits: Limits,
+) -> (Vec<Account>, Result<Vec<Decided>, Denial>) {
+    let mut accounts = Vec::new();
+    let verdict = bounds::check(text, limits).and_then(|()| {
+        stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || {
+            let privileges = policy.privileges(principal)?;
+            let parsed = parse_some(text)?;
+            let mut decided = Vec::new();
+            let alone = (parsed.len() == 1).then_some(text);
+            for statement in parsed.stmts() {
+                let account = RefCell::new(Account::default());
+                let notes = Notes::kept(&account);
+                let env = Env {
+                    policy,
+                    catalog,
+                    principal,
+                    parameters: &[],
+                    privileges,
+                    lenient: false,
+                    notes,
+                };
+                let verdict = decide_or_monitor(statement, alone, env);
+                let relations = classify::named_relations(statement, env);
+                accounts.push(Account { relations, ..account.take() });
+                decided.push(verdict?);
+            }
+            Ok(decided)
+        })
+    });
+    (accounts, verdict)
+}
+
+fn parse_some(text: &str) -> Result<pg_raw_parse::ParseResult, Denial> {
     let parsed = parse(text)?;
     if parsed.len() > bounds::MAX_STATEMENTS {
         return Err(Denial::of(DenialCode::StatementTooLarge, "statements"));
     }
+    Ok(parsed)
+}
+
+fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Denial> {
+    let parsed = parse_some(text)?;
     // What stands alone can be read from the client's own text.
     let alone = (parsed.len() == 1).then_some(text);
     parsed.stmts().map(|statement| decide_or_monitor(statement, alone, env)).collect()
@@ -135,6 +185,7 @@ fn decide_or_monitor(
     match decide_one(statement, alone, env) {
         Err(denial) if env.policy.monitors() && monitor::is_monitored(denial.code) => {
             let lenient = Env { lenient: true, ..env };
+            env.notes.take(|account| *account = Account::default());
             // What is refused even so is refused for a reason that is enforced.
             let decided = decide_one(statement, alone, lenient)?;
             Ok(Decided { would_deny: Some(denial), ..decided })

@@ -575,6 +575,7 @@ fn the_deepest_text_that_passes_the_bounds_fits_the_stack_that_is_asked_for() {
                     parameters: &[],
                     privileges: crate::policy::Privileges::default(),
                     lenient: false,
+                    notes: crate::sql::account::Notes::default(),
                 };
                 let _ = super::statements(&text, env);
             }

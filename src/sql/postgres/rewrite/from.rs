@@ -20,8 +20,10 @@ use super::level::{Bond, Level, Outputs, Rel, name_of};
 use super::{Ctes, Rewriter, Scope, dialect, keep_apart};
 use crate::catalog::RelationKind;
 use crate::error::{Denial, DenialCode};
+use crate::ids::RelationName;
 use crate::mutant;
 use crate::policy::Protection;
+use crate::sql::account::{self, Notes};
 
 /// The alias of rows that the client did not name.
 const ROWS: &str = "hedgerow_rows";
@@ -66,10 +68,10 @@ impl Placement {
     }
 
     /// Keeps apart the derived tables whose barrier was raised.
-    pub fn raise(&self, items: &mut [TableWithJoins]) {
+    pub fn raise(&self, items: &mut [TableWithJoins], notes: Notes<'_>) {
         let mut barriers = self.barriers.iter();
         for item in items {
-            raise_in(item, &mut barriers);
+            raise_in(item, &mut barriers, notes);
         }
     }
 }
@@ -77,21 +79,31 @@ impl Placement {
 fn raise_in<'b>(
     item: &mut TableWithJoins,
     barriers: &mut impl Iterator<Item = &'b Rc<Cell<bool>>>,
+    notes: Notes<'_>,
 ) {
     let factors = std::iter::once(&mut item.relation)
         .chain(item.joins.iter_mut().map(|join| &mut join.relation));
     for factor in factors {
         match factor {
-            TableFactor::Derived { subquery, .. } => {
+            TableFactor::Derived { subquery, alias, .. } => {
                 let raised = barriers.next().is_some_and(|barrier| barrier.get());
-                raised.then(|| keep_apart(subquery));
+                raised.then(|| stand_apart(subquery, alias.as_ref(), notes));
             }
             TableFactor::NestedJoin { table_with_joins, .. } => {
-                raise_in(table_with_joins, barriers)
+                raise_in(table_with_joins, barriers, notes)
             }
             _ => {}
         }
     }
+}
+
+fn stand_apart(subquery: &mut Query, alias: Option<&TableAlias>, notes: Notes<'_>) {
+    if subquery.limit_clause.is_none() {
+        let query = alias.map(|alias| name_of(&alias.name)).unwrap_or_default();
+        let form = account::Form::OffsetZero;
+        notes.take(|account| account.barriers.push(account::Barrier { query, form }));
+    }
+    keep_apart(subquery);
 }
 
 /// The relations that the ON of a join can name: its own operands.
@@ -406,6 +418,12 @@ impl<'a> Rewriter<'a> {
         let guards = guard::guards(self.env, &table, &visible)?;
         let whole =
             guard::all(guards.iter().cloned()).ok_or(Denial::new(DenialCode::LeakPossible))?;
+        let place = match position {
+            Position::Where if !renames => account::Place::Where,
+            Position::On(_) if !renames => account::Place::On,
+            Position::Apart | Position::Where | Position::On(_) => account::Place::Apart,
+        };
+        note_guard(self.env, &table.name, &visible, place, &whole);
         let bond = match position {
             Position::Apart => None,
             Position::Where | Position::On(_) if renames && !mutant::on("renamed-flat") => None,
@@ -593,6 +611,24 @@ fn position(
         }
     }
     Ok(around)
+}
+
+/// Notes the guard of a relation.
+pub(super) fn note_guard(
+    env: Env<'_>,
+    relation: &RelationName,
+    visible: &str,
+    place: account::Place,
+    condition: &Expr,
+) {
+    env.notes.take(|account| {
+        account.guards.push(account::Guard {
+            relation: relation.clone(),
+            visible: visible.to_owned(),
+            place,
+            condition: condition.to_string(),
+        });
+    });
 }
 
 fn free(visible: String, columns: Outputs) -> Rel {

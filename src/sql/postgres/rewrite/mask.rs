@@ -82,6 +82,10 @@ impl Rewriter<'_> {
         let guards = guard::guards(self.env, table, &visible)?;
         let mut inner = Level::new(self.env, None);
         let whole = guard::all(guards.iter().cloned());
+        if let Some(whole) = &whole {
+            let place = crate::sql::account::Place::Apart;
+            super::from::note_guard(self.env, &table.name, &visible, place, whole);
+        }
         inner.rels.push(Rel {
             visible: visible.clone(),
             columns: columns_of(table, self.env),

@@ -10,6 +10,7 @@
 //! Nothing rests on the rewriter being right: the checker reads what it wrote with PostgreSQL's own
 //! grammar and refuses what it cannot follow. The rewriter rests on nothing of the checker.
 
+mod blame;
 mod condition;
 mod dialect;
 mod from;
@@ -39,6 +40,7 @@ use super::env::Env;
 use super::totality::{Class, is_mergeable};
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
+use crate::sql::account::{self, Treatment};
 pub use level::name_of;
 use level::{Bond, Level, Outputs};
 use total::Subqueries;
@@ -254,6 +256,9 @@ impl Rewriter<'_> {
                 let name = name_of(&cte.alias.name);
                 if own.own.iter().any(|entry| entry.name == name && entry.barrier.get()) {
                     cte.materialized = Some(CteAsMaterialized::Materialized);
+                    let barrier =
+                        account::Barrier { query: name, form: account::Form::Materialized };
+                    self.env.notes.take(|account| account.barriers.push(barrier));
                 }
             }
         }
@@ -381,7 +386,7 @@ impl Rewriter<'_> {
         } else {
             guard::fix_semi_joins(select.selection.as_mut(), &mut select.from);
         }
-        placement.raise(&mut select.from);
+        placement.raise(&mut select.from, self.env.notes);
         let clean = clean && !placement.computes;
         Ok(Shape { outputs, exposed: level.exposed(), semi_join, clean })
     }
@@ -400,14 +405,25 @@ impl Rewriter<'_> {
             flatten(client, &mut conjuncts);
         }
         for mut conjunct in conjuncts {
+            let written = self.env.notes.wanted().then(|| conjunct.to_string());
             let subqueries = self.subqueries(&mut conjunct, scope)?;
             let level = scope.level.ok_or(Denial::new(DenialCode::Internal))?;
             conditions.push(if total::is_total(&conjunct, level, subqueries) {
+                self.note(written, account::Clause::Condition, || Treatment::Total);
                 nested(conjunct)
             } else {
                 *clean = false;
                 level.raise_barriers();
-                match guard::all(relevant_guards(&conjunct, level)) {
+                let guards = guard::all(relevant_guards(&conjunct, level));
+                self.note(written, account::Clause::Condition, || {
+                    let why = blame::of(&conjunct, level, subqueries);
+                    if guards.is_some() {
+                        Treatment::Guarded(why)
+                    } else {
+                        Treatment::Unexposed(why)
+                    }
+                });
+                match guards {
                     Some(_) if mutant::on("shield") => nested(conjunct),
                     Some(condition) => guard::shield(condition, conjunct),
                     None => nested(conjunct),
@@ -415,6 +431,19 @@ impl Rewriter<'_> {
             });
         }
         Ok(guard::all(conditions))
+    }
+
+    /// Notes what became of a conjunct, where `written` is its text.
+    fn note(
+        &self,
+        written: Option<String>,
+        clause: account::Clause,
+        treatment: impl FnOnce() -> Treatment,
+    ) {
+        if let Some(text) = written {
+            let conjunct = account::Conjunct { text, clause, treatment: treatment() };
+            self.env.notes.take(|account| account.conjuncts.push(conjunct));
+        }
     }
 
     /// HAVING: the planner moves a conjunct without aggregates into WHERE. One that is not total is
@@ -425,15 +454,21 @@ impl Rewriter<'_> {
         flatten(having, &mut conjuncts);
         let mut conditions = Vec::new();
         for mut conjunct in conjuncts {
+            let written = self.env.notes.wanted().then(|| conjunct.to_string());
             let subqueries = self.subqueries(&mut conjunct, scope)?;
             if total::is_total(&conjunct, level, subqueries) {
+                self.note(written, account::Clause::Having, || Treatment::Total);
                 conditions.push(nested(conjunct));
                 continue;
             }
             *clean = false;
             level.raise_barriers();
-            let open = level.exposed() || !level.guards().is_empty();
-            conditions.push(if open && !mutant::on("having") {
+            let exposed = level.exposed() || !level.guards().is_empty();
+            self.note(written, account::Clause::Having, || {
+                let why = blame::of(&conjunct, level, subqueries);
+                if exposed { Treatment::Guarded(why) } else { Treatment::Unexposed(why) }
+            });
+            conditions.push(if exposed && !mutant::on("having") {
                 guard::shield(counted(), conjunct)
             } else {
                 nested(conjunct)

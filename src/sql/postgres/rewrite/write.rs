@@ -18,6 +18,7 @@ use super::{Ctes, Rewriter, Scope, dialect, guard};
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
 use crate::policy::Protection;
+use crate::sql::account;
 
 /// What the tenancy of a table demands of the values written to one of its columns.
 struct Demand {
@@ -102,6 +103,23 @@ impl Demand {
         *value = self.check(client, code);
         Ok(())
     }
+}
+
+fn note_written(env: super::Env<'_>, table: &Table<'_>, demand: &Demand) {
+    let (relation, column) = (&table.name, &demand.column);
+    env.notes.take(|account| {
+        account.written.push(account::Written {
+            relation: relation.clone(),
+            column: column.clone(),
+            demand: match demand.kind {
+                DemandKind::Tenant(_) => "the tenant: filled in where it is left out, else checked",
+                DemandKind::Parent(_) => "the key of a parent that is the tenant's: checked",
+                DemandKind::Reference(_) => {
+                    "null, or the key of a row that is the tenant's: checked"
+                }
+            },
+        });
+    });
 }
 
 fn among(value: Expr, keys: Query) -> Expr {
@@ -219,6 +237,10 @@ impl<'a> Rewriter<'a> {
         let visible = insert.table_alias.as_ref().map_or(visible, |alias| name_of(&alias.alias));
         let guards = guard::guards(self.env, &table, &visible)?;
         let demands = self.demands(&table)?;
+        for demand in &demands {
+            note_written(self.env, &table, demand);
+        }
+        let relation = table.name.clone();
         let columns = columns_of(&table, self.env);
         let all_names: Option<Vec<String>> =
             columns.as_ref().map(|columns| columns.iter().map(|(name, _)| name.clone()).collect());
@@ -285,6 +307,10 @@ impl<'a> Rewriter<'a> {
             None => {}
             Some(OnInsert::OnConflict(conflict)) => {
                 if let OnConflictAction::DoUpdate(update) = &mut conflict.action {
+                    if let Bond::Flat { guard } = &bond {
+                        let place = account::Place::ConflictUpdate;
+                        super::from::note_guard(self.env, &relation, &visible, place, guard);
+                    }
                     // Only here is "excluded" visible: the row that was to be inserted, our own.
                     let mut level = Level::new(self.env, None);
                     level.rels.push(Rel {
@@ -367,7 +393,7 @@ impl<'a> Rewriter<'a> {
         if !total {
             guard::fix_semi_joins(update.selection.as_mut(), from);
         }
-        barriers.raise(from);
+        barriers.raise(from, self.env.notes);
         self.returning(update.returning.as_mut(), &level, ctes)
     }
 
@@ -414,7 +440,7 @@ impl<'a> Rewriter<'a> {
         if !total {
             guard::fix_semi_joins(delete.selection.as_mut(), using);
         }
-        barriers.raise(using);
+        barriers.raise(using, self.env.notes);
         self.returning(delete.returning.as_mut(), &level, ctes)
     }
 
@@ -500,7 +526,7 @@ impl<'a> Rewriter<'a> {
         }
         if let TableFactor::Derived { .. } = &merge.source {
             let mut item = TableWithJoins { relation: merge.source.clone(), joins: Vec::new() };
-            sources.raise(std::slice::from_mut(&mut item));
+            sources.raise(std::slice::from_mut(&mut item), self.env.notes);
             merge.source = item.relation;
         }
         if merge.output.is_some() {
