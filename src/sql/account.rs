@@ -136,7 +136,7 @@ pub enum Treatment {
     /// It is total: it stands beside the guard, where an index can serve it.
     Total,
     /// It is not total, and stands behind the guard.
-    Guarded(NotTotal),
+    Shielded(NotTotal),
     /// It is not total, and no row of another tenant can meet it.
     Unexposed(NotTotal),
 }

@@ -123,6 +123,7 @@ impl Keeps {
             Self::Setting => "setting",
             Self::Cursor => "cursor",
             Self::Prepared => "prepared",
+            Self::Listening => "listen",
         }
     }
 }

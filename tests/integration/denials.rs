@@ -12,8 +12,9 @@ const CASES: &[(&str, &str, &str)] = &[
     ("HR1002", "CREATE TABLE mine (id int)", "SELECT 1"),
     ("HR1002", "TRUNCATE orders", "DELETE FROM order_items WHERE false"),
     ("HR1002", "DO $$ BEGIN END $$", "BEGIN; COMMIT"),
-    ("HR1002", "LISTEN x", "UNLISTEN *"),
-    ("HR1002", "NOTIFY x, 'y'", "SELECT 'NOTIFY x'"),
+    // Channels are the tenant's own (`notify.rs`); what subscribes to a table's changes is not.
+    ("HR1002", "CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p", "LISTEN x"),
+    ("HR1002", "CREATE PUBLICATION p FOR TABLE users", "NOTIFY x, 'y'"),
     ("HR1002", "GRANT SELECT ON users TO public", "SELECT 'GRANT'"),
     ("HR1002", "LOCK TABLE users", "SELECT id FROM users FOR UPDATE"),
     ("HR1002", "VACUUM users", "SELECT count(*) FROM users"),

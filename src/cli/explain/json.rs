@@ -79,7 +79,7 @@ fn statement(account: &Account, sent: Option<&str>) -> Value {
         .map(|conjunct| {
             let (treatment, why) = match &conjunct.treatment {
                 Treatment::Total => ("total", None),
-                Treatment::Guarded(why) => ("guarded", Some(why.to_string())),
+                Treatment::Shielded(why) => ("guarded", Some(why.to_string())),
                 Treatment::Unexposed(why) => ("unexposed", Some(why.to_string())),
             };
             let clause = match conjunct.clause {

@@ -172,7 +172,7 @@ fn account_of(page: &mut Page, account: &Account) {
             Treatment::Total => {
                 format!("{} {having}{text}", colors.paint(Tone::Good, "total  "))
             }
-            Treatment::Guarded(why) => format!(
+            Treatment::Shielded(why) => format!(
                 "{} {having}{text}\n        {}",
                 colors.paint(Tone::Careful, "guarded"),
                 colors.paint(Tone::Quiet, &why.to_string())

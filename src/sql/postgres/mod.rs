@@ -20,11 +20,11 @@ mod env;
 mod expression;
 mod forms;
 pub mod functions;
+mod listen;
 mod lists;
 mod literals;
 mod masked;
 mod monitor;
-mod notify;
 mod residue;
 mod rewrite;
 mod schema_change;
@@ -210,7 +210,7 @@ fn decide_one(
         Some(parameters) => Env { parameters, ..env },
         None => env,
     };
-    if let Some(plan) = notify::plan(&tree, env)? {
+    if let Some(plan) = listen::plan(&tree, env)? {
         return decide_notify(&tree, plan, env);
     }
     if copy_in::writes(&tree) {
@@ -290,7 +290,7 @@ fn own_query<'t>(text: &'t str, tree: &Tree<'_>) -> Option<&'t str> {
 }
 
 /// LISTEN and NOTIFY, on the tenant's own channels.
-fn decide_notify(tree: &Tree<'_>, plan: notify::Plan, env: Env<'_>) -> Result<Decided, Denial> {
+fn decide_notify(tree: &Tree<'_>, plan: listen::Plan, env: Env<'_>) -> Result<Decided, Denial> {
     let guarded = check::seal(tree, plan.text, env)?;
     let digest = Sha256::digest(plan.normalized.as_bytes());
     let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();

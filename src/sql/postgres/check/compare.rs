@@ -80,10 +80,10 @@ impl Comparison<'_> {
     }
 
     fn same(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
-        if super::notify::concerns(sent) || super::notify::concerns(client) {
-            return super::notify::concerns(sent)
-                && super::notify::concerns(client)
-                && super::notify::same(client, sent, self.env);
+        if super::listen::concerns(sent) || super::listen::concerns(client) {
+            return super::listen::concerns(sent)
+                && super::listen::concerns(client)
+                && super::listen::same(client, sent, self.env);
         }
         match (client, sent) {
             (Tree::Node("ColumnRef", _), Tree::Node(..)) if self.is_masked(client, sent) => true,

@@ -4,6 +4,7 @@
 use super::seal;
 use crate::error::DenialCode;
 use crate::sql::Limits;
+use crate::sql::account::Notes;
 use crate::sql::postgres::env::Env;
 use crate::sql::postgres::tests::{GUARD, catalog, policy, principal};
 use crate::sql::postgres::tree::Tree;
@@ -21,7 +22,9 @@ fn verdict(client: &str, text: &str) -> Result<(), DenialCode> {
     let (policy, catalog, principal) = (policy(), catalog(), principal());
     let privileges = policy.privileges(&principal).unwrap();
     let (policy, catalog, principal) = (&policy, &catalog, &principal);
-    let env = Env { policy, catalog, principal, parameters: &[], privileges, lenient: false };
+    let notes = Notes::default();
+    let env =
+        Env { policy, catalog, principal, parameters: &[], privileges, lenient: false, notes };
     let parsed = pg_raw_parse::parse(client).unwrap();
     let print = format!("{:?}", parsed.stmts().next().unwrap());
     let tree = Tree::read(&print).unwrap();

@@ -210,7 +210,7 @@ pub(super) fn verify(statement: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     let scope = Scope { outer: None, own: &[], level: None };
     let inner = statement.at("query");
     match statement.kind() {
-        _ if super::notify::concerns(statement) => super::notify::verify(statement, env),
+        _ if super::listen::concerns(statement) => super::listen::verify(statement, env),
         kind if is_statement(kind) => verifier.statement(statement, scope).map(|_| ()),
         "CopyStmt" if statement.at("is_from").truth() => verifier.copy_in(statement, scope),
         "ExplainStmt" | "PrepareStmt" | "DeclareCursorStmt" | "CopyStmt" => {

@@ -2,9 +2,11 @@
 
 use sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
 
+use super::super::env::Env;
 use super::level::Level;
 use super::total::{Subqueries, class};
-use crate::sql::account::NotTotal;
+use crate::ids::RelationName;
+use crate::sql::account::{Guard, NotTotal, Place};
 
 /// Longest form of an expression that is quoted, in characters.
 const MAX_QUOTED: usize = 60;
@@ -87,4 +89,22 @@ fn parts(expression: &Expr) -> Vec<&Expr> {
             .collect(),
         _ => Vec::new(),
     }
+}
+
+/// Notes the guard of a relation.
+pub fn note_guard(
+    env: Env<'_>,
+    relation: &RelationName,
+    visible: &str,
+    place: Place,
+    condition: &Expr,
+) {
+    env.notes.take(|account| {
+        account.guards.push(Guard {
+            relation: relation.clone(),
+            visible: visible.to_owned(),
+            place,
+            condition: condition.to_string(),
+        });
+    });
 }

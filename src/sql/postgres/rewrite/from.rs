@@ -17,10 +17,9 @@ use super::super::totality::{self, Class};
 use super::grouping::Keyless;
 use super::guard;
 use super::level::{Bond, Level, Outputs, Rel, name_of};
-use super::{Ctes, Rewriter, Scope, dialect, keep_apart};
+use super::{Ctes, Rewriter, Scope, blame, dialect, keep_apart};
 use crate::catalog::RelationKind;
 use crate::error::{Denial, DenialCode};
-use crate::ids::RelationName;
 use crate::mutant;
 use crate::policy::Protection;
 use crate::sql::account::{self, Notes};
@@ -97,7 +96,7 @@ fn raise_in<'b>(
     }
 }
 
-fn stand_apart(subquery: &mut Query, alias: Option<&TableAlias>, notes: Notes<'_>) {
+fn stand_apart(subquery: &mut sqlparser::ast::Query, alias: Option<&TableAlias>, notes: Notes<'_>) {
     if subquery.limit_clause.is_none() {
         let query = alias.map(|alias| name_of(&alias.name)).unwrap_or_default();
         let form = account::Form::OffsetZero;
@@ -423,7 +422,7 @@ impl<'a> Rewriter<'a> {
             Position::On(_) if !renames => account::Place::On,
             Position::Apart | Position::Where | Position::On(_) => account::Place::Apart,
         };
-        note_guard(self.env, &table.name, &visible, place, &whole);
+        blame::note_guard(self.env, &table.name, &visible, place, &whole);
         let bond = match position {
             Position::Apart => None,
             Position::Where | Position::On(_) if renames && !mutant::on("renamed-flat") => None,
@@ -611,24 +610,6 @@ fn position(
         }
     }
     Ok(around)
-}
-
-/// Notes the guard of a relation.
-pub(super) fn note_guard(
-    env: Env<'_>,
-    relation: &RelationName,
-    visible: &str,
-    place: account::Place,
-    condition: &Expr,
-) {
-    env.notes.take(|account| {
-        account.guards.push(account::Guard {
-            relation: relation.clone(),
-            visible: visible.to_owned(),
-            place,
-            condition: condition.to_string(),
-        });
-    });
 }
 
 fn free(visible: String, columns: Outputs) -> Rel {

@@ -84,7 +84,7 @@ impl Rewriter<'_> {
         let whole = guard::all(guards.iter().cloned());
         if let Some(whole) = &whole {
             let place = crate::sql::account::Place::Apart;
-            super::from::note_guard(self.env, &table.name, &visible, place, whole);
+            super::blame::note_guard(self.env, &table.name, &visible, place, whole);
         }
         inner.rels.push(Rel {
             visible: visible.clone(),

@@ -20,6 +20,7 @@ mod guard;
 mod level;
 mod mask;
 mod parameters;
+mod subqueries;
 mod total;
 mod write;
 
@@ -30,7 +31,7 @@ use std::rc::Rc;
 use sqlparser::ast::{
     Cte, CteAsMaterialized, Distinct, Expr, GroupByExpr, LimitClause, Offset, OffsetRows,
     OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
-    Value, VisitMut, VisitorMut,
+    Value, VisitMut,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
@@ -43,6 +44,7 @@ use crate::mutant;
 use crate::sql::account::{self, Treatment};
 pub use level::name_of;
 use level::{Bond, Level, Outputs};
+use subqueries::SubqueryRewriting;
 use total::Subqueries;
 
 pub use condition::parse as parse_condition;
@@ -418,7 +420,7 @@ impl Rewriter<'_> {
                 self.note(written, account::Clause::Condition, || {
                     let why = blame::of(&conjunct, level, subqueries);
                     if guards.is_some() {
-                        Treatment::Guarded(why)
+                        Treatment::Shielded(why)
                     } else {
                         Treatment::Unexposed(why)
                     }
@@ -466,7 +468,7 @@ impl Rewriter<'_> {
             let exposed = level.exposed() || !level.guards().is_empty();
             self.note(written, account::Clause::Having, || {
                 let why = blame::of(&conjunct, level, subqueries);
-                if exposed { Treatment::Guarded(why) } else { Treatment::Unexposed(why) }
+                if exposed { Treatment::Shielded(why) } else { Treatment::Unexposed(why) }
             });
             conditions.push(if exposed && !mutant::on("having") {
                 guard::shield(counted(), conjunct)
@@ -595,71 +597,6 @@ impl Rewriter<'_> {
             }
             ControlFlow::Continue(()) => Ok(Subqueries::Unclean),
         }
-    }
-}
-
-/// Finds the outermost sub-queries of an expression and rewrites each once.
-struct SubqueryRewriting<'r, 'a, 'p> {
-    rewriter: &'r mut Rewriter<'a>,
-    scope: Scope<'p>,
-    open: usize,
-    /// Aggregates around what is visited, and one more where all of it is computed of groups.
-    aggregates: usize,
-    clean: bool,
-    /// For each sub-query the class of its only column.
-    columns: Vec<Option<Class>>,
-}
-
-impl<'r, 'a, 'p> SubqueryRewriting<'r, 'a, 'p> {
-    const fn new(rewriter: &'r mut Rewriter<'a>, scope: Scope<'p>) -> Self {
-        let aggregates = if rewriter.grouped { 1 } else { 0 };
-        Self { rewriter, scope, open: 0, aggregates, clean: true, columns: Vec::new() }
-    }
-
-    fn rewrite(&mut self, query: &mut Query) -> Result<Shape, Denial> {
-        if self.aggregates == 0 {
-            return self.rewriter.query(query, self.scope);
-        }
-        let sealed = Level::seal(self.rewriter.env, self.scope.level);
-        self.rewriter.query(query, Scope { level: Some(&sealed), ctes: self.scope.ctes })
-    }
-}
-
-impl VisitorMut for SubqueryRewriting<'_, '_, '_> {
-    type Break = Denial;
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Denial> {
-        if self.open == 0 {
-            self.rewriter.depth += 1;
-            match self.rewrite(query) {
-                Ok(shape) => {
-                    self.clean &= shape.clean;
-                    self.columns.push(match shape.outputs.as_deref() {
-                        Some([(_, class)]) => *class,
-                        Some(_) | None => None,
-                    });
-                }
-                Err(denial) => return ControlFlow::Break(denial),
-            }
-            self.rewriter.depth -= 1;
-        }
-        self.open += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Denial> {
-        self.open -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Denial> {
-        self.aggregates += usize::from(self.open == 0 && group::may_aggregate(expression));
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Denial> {
-        self.aggregates -= usize::from(self.open == 0 && group::may_aggregate(expression));
-        ControlFlow::Continue(())
     }
 }
 

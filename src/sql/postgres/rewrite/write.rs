@@ -309,7 +309,7 @@ impl<'a> Rewriter<'a> {
                 if let OnConflictAction::DoUpdate(update) = &mut conflict.action {
                     if let Bond::Flat { guard } = &bond {
                         let place = account::Place::ConflictUpdate;
-                        super::from::note_guard(self.env, &relation, &visible, place, guard);
+                        super::blame::note_guard(self.env, &relation, &visible, place, guard);
                     }
                     // Only here is "excluded" visible: the row that was to be inserted, our own.
                     let mut level = Level::new(self.env, None);
