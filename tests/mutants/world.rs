@@ -79,10 +79,11 @@ impl World {
 }
 
 fn relation(name: &str, kind: RelationKind, columns: &str) -> Relation {
-    let columns = columns.split(", ").map(|column| {
+    let columns = columns.split(", ").zip(1..).map(|(column, number)| {
         let (name, type_name) = column.split_once(' ').unwrap();
         Column {
             name: name.to_owned(),
+            number,
             type_schema: "pg_catalog".to_owned(),
             type_name: type_name.to_owned(),
             not_null: false,
