@@ -13,6 +13,7 @@
 //! | [`audit`] (2/3) | records, hash chain, segments, verification |
 //! | [`decide`] (3) | the one decision: statement + principal + policy + catalog → verdict |
 //! | [`keys`], [`catalog_load`] (4) | the doors to outside: key sets, catalog queries |
+//! | [`sinks`] (4) | audit records on their way elsewhere: Kafka, OTLP, buckets, a table |
 //! | [`postgres`], [`admin`] (5) | listener, session, upstream; health and metrics |
 //! | [`config`], [`cli`] (6) | the configuration file, the commands |
 //!
@@ -37,6 +38,7 @@ pub mod keys;
 pub mod mutant;
 pub mod policy;
 pub mod postgres;
+pub mod sinks;
 pub mod sql;
 pub mod units;
 pub mod wire;

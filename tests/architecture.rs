@@ -26,6 +26,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("decide", 3),
     ("keys", 4),
     ("catalog_load", 4),
+    ("sinks", 4),
     ("postgres", 5),
     ("admin", 5),
     ("config", 6),

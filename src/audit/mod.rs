@@ -11,6 +11,7 @@
 //! - `audit-public-key.pem`: the public keys, of this and of earlier runs.
 //! - `audit-head-<chain>.json`: a signed note of the last checkpoint.
 //! - `audit-….torn-at-<offset>`: what a crash left behind the last whole record.
+//! - `audit-sink-<name>.json`: how far a sink has come (`crate::sinks`).
 //! - `audit.lock`: held while a process writes here.
 //!
 //! A chain belongs to the directory, not to the process: a restart goes on with the next sequence
@@ -23,6 +24,8 @@
 
 mod canonical;
 mod chain;
+mod cursor;
+mod follow;
 mod head;
 mod key;
 mod ocsf;
@@ -37,6 +40,8 @@ mod walk;
 mod writer;
 
 pub use chain::RecordHash;
+pub use cursor::Cursor;
+pub use follow::{Batch, Bounds, Durable, Follower, Missed, Position, Record, Step};
 pub use key::{KeyError, PublicKey, TrustedKeys};
 pub use queue::{AuditPermit, must_be_durable};
 pub use record::{
@@ -84,6 +89,12 @@ pub struct Settings {
     pub max_age: Duration,
     /// Closed segments not written for longer than this are deleted; `None`: never.
     pub retention: Option<Duration>,
+    /// The oldest closed segments are deleted when the segments of the directory take more than
+    /// this, in bytes; `None`: without a bound.
+    pub max_total_size: Option<u64>,
+    /// Names of the sinks that read the segments: retention says when it deletes what one of them
+    /// still needs.
+    pub sinks: Vec<String>,
     /// Permits that may be out, and records queued, at any time.
     pub queue: usize,
 }
@@ -98,6 +109,8 @@ impl Settings {
             max_size: 64 << 20,
             max_age: Duration::from_secs(3600),
             retention: Some(Duration::from_secs(90 * 86_400)),
+            max_total_size: None,
+            sinks: Vec::new(),
             queue: 16_384,
         }
     }
@@ -206,6 +219,11 @@ impl Audit {
         {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
+    }
+
+    /// How far the trail is on disk, now and from now on: what [`Follower::read`] asks for.
+    pub fn durable(&self) -> watch::Receiver<Option<Durable>> {
+        self.handle.shared.durable()
     }
 
     /// When records must be on disk.

@@ -4,6 +4,7 @@
 //! INVARIANT: `taken` counts the permits that are out plus the records that are queued and not yet
 //! written; it never exceeds the capacity, so recording never blocks and memory stays bounded.
 
+use super::follow::Durable;
 use super::record::{Decision, Event, Kind};
 use super::{AuditUnavailable, Mode};
 use metrics::{counter, gauge};
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// How long the writer gathers records before it writes them, when nobody waits for the disk.
 const GATHER: Duration = Duration::from_millis(4);
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     /// Milliseconds after `start` at which the disk operation under way began; 0: none is.
     busy_since: AtomicU64,
     start: Instant,
+    durable: watch::Sender<Option<Durable>>,
 }
 
 impl Shared {
@@ -68,6 +70,7 @@ impl Shared {
             refused: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
             start: Instant::now(),
+            durable: watch::Sender::new(None),
         }
     }
 
@@ -96,6 +99,16 @@ impl Shared {
         let result = operation();
         self.busy_since.store(0, Ordering::Release);
         result
+    }
+
+    /// Tells those who follow the trail how far it is on disk.
+    pub(super) fn publish(&self, durable: Durable) {
+        self.durable.send_replace(Some(durable));
+    }
+
+    /// How far the trail is on disk, now and from now on.
+    pub(super) fn durable(&self) -> watch::Receiver<Option<Durable>> {
+        self.durable.subscribe()
     }
 
     pub(super) fn set_failed(&self, failed: bool) {

@@ -7,12 +7,14 @@
 //! pages of a failed one).
 
 use super::chain::{Checkpoint, RecordHash, Tip, signed_bytes};
+use super::follow::Durable;
 use super::head::Head;
 use super::key::SigningKey;
 use super::ocsf::{Extra, render};
 use super::queue::{Batch, Queued, Shared, Waiter, lost};
-use super::record::{Decision, Engine, Event, Gap, Kind};
+use super::record::{Decision, Engine, Event, Gap, Kind, Severity};
 use super::recover::{Resume, gap_event};
+use super::retention::{Limits, expired};
 use super::segment::{Disk, DiskFile, SegmentFile};
 use super::{AuditUnavailable, Settings};
 use metrics::{counter, histogram};
@@ -320,6 +322,10 @@ impl Writer {
     fn finish_segment(&mut self) {
         let (Some(current), Some(tip)) = (self.current.take(), &self.tip) else { return };
         self.next_segment = current.segment.number.saturating_add(1);
+        if self.settings.max_total_size.is_some() {
+            // The directory grew by a segment: look at its size without waiting for the hour.
+            self.last_retention = None;
+        }
         let head = Head::new(&self.chain, current.segment.number, tip, &self.key);
         if let Err(error) = self.shared.during(|| head.write(&self.settings.directory)) {
             // The head only lags behind; the segment itself is complete and signed.
@@ -378,6 +384,12 @@ impl Writer {
             self.pending.clear();
             self.written = 0;
             self.last_sync = Instant::now();
+            self.shared.publish(Durable {
+                chain: self.chain.clone(),
+                segment: current.segment.number,
+                offset: current.synced,
+                sequence: self.tip.as_ref().map_or(0, |tip| tip.sequence),
+            });
         }
         self.damaged = false;
         Ok(())
@@ -434,32 +446,47 @@ impl Writer {
         self.flush(true);
     }
 
-    /// Deletes closed segments past their age: first a record says which, then they go.
+    /// Deletes closed segments past their age, or beyond the directory's size: first a record says
+    /// which, then they go.
     fn retain(&mut self) {
         self.last_retention = Some(Instant::now());
-        let Some(age) = self.settings.retention else { return };
         let current = self.current.as_ref().map_or(self.next_segment, |c| c.segment.number);
-        let aged = match super::retention::aged(&self.settings.directory, &self.chain, current, age)
-        {
-            Ok(aged) => aged,
+        let limits = Limits {
+            age: self.settings.retention,
+            total_size: self.settings.max_total_size,
+            current,
+        };
+        let expired = match expired(&self.settings.directory, &self.chain, &limits) {
+            Ok(expired) => expired,
             Err(error) => {
                 tracing::warn!(%error, "audit retention: the directory cannot be read");
                 return;
             }
         };
-        if let Some(last) = aged.own.last() {
-            let through_segment = last.number;
-            let mut event = Event::now(Kind::Lifecycle, Decision::Allow, Engine::Hedgerow);
-            event.message = Some(
-                format!("retention: segments up to {through_segment} are deleted for their age")
-                    .into(),
-            );
-            self.append(&event, &Extra::Retention { through_segment });
-            if !self.flush(true) {
-                return;
-            }
+        if expired.is_empty() {
+            return;
         }
-        aged.delete(&self.settings.directory);
+        let behind = expired.needed_by(&self.settings.directory, &self.chain, &self.settings.sinks);
+        let mut message = format!("retention: {expired} are deleted for {}", expired.reason());
+        if !behind.is_empty() {
+            let behind = behind.join(", ");
+            tracing::error!(sinks = behind, "audit retention deletes records that sinks still need");
+            message.push_str(&format!("; not everything in them was delivered by: {behind}"));
+        }
+        let mut event = Event::now(Kind::Lifecycle, Decision::Allow, Engine::Hedgerow);
+        if !behind.is_empty() {
+            event.severity = Some(Severity::High);
+        }
+        event.message = Some(message.into());
+        let extra = match expired.own.last() {
+            Some(last) => Extra::Retention { through_segment: last.number },
+            None => Extra::None,
+        };
+        self.append(&event, &extra);
+        if !self.flush(true) {
+            return;
+        }
+        expired.delete(&self.settings.directory);
     }
 }
 

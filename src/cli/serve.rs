@@ -1,7 +1,7 @@
 //! `hedgerow serve`: puts the parts together, runs them, stops them in order. Layer 6.
 //!
 //! The order of start: audit, keys, health, catalog, clients; that of the end is the reverse, and
-//! audit is closed last. Refuses to take clients before everything that a decision needs is there.
+//! audit is closed last but for its sinks, which carry on what it wrote. Refuses to take clients before everything that a decision needs is there.
 
 mod reload;
 
@@ -24,10 +24,13 @@ use crate::config::{Config, Loaded};
 use crate::keys::Authenticator;
 use crate::policy::Policy;
 use crate::postgres::{Server, Shared};
+use crate::sinks::Sinks;
 use reload::Reloader;
 
 /// First and longest pause between two attempts to read the catalog.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// How long sinks may deliver what is left when everything else has ended.
+const SINKS_FINISH: Duration = Duration::from_secs(3);
 /// Stack of a thread that decides statements: parsing nests.
 const STACK_BYTES: usize = 32 << 20;
 
@@ -82,8 +85,11 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
 
     let audit_settings = config.audit_settings();
     let audit = tokio::task::spawn_blocking(move || Audit::open(audit_settings)).await??;
-    let outcome = run_parts(&config, settings, policy, &audit, &mut signals).await;
+    let sinks = Sinks::start(config.audit.sinks.clone(), &config.audit.directory, &audit)?;
+    let outcome =
+        run_parts(&config, settings, policy, &audit, sinks.probe(), &mut signals).await;
     audit.close().await;
+    sinks.finish(SINKS_FINISH).await;
     outcome
 }
 
@@ -93,12 +99,13 @@ async fn run_parts(
     settings: crate::postgres::Settings,
     policy: Arc<ArcSwap<Policy>>,
     audit: &Audit,
+    sinks_healthy: impl Fn() -> bool + Send + Sync + 'static,
     signals: &mut Signals,
 ) -> anyhow::Result<ExitCode> {
     let reloader = Reloader::new(config, policy.clone(), audit.clone());
     reloader.record_start().await;
     let authenticator = Authenticator::start(config.keys_settings()).await?;
-    let status = status(&policy, &authenticator, audit);
+    let status = status(&policy, &authenticator, audit, sinks_healthy);
     let stop_admin = CancellationToken::new();
     let admin = match config.admin_settings() {
         Some(settings) => {
@@ -161,12 +168,17 @@ async fn run_parts(
     Ok(ExitCode::SUCCESS)
 }
 
-fn status(policy: &Arc<ArcSwap<Policy>>, keys: &Authenticator, audit: &Audit) -> Status {
+fn status(
+    policy: &Arc<ArcSwap<Policy>>,
+    keys: &Authenticator,
+    audit: &Audit,
+    sinks_healthy: impl Fn() -> bool + Send + Sync + 'static,
+) -> Status {
     let (policy, keys, audit) = (policy.clone(), keys.clone(), audit.clone());
     Status::new(Probes {
         policy: Box::new(move || Some(policy.load_full())),
         keys: Box::new(move || keys.healthy()),
-        audit: Box::new(move || audit.healthy()),
+        audit: Box::new(move || audit.healthy() && sinks_healthy()),
     })
 }
 

@@ -2,7 +2,9 @@
 //!
 //! These types give the reader and `hedgerow.schema.json`; [`super::validate`] gives them meaning.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::yaml::read::{
     At, ClaimPathText, DurationText, Entries, FromNode, Present, SizeText, expected,
@@ -275,6 +277,9 @@ section! {
         pub segment: Option<SegmentFile>,
         /// How long closed segments are kept; default 90d, `0`: for ever.
         pub retention: Option<DurationText>,
+        /// The oldest closed segments are deleted when all together are larger than this; default:
+        /// without a bound.
+        pub max_total_size: Option<At<SizeText>>,
         /// Where records go beside the files.
         pub sinks: Option<Vec<At<SinkEntry>>>,
     }
@@ -290,34 +295,241 @@ section! {
     }
 }
 
-/// A sink beside the files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "snake_case")]
+/// A sink beside the files: the word `stdout`, or a map whose `type` says what it is.
+#[derive(Clone, Debug)]
 pub enum SinkEntry {
     /// Standard output, one record a line.
-    Stdout,
+    Stdout(StdoutSink),
+    /// OTLP logs over HTTP.
+    Otlp(OtlpSink),
+    /// A Kafka topic.
+    Kafka(KafkaSink),
+    /// A bucket.
+    ObjectStore(ObjectStoreSink),
+    /// A PostgreSQL table.
+    Postgres(PostgresSink),
 }
+
+/// The types of sinks.
+const SINK_TYPES: &str = "`stdout`, `otlp`, `kafka`, `object_store` or `postgres`";
 
 impl FromNode for SinkEntry {
     fn from_node(node: &Node, faults: &mut Vec<Fault>) -> Option<Self> {
-        let word = match &node.value {
-            Value::Text(word) => Some(word.as_str()),
-            Value::Map(entries) => entries.first().map(|(key, _)| key.text.as_str()),
+        let entries = match &node.value {
+            Value::Text(word) if word == "stdout" => {
+                let r#type = StdoutWord::Stdout;
+                return Some(Self::Stdout(StdoutSink { r#type, name: None, required: None }));
+            }
+            Value::Text(word) if SINK_TYPES.contains(&format!("`{word}`")) => {
+                let what = format!("a map such as `{{type: {word}, …}}`");
+                return expected(node, &what, faults);
+            }
+            Value::Map(entries) => entries,
             Value::Null
             | Value::Bool(_)
             | Value::Integer(_)
             | Value::Number(_)
-            | Value::List(_) => None,
-        };
-        match (word, &node.value) {
-            (Some("stdout"), Value::Text(_)) => Some(Self::Stdout),
-            (Some(word @ ("otlp" | "kafka" | "object_store")), _) => {
-                let message = format!("`{}`: the sink `{word}` is not built yet", node.path);
-                faults.push(Fault::new(&node.at, message));
-                None
+            | Value::Text(_)
+            | Value::List(_) => {
+                return expected(node, "`stdout`, or a map with the key `type`", faults);
             }
-            _ => expected(node, "`stdout`", faults),
+        };
+        let Some((_, named)) = entries.iter().find(|(key, _)| key.text == "type") else {
+            let message = format!("`{}` lacks the key `type`: {SINK_TYPES}", node.path);
+            faults.push(Fault::new(&node.at, message));
+            return None;
+        };
+        match &named.value {
+            Value::Text(word) => match word.as_str() {
+                "stdout" => StdoutSink::from_node(node, faults).map(Self::Stdout),
+                "otlp" => OtlpSink::from_node(node, faults).map(Self::Otlp),
+                "kafka" => KafkaSink::from_node(node, faults).map(Self::Kafka),
+                "object_store" => ObjectStoreSink::from_node(node, faults).map(Self::ObjectStore),
+                "postgres" => PostgresSink::from_node(node, faults).map(Self::Postgres),
+                _ => expected(named, SINK_TYPES, faults),
+            },
+            Value::Null
+            | Value::Bool(_)
+            | Value::Integer(_)
+            | Value::Number(_)
+            | Value::List(_)
+            | Value::Map(_) => expected(named, SINK_TYPES, faults),
         }
+    }
+}
+
+impl JsonSchema for SinkEntry {
+    fn schema_name() -> Cow<'static, str> {
+        "SinkEntry".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let kinds = [
+            generator.subschema_for::<StdoutWord>(),
+            generator.subschema_for::<StdoutSink>(),
+            generator.subschema_for::<OtlpSink>(),
+            generator.subschema_for::<KafkaSink>(),
+            generator.subschema_for::<ObjectStoreSink>(),
+            generator.subschema_for::<PostgresSink>(),
+        ];
+        json_schema!({
+            "description": "A sink beside the files.",
+            "anyOf": kinds,
+        })
+    }
+}
+
+choice! {
+    /// The type of a sink.
+    pub enum StdoutWord {
+        /// Standard output, one record a line.
+        Stdout = "stdout",
+    }
+}
+
+choice! {
+    /// The type of a sink.
+    pub enum OtlpWord {
+        /// OTLP logs over HTTP.
+        Otlp = "otlp",
+    }
+}
+
+choice! {
+    /// The type of a sink.
+    pub enum KafkaWord {
+        /// A Kafka topic.
+        Kafka = "kafka",
+    }
+}
+
+choice! {
+    /// The type of a sink.
+    pub enum ObjectStoreWord {
+        /// A bucket.
+        ObjectStore = "object_store",
+    }
+}
+
+choice! {
+    /// The type of a sink.
+    pub enum PostgresWord {
+        /// A PostgreSQL table.
+        Postgres = "postgres",
+    }
+}
+
+section! {
+    /// Standard output, one record a line; Hedgerow's own log goes to standard error.
+    pub struct StdoutSink {
+        /// `stdout`
+        pub r#type: StdoutWord,
+        /// Its name in metrics and of its cursor file; default its type.
+        pub name: Option<At<String>>,
+        /// Whether readiness turns false when it is stuck; default true.
+        pub required: Option<bool>,
+    }
+}
+
+section! {
+    /// OTLP logs over HTTP, encoded as JSON.
+    pub struct OtlpSink {
+        /// `otlp`
+        pub r#type: OtlpWord,
+        /// Its name in metrics and of its cursor file; default its type.
+        pub name: Option<At<String>>,
+        /// Whether readiness turns false when it is stuck; default true.
+        pub required: Option<bool>,
+        /// The collector's URL; `/v1/logs` is added where it is missing.
+        pub endpoint: At<String>,
+        /// File with a bearer token; one trailing newline is left off.
+        pub token_file: Option<Present<At<String>>>,
+        /// Environment variable with a bearer token.
+        pub token_env: Option<Present<At<String>>>,
+        /// Whether plain HTTP to another machine is meant; default false.
+        pub plaintext: Option<bool>,
+    }
+}
+
+section! {
+    /// A Kafka topic. A message's key is the chain, its headers `chain` and `sequence` tell a repeat.
+    pub struct KafkaSink {
+        /// `kafka`
+        pub r#type: KafkaWord,
+        /// Its name in metrics and of its cursor file; default its type.
+        pub name: Option<At<String>>,
+        /// Whether readiness turns false when it is stuck; default true.
+        pub required: Option<bool>,
+        /// `host:port` of brokers to begin with.
+        pub brokers: Present<At<Vec<At<String>>>>,
+        /// The topic.
+        pub topic: At<String>,
+        /// SASL PLAIN.
+        pub sasl: Option<At<SaslFile>>,
+        /// Whether brokers on other machines, without TLS, are meant; default false.
+        pub plaintext: Option<bool>,
+    }
+}
+
+section! {
+    /// SASL PLAIN: user and password.
+    pub struct SaslFile {
+        /// The user.
+        pub user: String,
+        /// File with the password; one trailing newline is left off.
+        pub password_file: Option<Present<At<String>>>,
+        /// Environment variable with the password.
+        pub password_env: Option<Present<At<String>>>,
+    }
+}
+
+section! {
+    /// A bucket. A segment goes there in parts: `<prefix>/<chain>/<segment>-<first sequence>.jsonl`.
+    pub struct ObjectStoreSink {
+        /// `object_store`
+        pub r#type: ObjectStoreWord,
+        /// Its name in metrics and of its cursor file; default its type.
+        pub name: Option<At<String>>,
+        /// Whether readiness turns false when it is stuck; default true.
+        pub required: Option<bool>,
+        /// `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
+        pub url: At<String>,
+        /// Another address than the service's own.
+        pub endpoint: Option<At<String>>,
+        /// S3: the region.
+        pub region: Option<String>,
+        /// S3: the access key's id; without it the environment's, the pod's or the machine's identity.
+        pub access_key_id: Option<String>,
+        /// S3, Azure: file with the secret key; one trailing newline is left off.
+        pub secret_key_file: Option<Present<At<String>>>,
+        /// S3, Azure: environment variable with the secret key.
+        pub secret_key_env: Option<Present<At<String>>>,
+        /// Google: a service account's key file.
+        pub service_account_file: Option<At<String>>,
+        /// Azure: the storage account.
+        pub account: Option<String>,
+        /// A part is written when it is this large; default 8MiB.
+        pub part_size: Option<At<SizeText>>,
+        /// And when its first record is this old; default 5m.
+        pub max_delay: Option<DurationText>,
+        /// Whether plain HTTP to another machine is meant; default false.
+        pub plaintext: Option<bool>,
+    }
+}
+
+section! {
+    /// A PostgreSQL table, one row a record; chain and sequence are its primary key.
+    pub struct PostgresSink {
+        /// `postgres`
+        pub r#type: PostgresWord,
+        /// Its name in metrics and of its cursor file; default its type.
+        pub name: Option<At<String>>,
+        /// Whether readiness turns false when it is stuck; default true.
+        pub required: Option<bool>,
+        /// The server; `database` must be there.
+        pub server: Present<At<UpstreamFile>>,
+        /// The table, made if absent; default `public.hedgerow_audit`.
+        pub table: Option<At<String>>,
     }
 }
 

@@ -12,6 +12,7 @@ mod listener;
 mod map;
 pub mod policies;
 mod refer;
+mod sinks;
 mod upstream;
 pub mod validate;
 
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use file::{AlgorithmWord, AuditModeWord, AuthenticationWord, LogFormatWord, LogLevelWord};
-pub use file::{PoolModeWord, SinkEntry};
+pub use file::PoolModeWord;
 
 use crate::claims::ClaimPath;
 use crate::endpoint::Endpoint;
@@ -187,8 +188,10 @@ pub struct Audit {
     pub segment_max_age: Duration,
     /// How long closed segments are kept; `None`: for ever.
     pub retention: Option<Duration>,
-    /// Sinks beside the files.
-    pub sinks: Vec<SinkEntry>,
+    /// Most bytes of segments; `None`: without a bound.
+    pub max_total_size: Option<u64>,
+    /// Sinks beside the files, each with a name of its own.
+    pub sinks: Vec<crate::sinks::Settings>,
 }
 
 /// Hedgerow's own log.

@@ -184,9 +184,9 @@ hedgerow.yaml:30:14: `password` is not a directory
 hedgerow.yaml:31:9: `audit.mode` must be `balanced` or `strict`, not `loose`
 hedgerow.yaml:32:21: `password` holds no PEM private key
 hedgerow.yaml:33:23: `audit.segment.max_size` must be a size greater than 0, not `0B`
-hedgerow.yaml:34:19: `audit.sinks[1]`: the sink `kafka` is not built yet
-hedgerow.yaml:34:26: `audit.sinks[2]`: the sink `otlp` is not built yet
-hedgerow.yaml:34:38: `audit.sinks[3]` must be `stdout`, not `syslog`
+hedgerow.yaml:34:19: `audit.sinks[1]` must be a map such as `{type: kafka, …}`, not `kafka`
+hedgerow.yaml:34:26: `audit.sinks[2]` lacks the key `type`: `stdout`, `otlp`, `kafka`, `object_store` or `postgres`
+hedgerow.yaml:34:38: `audit.sinks[3]` must be `stdout`, or a map with the key `type`, not `syslog`
 hedgerow.yaml:35:17: `admin.listen` and `postgres.listen` have the same address
 hedgerow.yaml:35:31: `admin` has no key `port`; known keys: `listen`
 hedgerow.yaml:36:14: `log.level` must be `error`, `warn`, `info`, `debug` or `trace`, not `verbose`
@@ -296,21 +296,6 @@ fn row_level_security_can_only_be_required_of_a_known_database() {
 }
 
 #[test]
-fn what_is_not_enforced_yet_is_said() {
-    let place = Place::new();
-    place.write("revoked.jsonl", "");
-    let text = GOOD
-        .replace("  issuers:", "  revocation: {file: revoked.jsonl}\n  issuers:")
-        .replace("audit: {", "audit: {sinks: [stdout], ")
-        .replace("  session_v", "  require_rls: false\n  pool: {mode: transaction}\n  authentication: oauthbearer\n  session_v");
-    let loaded = place.load(&text).unwrap();
-    let warnings: Vec<&str> = loaded.warnings.iter().map(|w| w.message.as_str()).collect();
-    assert_snapshot!(warnings.join("\n"), @r#"
-sinks are not built yet: records go to the files only
-"#);
-}
-
-#[test]
 fn files_that_are_no_text_are_refused() {
     let place = Place::new();
     fs::write(place.0.path().join("policies/z.yaml"), b"\xff\xfe").unwrap();
@@ -378,9 +363,7 @@ quotas:
   - {statements_per_second: 200, burst: 400, concurrent: 20}
 ",
     );
-    let text =
-        GOOD.replace("audit: {directory: audit}", "audit: {directory: audit, sinks: [stdout]}");
-    let text = text.replace(
+    let text = GOOD.replace(
         "  listen: 127.0.0.1:6432\n",
         "  listen: 127.0.0.1:6432\n  authentication: oauthbearer\n  pool: {mode: transaction}\n",
     );
@@ -394,9 +377,73 @@ quotas:
         warnings.iter().map(|warning| warning.to_string().replace(&root, "")).collect();
     assert_snapshot!(lines.join("\n"), @r#"
 hedgerow.yaml:3:23: `redis` is not read yet: what it lists as revoked is accepted until it expires
-hedgerow.yaml:15:35: sinks are not built yet: records go to the files only
 policies/b.yaml:1:7: `mode: monitor`: what would be denied is recorded and let through
 policies/b.yaml:4:13: `mode: monitor`: what would be denied is recorded and let through
 policies/b.yaml:9:5: quotas are not built yet: tenants are not limited
 "#);
+}
+
+/// The valid file with these lines below `audit.sinks`, which then begin at line 17.
+fn with_sinks(sinks: &str) -> String {
+    assert!(GOOD.contains("audit: {directory: audit}"));
+    GOOD.replace(
+        "audit: {directory: audit}",
+        &format!("audit:\n  directory: audit\n  max_total_size: 1GiB\n  sinks:\n{sinks}"),
+    )
+}
+
+#[test]
+fn every_kind_of_sink_is_read() {
+    use crate::sinks::{Kind, object_store::Service};
+    let place = Place::new();
+    let text = with_sinks(
+        "    - stdout
+    - {type: stdout, name: again, required: false}
+    - {type: otlp, endpoint: \"https://collector.example.com\", token_file: secret}
+    - {type: kafka, brokers: [localhost:9092], topic: audit.v1, sasl: {user: u, password_env: PGPASS}}
+    - {type: kafka, name: far, brokers: [kafka.example.com:9092], topic: audit, plaintext: true}
+    - {type: object_store, url: s3://bucket/a/b, region: eu-west-1, access_key_id: id, secret_key_file: secret}
+    - {type: object_store, name: gcs, url: gs://bucket, part_size: 1MiB, max_delay: 1m}
+    - {type: object_store, name: azure, url: az://container/x, account: acme}
+    - {type: postgres, server: {host: 127.0.0.1, database: d, user: u}, table: audit.records}
+",
+    );
+    let loaded = place.load(&text).unwrap();
+    let sinks = loaded.config.audit.sinks;
+    assert_eq!(loaded.config.audit.max_total_size, Some(1 << 30));
+    let names: Vec<&str> = sinks.iter().map(|sink| sink.name.as_str()).collect();
+    let all =
+        ["stdout", "again", "otlp", "kafka", "far", "object_store", "gcs", "azure", "postgres"];
+    assert_eq!(names, all);
+    assert!(sinks[0].required && !sinks[1].required);
+    assert!(matches!(&sinks[2].kind, Kind::Otlp(s) if s.url == "https://collector.example.com/v1/logs"));
+    assert!(matches!(&sinks[3].kind, Kind::Kafka(s) if s.sasl.as_ref().unwrap().1.expose() == "from env"));
+    let Kind::ObjectStore(bucket) = &sinks[5].kind else { panic!("{:?}", sinks[5]) };
+    assert_eq!((bucket.bucket.as_str(), bucket.prefix.as_str()), ("bucket", "a/b"));
+    assert!(matches!(&bucket.service, Service::S3 { key: Some((id, _)), .. } if id == "id"));
+    assert!(matches!(&sinks[8].kind, Kind::Postgres(s) if s.schema == "audit" && s.table == "records"));
+    let shown = format!("{sinks:?}");
+    assert!(!shown.contains("from env"), "a secret is never shown: {shown}");
+}
+
+#[test]
+fn faults_of_sinks_are_reported_with_their_places() {
+    let place = Place::new();
+    let text = with_sinks(
+        "    - stdout
+    - {type: stdout}
+    - {type: otlp, endpoint: \"http://collector.example.com:4318\", token_env: NOT_SET}
+    - {type: otlp, name: Other, endpoint: collector}
+    - {type: kafka, brokers: [kafka.example.com:9092, x], topic: \"a b\"}
+    - {type: kafka, name: k, brokers: [localhost:9092], topic: t, sasl: {user: u}, toppic: t}
+    - {type: object_store, url: \"ftp://x\"}
+    - {type: object_store, name: s3, url: s3://b, access_key_id: id, account: a}
+    - {type: object_store, name: s4, url: s3://b/../c, part_size: 1GiB}
+    - {type: postgres, server: {host: db.example.com, database: d, user: u, tls: {mode: disable}}}
+    - {type: postgres, name: p, server: {host: localhost, user: u}, table: a.b.c}
+    - {type: syslog}
+",
+    )
+    .replace("1GiB\n  sinks", "1MiB\n  sinks");
+    assert_snapshot!(place.faults(&text), @r#""#);
 }

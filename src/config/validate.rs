@@ -15,7 +15,7 @@ use super::file::{
 use super::refer::Checker;
 use super::{
     Audit, BigQuery, Config, Credentials, Identity, Issuer, KeySource, Log, Postgres, Revocation,
-    listener, upstream,
+    listener, sinks, upstream,
 };
 use crate::claims::ClaimPath;
 use crate::yaml::read::{At, ClaimPathText, Entries, FromNode as _, Present};
@@ -437,11 +437,18 @@ fn audit(file: AuditFile, check: &mut Checker<'_>) -> Option<Audit> {
     if named_key && signing_key_file.is_none() {
         return None;
     }
-    for sink in file.sinks.iter().flatten() {
-        check.warn(&sink.at, "sinks are not built yet: records go to the files only");
-    }
+    let sinks = sinks::sinks(file.sinks.unwrap_or_default(), check);
     let segment = file.segment;
     let max_size = segment.as_ref().and_then(|segment| segment.max_size);
+    let max_size = max_size.map_or(64 << 20, |size| size.0);
+    let max_total_size = file.max_total_size.map(|total| {
+        if total.value.0 < max_size.saturating_mul(2) {
+            let message = "`max_total_size` must be at least twice `segment.max_size`: the segment \
+                           that is being written stays";
+            check.fault(&total.at, message);
+        }
+        total.value.0
+    });
     let segment_max_age =
         segment.and_then(|segment| segment.max_age).map_or(Duration::from_secs(3600), |age| {
             if age.value.0 < Duration::from_secs(1) {
@@ -457,9 +464,10 @@ fn audit(file: AuditFile, check: &mut Checker<'_>) -> Option<Audit> {
         directory,
         mode: file.mode.unwrap_or(AuditModeWord::Balanced),
         signing_key_file,
-        segment_max_size: max_size.map_or(64 << 20, |size| size.0),
+        segment_max_size: max_size,
         segment_max_age,
         retention,
-        sinks: file.sinks.unwrap_or_default().into_iter().map(|sink| sink.value).collect(),
+        max_total_size,
+        sinks,
     })
 }

@@ -36,6 +36,8 @@ pub struct Options {
     pub max_connections: usize,
     /// Further keys of `pool: {…}`, each behind a comma.
     pub pool_extra: &'static str,
+    /// Further keys below `audit:`, each line indented by two spaces.
+    pub audit_extra: String,
     /// `TYPE` of the tenant claim's path.
     pub tenant_claim: &'static str,
 }
@@ -55,6 +57,7 @@ impl Options {
             identity_extra: String::new(),
             max_connections: 120,
             pool_extra: "",
+            audit_extra: String::new(),
             tenant_claim: "tenant_id",
         }
     }
@@ -84,12 +87,14 @@ impl Hedgerow {
             let (address, admin) = (process::free_address(), process::free_address());
             write_configuration(directory.path(), options, address, admin);
             let log = std::fs::File::create(directory.path().join("log")).expect("a log file");
+            let output =
+                std::fs::File::create(directory.path().join("stdout")).expect("an output file");
             let mut child = Command::new(BINARY)
                 .args(["serve", "--config"])
                 .arg(directory.path().join("hedgerow.yaml"))
                 .current_dir(directory.path())
                 .stdin(Stdio::null())
-                .stdout(log.try_clone().expect("a log file"))
+                .stdout(output)
                 .stderr(log)
                 .spawn()
                 .expect("hedgerow can be started");
@@ -173,6 +178,11 @@ impl Hedgerow {
     /// What it logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// What it wrote to standard output.
+    pub fn standard_output(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("stdout")).unwrap_or_default()
     }
 
     /// Its working directory, with `hedgerow.yaml`, `policies/` and `audit/`.
@@ -332,6 +342,7 @@ pub fn write_configuration(
         identity_extra,
         max_connections,
         pool_extra,
+        audit_extra,
         tenant_claim,
         policy: _,
     } = options;
@@ -370,7 +381,7 @@ pub fn write_configuration(
 audit:
   directory: audit
   mode: {audit_mode}
-admin:
+{audit_extra}admin:
   listen: {admin}
 log: {{format: text, level: info}}
 "
