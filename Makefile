@@ -24,7 +24,7 @@ build: deps ## Build the release binary: target/release/hedgerow
 	cargo build --locked --release
 
 .PHONY: test
-test: deps python node helm-env ## Everything that a change must pass
+test: deps python node helm-env moto ## Everything that a change must pass
 	@scripts/test.sh $(ARGS)
 
 .PHONY: python
@@ -34,6 +34,10 @@ python: ## The Python clients that the tests drive, in .venv
 .PHONY: node
 node: ## The Node.js clients that the tests drive, in tests/clients/node_modules
 	@scripts/node-env.sh
+
+.PHONY: moto
+moto: ## The S3 server that the object store's tests talk to, in .venv-moto
+	@scripts/moto-env.sh
 
 .PHONY: helm-env
 helm-env:

@@ -12,6 +12,7 @@
 //! - `audit-head-<chain>.json`: a signed note of the last checkpoint.
 //! - `audit-….torn-at-<offset>`: what a crash left behind the last whole record.
 //! - `audit-sink-<name>.json`: how far a sink has come (`crate::sinks`).
+//! - Beside it, not in it, when personal fields are sealed: the keys ([`personal`]).
 //! - `audit.lock`: held while a process writes here.
 //!
 //! A chain belongs to the directory, not to the process: a restart goes on with the next sequence
@@ -29,7 +30,9 @@ mod follow;
 mod head;
 mod key;
 mod ocsf;
+pub mod personal;
 mod queue;
+mod quick;
 mod record;
 mod recover;
 mod retention;
@@ -92,6 +95,8 @@ pub struct Settings {
     /// The oldest closed segments are deleted when the segments of the directory take more than
     /// this, in bytes; `None`: without a bound.
     pub max_total_size: Option<u64>,
+    /// Where the keys are under which personal fields are sealed; `None`: they are in clear.
+    pub personal: Option<personal::Places>,
     /// Names of the sinks that read the segments: retention says when it deletes what one of them
     /// still needs.
     pub sinks: Vec<String>,
@@ -110,6 +115,7 @@ impl Settings {
             max_age: Duration::from_secs(3600),
             retention: Some(Duration::from_secs(90 * 86_400)),
             max_total_size: None,
+            personal: None,
             sinks: Vec::new(),
             queue: 16_384,
         }
@@ -138,6 +144,9 @@ pub enum OpenError {
     /// The signing key, or the directory's public key file, cannot be used.
     #[error("audit signing key: {0}")]
     Key(#[from] KeyError),
+    /// The keys of personal fields cannot be used.
+    #[error("audit, personal fields: {0}")]
+    Personal(#[from] personal::PersonalError),
     /// The system gave no thread.
     #[error("audit writer: no thread: {0}")]
     Thread(io::Error),
@@ -185,7 +194,8 @@ impl Audit {
         let trusted = key::publish(&directory.join(PUBLIC_KEY_FILE), key.public())?;
         let resume = recover::recover(&directory, &key, &trusted).map_err(unusable)?;
         let shared = Arc::new(Shared::new(settings.mode, settings.queue));
-        let mut writer = Writer::new(settings, disk, key, Arc::clone(&shared), resume);
+        let personal = settings.personal.clone().map(personal::PersonalKeys::open).transpose()?;
+        let mut writer = Writer::new(settings, disk, key, personal, Arc::clone(&shared), resume);
         writer.begin().map_err(unusable)?;
         queue::lost(0);
         let (finish, finished) = watch::channel(false);

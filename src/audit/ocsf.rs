@@ -243,6 +243,7 @@ fn base_fields(o: &mut Object<'_>, view: &View<'_>, event: &Event, sequence: u64
             o.number("port", u64::from(address.port()));
         }
         Some(ClientAddress::Unix) => o.text("name", "unix"),
+        None if event.personal.is_some() => o.text("name", "sealed"),
         None => o.text("svc_name", "hedgerow"),
     });
     o.text("status", view.status.1);
@@ -330,6 +331,12 @@ fn own_fields(
     o.maybe("issuer", short(&event.issuer));
     o.text("kind", view.kind);
     o.maybe("object", short(&event.object));
+    if let Some(sealed) = &event.personal {
+        o.object("personal", |o| {
+            o.text("key_id", &sealed.key_id);
+            o.text("sealed", &sealed.text);
+        });
+    }
     o.maybe_number("policy_epoch", event.policy_epoch.map(|epoch| epoch.0));
     o.maybe("reason", event.code.map(DenialCode::reason));
     if !event.relations.is_empty() {
@@ -517,6 +524,12 @@ mod tests {
         assert_valid(&validator, &render(&event, &extra, CHAIN, Some(&tip()), sign).line);
         let extra = Extra::Retention { through_segment: 4 };
         assert_valid(&validator, &render(&event, &extra, CHAIN, Some(&tip()), sign).line);
+        let mut sealed = Event::now(Kind::Statement, Decision::Allow, Engine::Postgres);
+        sealed.personal = Some(crate::audit::personal::Sealed {
+            key_id: RecordId::fresh().to_string().into(),
+            text: "c2VhbGVk".to_owned(),
+        });
+        assert_valid(&validator, &render(&sealed, &Extra::None, CHAIN, Some(&tip()), sign).line);
         let mut gap = Event::now(Kind::Gap, Decision::Error, Engine::Hedgerow);
         gap.gap = Some(Gap { side_file: Some("side".to_owned()), ..Gap::default() });
         assert_valid(&validator, &render(&gap, &Extra::None, CHAIN, Some(&tip()), sign).line);

@@ -3,6 +3,7 @@
 //! An [`Event`] is made by whoever decided something; sequence, chain and hash are added by the
 //! writer. It holds no token and no literal: `statement` is the normalized text with `$n`.
 
+use super::personal::Sealed;
 use crate::error::{Denial, DenialCode};
 use crate::ids::{CatalogEpoch, PolicyEpoch, RecordId};
 use jiff::Timestamp;
@@ -233,6 +234,9 @@ pub struct Event {
     pub message: Option<Arc<str>>,
     /// For [`Kind::Gap`].
     pub gap: Option<Gap>,
+    /// The personal fields once they are sealed, which the writer does: then subject, client user,
+    /// client address and token id are absent.
+    pub personal: Option<Sealed>,
 }
 
 impl Event {
@@ -274,6 +278,7 @@ impl Event {
             session: None,
             message: None,
             gap: None,
+            personal: None,
         }
     }
 

@@ -4,13 +4,16 @@
 //! records comes from clients; what is printed for people has its control characters escaped, and
 //! CSV cells cannot be taken for formulas.
 
+use super::personal::{PersonalKeys, reveal};
 use super::segment::{Line, SegmentFile, read_line};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Which records are wanted: all that are given must match.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +32,8 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// Earlier than this.
     pub until: Option<Timestamp>,
+    /// Opens personal fields that are sealed; without it they are [`super::personal::SEALED`].
+    pub personal: Option<Arc<PersonalKeys>>,
 }
 
 /// The flat fields of a record, by name, in the order of the CSV's columns.
@@ -71,6 +76,8 @@ pub const COLUMNS: &[(&str, &str)] = &[
 pub struct Found {
     line: String,
     record: Value,
+    /// Whether personal fields were put into `record` which `line` has sealed.
+    revealed: bool,
 }
 
 impl Found {
@@ -78,7 +85,21 @@ impl Found {
     pub fn read(line: &[u8]) -> Option<Self> {
         let line = std::str::from_utf8(line).ok()?.to_owned();
         let record: Value = serde_json::from_str(&line).ok()?;
-        record.pointer("/unmapped/hedgerow")?.is_object().then_some(Self { line, record })
+        record.pointer("/unmapped/hedgerow")?.is_object().then_some(Self {
+            line,
+            record,
+            revealed: false,
+        })
+    }
+
+    /// Puts sealed personal fields back where they would stand in clear.
+    pub fn reveal(&mut self, keys: Option<&PersonalKeys>) {
+        self.revealed = reveal(keys, &mut self.record);
+    }
+
+    /// The line as it is in the file, or the record with its personal fields revealed.
+    fn shown(&self) -> Cow<'_, str> {
+        if self.revealed { self.record.to_string().into() } else { self.line.as_str().into() }
     }
 
     /// The line as it is in the file.
@@ -219,12 +240,14 @@ pub fn search<B>(
                 Line::TooLong => skipped += 1,
                 Line::Whole | Line::Unfinished => match Found::read(&buffer) {
                     None => skipped += 1,
-                    Some(found) if filter.matches(&found) => {
-                        if let ControlFlow::Break(reason) = each(found) {
+                    Some(mut found) => {
+                        found.reveal(filter.personal.as_deref());
+                        if filter.matches(&found)
+                            && let ControlFlow::Break(reason) = each(found)
+                        {
                             return Ok((skipped, Some(reason)));
                         }
                     }
-                    Some(_) => {}
                 },
             }
         }
@@ -277,7 +300,7 @@ impl<W: Write> Printer<W> {
     pub fn print(&mut self, found: &Found) -> io::Result<()> {
         self.begin()?;
         match self.format {
-            Format::Json => writeln!(self.output, "{}", found.line()),
+            Format::Json => writeln!(self.output, "{}", found.shown()),
             Format::Csv => {
                 let cells = COLUMNS.iter().map(|(name, _)| csv_cell(&found.column(name)));
                 write!(self.output, "{}\r\n", cells.collect::<Vec<_>>().join(","))

@@ -11,6 +11,7 @@ use super::follow::Durable;
 use super::head::Head;
 use super::key::SigningKey;
 use super::ocsf::{Extra, render};
+use super::personal::PersonalKeys;
 use super::queue::{Batch, Queued, Shared, Waiter, lost};
 use super::record::{Decision, Engine, Event, Gap, Kind, Severity};
 use super::recover::{Resume, gap_event};
@@ -76,6 +77,8 @@ pub(super) struct Writer {
     settings: Settings,
     disk: Box<dyn Disk>,
     key: SigningKey,
+    /// `None`: personal fields are written in clear.
+    personal: Option<PersonalKeys>,
     shared: Arc<Shared>,
     chain: String,
     tip: Option<Tip>,
@@ -104,6 +107,7 @@ impl Writer {
         settings: Settings,
         disk: Box<dyn Disk>,
         key: SigningKey,
+        personal: Option<PersonalKeys>,
         shared: Arc<Shared>,
         resume: Resume,
     ) -> Self {
@@ -113,6 +117,7 @@ impl Writer {
             settings,
             disk,
             key,
+            personal,
             shared,
             chain,
             tip,
@@ -192,7 +197,17 @@ impl Writer {
             return;
         }
         let mut waiters = Vec::new();
-        while let Some(Queued { event, waiter }) = self.backlog.pop_front() {
+        while let Some(Queued { mut event, waiter }) = self.backlog.pop_front() {
+            if let Some(keys) = &mut self.personal
+                && let Err(error) = keys.seal(&mut event)
+            {
+                // Never in clear because they could not be sealed.
+                self.backlog.push_front(Queued { event, waiter });
+                self.fail(&error);
+                answer(&mut waiters, false);
+                self.dismiss_waiters();
+                return;
+            }
             waiters.extend(waiter);
             self.append(&event, &Extra::None);
             self.unwritten_places += 1;
@@ -346,13 +361,47 @@ impl Writer {
         match result {
             Ok(()) => true,
             Err(error) => {
-                self.shared.set_failed(true);
-                if self.failure.is_none() {
-                    tracing::error!(%error, "audit cannot be written; statements are refused");
-                }
-                let since = self.failure.as_ref().map_or(begun, |failure| failure.since);
-                self.failure = Some(Failure { since, next_try: Instant::now() + RETRY_EVERY });
+                self.fail(&error);
                 false
+            }
+        }
+    }
+
+    /// The trail cannot be written: from now on permits are refused, until [`Writer::mend`] succeeds.
+    fn fail(&mut self, error: &dyn std::error::Error) {
+        self.shared.set_failed(true);
+        if self.failure.is_none() {
+            tracing::error!(%error, "audit cannot be written; statements are refused");
+        }
+        let now = Instant::now();
+        let since = self.failure.as_ref().map_or(now, |failure| failure.since);
+        self.failure = Some(Failure { since, next_try: now + RETRY_EVERY });
+    }
+
+    /// Looks whether somebody erased a tenant, and records it.
+    fn look_for_erasures(&mut self) {
+        let Some(keys) = &mut self.personal else { return };
+        if let Err(error) = keys.refresh() {
+            tracing::warn!(%error, "audit: the tenants' keys cannot be read again");
+            return;
+        }
+        let erasures = keys.unrecorded();
+        for (tenant, ids) in erasures {
+            let count = ids.len();
+            let mut event = Event::now(Kind::Lifecycle, Decision::Allow, Engine::Hedgerow);
+            event.severity = Some(Severity::Medium);
+            event.message = Some(
+                format!("personal fields erased: {count} keys of tenant {tenant} were destroyed")
+                    .into(),
+            );
+            event.tenant = Some(tenant.into());
+            self.append(&event, &Extra::None);
+            if !self.flush(true) {
+                return;
+            }
+            // Without the note the next start records it once more.
+            if let Some(Err(error)) = self.personal.as_mut().map(|keys| keys.recorded(ids)) {
+                tracing::warn!(%error, "audit: the note of an erasure cannot be written");
             }
         }
     }
@@ -401,6 +450,7 @@ impl Writer {
             return;
         }
         self.last_look = Instant::now();
+        self.look_for_erasures();
         let refused = self.shared.take_refused();
         if refused > 0 {
             tracing::warn!(refused, "statements were refused: the audit queue was full");

@@ -1,6 +1,6 @@
-//! `hedgerow audit verify` and `hedgerow audit search`: arguments in, text and exit code out.
-//! Layer 6.
+//! `hedgerow audit verify`, `search` and `erase`: arguments in, text and exit code out. Layer 6.
 
+use crate::audit::personal::{PersonalError, PersonalKeys, Places, erase};
 use crate::audit::search::{Filter, Format, Printer, parse_time, search};
 use crate::audit::{
     Decision, Intact, PUBLIC_KEY_FILE, TrustedKeys, Verification, VerifyError, segments_of, verify,
@@ -31,6 +31,8 @@ enum Action {
     Verify(VerifyArgs),
     /// Find records.
     Search(SearchArgs),
+    /// Destroy the key of a tenant's personal fields: nobody can read them any more, here or in copies.
+    Erase(EraseArgs),
 }
 
 /// `hedgerow audit verify …`
@@ -81,6 +83,59 @@ pub struct SearchArgs {
     /// How to print.
     #[arg(long, env = "HEDGEROW_FORMAT", default_value = "table")]
     format: FormatArg,
+    #[command(flatten)]
+    personal: PersonalArgs,
+}
+
+/// Where the keys of sealed personal fields are.
+#[derive(Debug, Args)]
+pub struct PersonalArgs {
+    /// The master key of sealed personal fields (default: <directory>-personal.key)
+    #[arg(long, env = "HEDGEROW_PERSONAL_KEY", value_name = "FILE")]
+    personal_key: Option<PathBuf>,
+    /// The tenants' keys (default: <directory>-tenant-keys.jsonl)
+    #[arg(long, env = "HEDGEROW_TENANT_KEYS", value_name = "FILE")]
+    tenant_keys: Option<PathBuf>,
+}
+
+impl PersonalArgs {
+    /// Where the keys of the records below a path are.
+    fn places(&self, path: &Path) -> Places {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let directory = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(&path) };
+        let mut places = Places::beside(directory, self.personal_key.clone());
+        if let Some(store) = &self.tenant_keys {
+            places.store.clone_from(store);
+        }
+        places
+    }
+
+    /// The keys, if there are any.
+    ///
+    /// # Errors
+    /// When they are there and cannot be used.
+    fn find(&self, paths: &[PathBuf]) -> Result<Option<PersonalKeys>, PersonalError> {
+        for path in paths {
+            if let Some(keys) = PersonalKeys::find(self.places(path))? {
+                return Ok(Some(keys));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// `hedgerow audit erase …`
+#[derive(Debug, Args)]
+pub struct EraseArgs {
+    /// Audit directories; the tenants' keys lie beside each.
+    #[arg(required_unless_present = "tenant_keys", value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The tenant whose personal fields are erased.
+    #[arg(long, env = "HEDGEROW_TENANT")]
+    tenant: String,
+    /// The tenants' keys (default: <directory>-tenant-keys.jsonl)
+    #[arg(long, env = "HEDGEROW_TENANT_KEYS", value_name = "FILE")]
+    tenant_keys: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -120,6 +175,7 @@ pub fn run(command: &AuditCommand) -> ExitCode {
     match &command.action {
         Action::Verify(args) => run_verify(args),
         Action::Search(args) => run_search(args),
+        Action::Erase(args) => run_erase(args),
     }
 }
 
@@ -202,6 +258,35 @@ fn trusted_keys(args: &VerifyArgs) -> anyhow::Result<TrustedKeys> {
     Ok(keys)
 }
 
+/// Runs `hedgerow audit erase …`: 0 erased, 1 there was nothing to erase, 2 it failed.
+pub fn run_erase(args: &EraseArgs) -> ExitCode {
+    let stores: Vec<PathBuf> = match &args.tenant_keys {
+        Some(store) => vec![store.clone()],
+        None => {
+            let places = PersonalArgs { personal_key: None, tenant_keys: None };
+            args.paths.iter().map(|path| places.places(path).store).collect()
+        }
+    };
+    let mut destroyed = 0;
+    for store in stores {
+        match erase(&store, &args.tenant) {
+            Ok(keys) => destroyed += keys,
+            Err(error) => {
+                eprintln!("hedgerow audit erase: {error}");
+                return ExitCode::from(UNUSABLE);
+            }
+        }
+    }
+    if destroyed == 0 {
+        println!("nothing to erase: there is no key of this tenant");
+        return ExitCode::from(BROKEN);
+    }
+    println!(
+        "erased: {destroyed} keys were destroyed; the personal fields they sealed cannot be read any more"
+    );
+    ExitCode::SUCCESS
+}
+
 /// Runs `hedgerow audit search …`: 0 also when nothing is found.
 pub fn run_search(args: &SearchArgs) -> ExitCode {
     match try_search(args) {
@@ -236,6 +321,7 @@ fn try_search(args: &SearchArgs) -> anyhow::Result<()> {
         reason: args.reason.clone(),
         since: time(&args.since, "--since")?,
         until: time(&args.until, "--until")?,
+        personal: args.personal.find(&args.paths)?.map(std::sync::Arc::new),
     };
     let format = match args.format {
         FormatArg::Table => Format::Table,

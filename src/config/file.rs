@@ -280,6 +280,12 @@ section! {
         /// The oldest closed segments are deleted when all together are larger than this; default:
         /// without a bound.
         pub max_total_size: Option<At<SizeText>>,
+        /// Whether who is calling (subject, user, address, token id) is written sealed under a key of
+        /// its tenant, which `hedgerow audit erase` destroys; default false.
+        pub seal_personal: Option<bool>,
+        /// 32 random bytes as base64, under which tenants' keys are kept; without it one is made beside
+        /// the directory.
+        pub personal_key_file: Option<At<String>>,
         /// Where records go beside the files.
         pub sinks: Option<Vec<At<SinkEntry>>>,
     }

@@ -48,6 +48,10 @@ impl Config {
             max_size: self.audit.segment_max_size,
             max_age: self.audit.segment_max_age,
             retention: self.audit.retention,
+            personal: self.audit.seal_personal.then(|| {
+                let key = self.audit.personal_key_file.clone();
+                audit::personal::Places::beside(&self.audit.directory, key)
+            }),
             max_total_size: self.audit.max_total_size,
             sinks: self.audit.sinks.iter().map(|sink| sink.name.clone()).collect(),
             ..audit::Settings::new(&self.audit.directory)

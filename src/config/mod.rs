@@ -190,6 +190,10 @@ pub struct Audit {
     pub retention: Option<Duration>,
     /// Most bytes of segments; `None`: without a bound.
     pub max_total_size: Option<u64>,
+    /// Whether personal fields are sealed under a key of the tenant.
+    pub seal_personal: bool,
+    /// The key of those keys; `None`: made beside the directory on first start.
+    pub personal_key_file: Option<PathBuf>,
     /// Sinks beside the files, each with a name of its own.
     pub sinks: Vec<crate::sinks::Settings>,
 }

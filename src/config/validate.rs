@@ -438,6 +438,16 @@ fn audit(file: AuditFile, check: &mut Checker<'_>) -> Option<Audit> {
         return None;
     }
     let sinks = sinks::sinks(file.sinks.unwrap_or_default(), check);
+    let seal_personal = file.seal_personal.unwrap_or(false);
+    let personal_key_file = match file.personal_key_file {
+        None => None,
+        Some(named) => {
+            if !seal_personal {
+                check.fault(&named.at, "`personal_key_file` needs `seal_personal: true`");
+            }
+            Some(check.read(&named)?.0)
+        }
+    };
     let segment = file.segment;
     let max_size = segment.as_ref().and_then(|segment| segment.max_size);
     let max_size = max_size.map_or(64 << 20, |size| size.0);
@@ -468,6 +478,8 @@ fn audit(file: AuditFile, check: &mut Checker<'_>) -> Option<Audit> {
         segment_max_age,
         retention,
         max_total_size,
+        seal_personal,
+        personal_key_file,
         sinks,
     })
 }

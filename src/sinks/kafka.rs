@@ -100,7 +100,7 @@ impl Topic {
             match delivery.await {
                 Ok(Ok(_)) => {}
                 Ok(Err((error, _))) => return Err(DeliveryError::new(error)),
-                Err(_) => return Err(DeliveryError::new("the producer is gone")),
+                Err(_) => return Err(DeliveryError::plain("the producer is gone")),
             }
         }
         Ok(())

@@ -68,8 +68,24 @@ pub enum Kind {
 pub struct DeliveryError(String);
 
 impl DeliveryError {
-    fn new(error: impl std::fmt::Display) -> Self {
-        Self(error.to_string())
+    /// What an error says, and what it says of its causes.
+    fn new(error: impl std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let said = error.to_string();
+            // Some errors repeat what their causes say.
+            if !text.contains(&said) {
+                text.push_str(": ");
+                text.push_str(&said);
+            }
+            cause = error.source();
+        }
+        Self(text)
+    }
+
+    fn plain(text: impl Into<String>) -> Self {
+        Self(text.into())
     }
 }
 

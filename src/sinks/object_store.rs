@@ -110,7 +110,7 @@ impl Bucket {
             self.store = Some(open(&self.settings).map_err(DeliveryError::new)?);
         }
         let (Some(store), Some(first)) = (&self.store, batch.records.first()) else {
-            return Err(DeliveryError::new("no store, or no record"));
+            return Err(DeliveryError::plain("no store, or no record"));
         };
         let name = format!(
             "{}/{}/{:010}-{:012}.jsonl",

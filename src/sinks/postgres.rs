@@ -48,7 +48,7 @@ impl Table {
     pub(super) async fn deliver(&mut self, batch: &Batch) -> Result<(), DeliveryError> {
         let inserted = match tokio::time::timeout(ANSWER_WITHIN, self.insert(batch)).await {
             Ok(inserted) => inserted,
-            Err(_) => Err(DeliveryError::new("the server does not answer")),
+            Err(_) => Err(DeliveryError::plain("the server does not answer")),
         };
         if inserted.is_err() {
             self.session = None;
@@ -61,7 +61,7 @@ impl Table {
             self.session = Some(self.open().await?);
         }
         let Some(session) = &self.session else {
-            return Err(DeliveryError::new("no session"));
+            return Err(DeliveryError::plain("no session"));
         };
         // Without a statement per batch size: arrays of equal length, one row each.
         let sql = format!(

@@ -36,6 +36,8 @@ pub struct Options {
     pub max_connections: usize,
     /// Further keys of `pool: {…}`, each behind a comma.
     pub pool_extra: &'static str,
+    /// Where the audit files go.
+    pub audit_directory: String,
     /// Further keys below `audit:`, each line indented by two spaces.
     pub audit_extra: String,
     /// `TYPE` of the tenant claim's path.
@@ -57,6 +59,7 @@ impl Options {
             identity_extra: String::new(),
             max_connections: 120,
             pool_extra: "",
+            audit_directory: "audit".to_owned(),
             audit_extra: String::new(),
             tenant_claim: "tenant_id",
         }
@@ -342,6 +345,7 @@ pub fn write_configuration(
         identity_extra,
         max_connections,
         pool_extra,
+        audit_directory,
         audit_extra,
         tenant_claim,
         policy: _,
@@ -379,7 +383,7 @@ pub fn write_configuration(
   limits: {{{limits}}}
 {postgres_extra}policies: policies/
 audit:
-  directory: audit
+  directory: {audit_directory}
   mode: {audit_mode}
 {audit_extra}admin:
   listen: {admin}
