@@ -445,5 +445,26 @@ fn faults_of_sinks_are_reported_with_their_places() {
 ",
     )
     .replace("1GiB\n  sinks", "1MiB\n  sinks");
-    assert_snapshot!(place.faults(&text), @r#""#);
+    assert_snapshot!(place.faults(&text), @r#"
+hedgerow.yaml:14:19: `max_total_size` must be at least twice `segment.max_size`: the segment that is being written stays
+hedgerow.yaml:17:7: two sinks are called `stdout`: give one of them a `name` of its own
+hedgerow.yaml:18:30: the records would leave this machine in clear: `endpoint` must be `https://…`, or write `plaintext: true`
+hedgerow.yaml:18:78: the environment variable `NOT_SET` is not set
+hedgerow.yaml:19:26: `name` must be at most 40 lower-case letters, digits, `-` and `_`, such as `archive`
+hedgerow.yaml:19:43: `endpoint` must be a URL such as `http://127.0.0.1:4318`
+hedgerow.yaml:20:31: Kafka is spoken without TLS: name a broker or a tunnel on this machine, or write `plaintext: true`
+hedgerow.yaml:20:55: `x` is not a broker's `host:port`
+hedgerow.yaml:20:66: `a b` is not a topic
+hedgerow.yaml:21:73: one of `password_file`, `password_env` must be given
+hedgerow.yaml:21:84: `audit.sinks[5]` has no key `toppic`; did you mean `topic`?
+hedgerow.yaml:22:33: `url` must be `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`
+hedgerow.yaml:23:7: `access_key_id` and its `secret_key_file` or `secret_key_env` belong together
+hedgerow.yaml:23:7: `account` goes with `az://` only
+hedgerow.yaml:24:43: `url` must be `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`
+hedgerow.yaml:24:67: `part_size` must not be larger than `256MiB`
+hedgerow.yaml:25:32: the records would leave this machine in clear: `tls` must not be off
+hedgerow.yaml:26:41: `server` of a sink needs `database`
+hedgerow.yaml:26:76: `a.b.c` is not `schema.table`
+hedgerow.yaml:27:14: `audit.sinks[11].type` must be `stdout`, `otlp`, `kafka`, `object_store` or `postgres`, not `syslog`
+"#);
 }

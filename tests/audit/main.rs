@@ -1,4 +1,4 @@
-//! The audit trail as a whole: sinks at real destinations, crashes, full disks.
+//! The audit trail as a whole: sinks at real destinations, crashes, full disks, erasure.
 //!
 //! `HEDGEROW_KILLS=1000 cargo test --test audit -- killed` kills it that often; 20 times otherwise.
 #![allow(
@@ -12,6 +12,7 @@
 mod buckets;
 mod crash;
 mod disk;
+mod erase;
 mod sinks;
 #[path = "../support/mod.rs"]
 mod support;
