@@ -62,8 +62,6 @@ impl Cursor {
     /// beginning of the next segment says so; one within this segment does not, although it may be at
     /// its end: then a segment is said to be missing which is not, rather than the other way round.
     pub(super) fn is_past(&self, chain: &str, segment: u64) -> bool {
-        self.delivered
-            .as_ref()
-            .is_some_and(|at| (at.chain.as_str(), at.segment) > (chain, segment))
+        self.delivered.as_ref().is_some_and(|at| (at.chain.as_str(), at.segment) > (chain, segment))
     }
 }

@@ -282,7 +282,13 @@ impl PersonalKeys {
         reveal(Some(self), record)
     }
 
-    fn opened(&self, tenant: &str, uid: &str, key_id: &str, text: &str) -> Option<Map<String, Value>> {
+    fn opened(
+        &self,
+        tenant: &str,
+        uid: &str,
+        key_id: &str,
+        text: &str,
+    ) -> Option<Map<String, Value>> {
         let key = self.by_id.get(key_id)?;
         let mut sealed = STANDARD.decode(text).ok()?;
         let plain = record_key(key, uid)
@@ -338,8 +344,7 @@ impl PersonalKeys {
         // `audit erase` may have put another file in its place; what it destroyed must stay so.
         let before = version(path).map_err(failed)?;
         let append = || -> io::Result<()> {
-            let mut file =
-                OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
             let mut line = serde_json::to_vec(entry)?;
             line.push(b'\n');
             file.write_all(&line)?;

@@ -104,10 +104,9 @@ pub(super) fn read(line: &[u8]) -> Option<Plain> {
     }
     let previous = match &attestation.prev_event {
         None => None,
-        Some(previous) => Some((
-            RecordHash::from_hex(previous.fingerprint.value)?,
-            previous.uid.to_owned(),
-        )),
+        Some(previous) => {
+            Some((RecordHash::from_hex(previous.fingerprint.value)?, previous.uid.to_owned()))
+        }
     };
     Some(Plain {
         chain: own.chain.to_owned(),

@@ -48,9 +48,8 @@ pub(super) fn expired(directory: &Path, chain: &str, limits: &Limits) -> io::Res
     let mut ended: BTreeMap<String, Vec<Measured>> = BTreeMap::new();
     for file in SegmentFile::list(directory)? {
         let Ok(metadata) = fs::metadata(&file.path) else { continue };
-        let old = youngest.is_some_and(|youngest| {
-            metadata.modified().is_ok_and(|modified| modified < youngest)
-        });
+        let old = youngest
+            .is_some_and(|youngest| metadata.modified().is_ok_and(|modified| modified < youngest));
         let measured = Measured { file, size: metadata.len(), old };
         total = total.saturating_add(measured.size);
         if measured.file.chain == chain {

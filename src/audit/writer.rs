@@ -520,7 +520,10 @@ impl Writer {
         let mut message = format!("retention: {expired} are deleted for {}", expired.reason());
         if !behind.is_empty() {
             let behind = behind.join(", ");
-            tracing::error!(sinks = behind, "audit retention deletes records that sinks still need");
+            tracing::error!(
+                sinks = behind,
+                "audit retention deletes records that sinks still need"
+            );
             message.push_str(&format!("; not everything in them was delivered by: {behind}"));
         }
         let mut event = Event::now(Kind::Lifecycle, Decision::Allow, Engine::Hedgerow);

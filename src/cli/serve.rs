@@ -86,8 +86,7 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     let audit_settings = config.audit_settings();
     let audit = tokio::task::spawn_blocking(move || Audit::open(audit_settings)).await??;
     let sinks = Sinks::start(config.audit.sinks.clone(), &config.audit.directory, &audit)?;
-    let outcome =
-        run_parts(&config, settings, policy, &audit, sinks.probe(), &mut signals).await;
+    let outcome = run_parts(&config, settings, policy, &audit, sinks.probe(), &mut signals).await;
     audit.close().await;
     sinks.finish(SINKS_FINISH).await;
     outcome

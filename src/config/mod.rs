@@ -21,8 +21,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use file::{AlgorithmWord, AuditModeWord, AuthenticationWord, LogFormatWord, LogLevelWord};
 pub use file::PoolModeWord;
+pub use file::{AlgorithmWord, AuditModeWord, AuthenticationWord, LogFormatWord, LogLevelWord};
 
 use crate::claims::ClaimPath;
 use crate::endpoint::Endpoint;

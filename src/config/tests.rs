@@ -416,12 +416,18 @@ fn every_kind_of_sink_is_read() {
         ["stdout", "again", "otlp", "kafka", "far", "object_store", "gcs", "azure", "postgres"];
     assert_eq!(names, all);
     assert!(sinks[0].required && !sinks[1].required);
-    assert!(matches!(&sinks[2].kind, Kind::Otlp(s) if s.url == "https://collector.example.com/v1/logs"));
-    assert!(matches!(&sinks[3].kind, Kind::Kafka(s) if s.sasl.as_ref().unwrap().1.expose() == "from env"));
+    assert!(
+        matches!(&sinks[2].kind, Kind::Otlp(s) if s.url == "https://collector.example.com/v1/logs")
+    );
+    assert!(
+        matches!(&sinks[3].kind, Kind::Kafka(s) if s.sasl.as_ref().unwrap().1.expose() == "from env")
+    );
     let Kind::ObjectStore(bucket) = &sinks[5].kind else { panic!("{:?}", sinks[5]) };
     assert_eq!((bucket.bucket.as_str(), bucket.prefix.as_str()), ("bucket", "a/b"));
     assert!(matches!(&bucket.service, Service::S3 { key: Some((id, _)), .. } if id == "id"));
-    assert!(matches!(&sinks[8].kind, Kind::Postgres(s) if s.schema == "audit" && s.table == "records"));
+    assert!(
+        matches!(&sinks[8].kind, Kind::Postgres(s) if s.schema == "audit" && s.table == "records")
+    );
     let shown = format!("{sinks:?}");
     assert!(!shown.contains("from env"), "a secret is never shown: {shown}");
 }

@@ -211,10 +211,9 @@ impl Carrier {
         self.progress.waits();
         match tokio::time::timeout(DELIVER_WITHIN, self.outlet.deliver(batch)).await {
             Ok(done) => done,
-            Err(_) => Err(DeliveryError(format!(
-                "no answer within {} s",
-                DELIVER_WITHIN.as_secs()
-            ))),
+            Err(_) => {
+                Err(DeliveryError(format!("no answer within {} s", DELIVER_WITHIN.as_secs())))
+            }
         }
     }
 

@@ -146,7 +146,9 @@ impl Bucket {
                 if there.bytes().await.map_err(DeliveryError::new)? == text {
                     Ok(())
                 } else {
-                    Err(DeliveryError(format!("the object {path} is there and holds something else")))
+                    Err(DeliveryError(format!(
+                        "the object {path} is there and holds something else"
+                    )))
                 }
             }
             Err(error) => Err(DeliveryError::new(error)),
@@ -171,8 +173,7 @@ fn open(settings: &Settings) -> object_store::Result<Box<dyn ObjectStore>> {
                 builder = builder.with_region(region);
             }
             if let Some((id, secret)) = key {
-                builder =
-                    builder.with_access_key_id(id).with_secret_access_key(secret.expose());
+                builder = builder.with_access_key_id(id).with_secret_access_key(secret.expose());
             }
             if let Some(endpoint) = &settings.endpoint {
                 builder = builder.with_endpoint(endpoint).with_allow_http(settings.allow_http);

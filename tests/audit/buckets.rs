@@ -42,7 +42,9 @@ fn program() -> Option<PathBuf> {
 impl Server {
     async fn start() -> Option<Self> {
         let Some(program) = program() else {
-            eprintln!("SKIPPED: object storage is not tested without moto: `make moto` installs it");
+            eprintln!(
+                "SKIPPED: object storage is not tested without moto: `make moto` installs it"
+            );
             return None;
         };
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -136,10 +138,8 @@ fn the_parts_in_the_bucket_are_the_segments_byte_for_byte() {
         let objects = server.objects().await;
         assert!(objects.len() > segments(&trail.directory()).len(), "{:?}", objects.keys());
         assert!(objects.keys().all(|name| name.starts_with("of/us/")), "{:?}", objects.keys());
-        let files: Vec<Vec<u8>> = segments(&trail.directory())
-            .iter()
-            .map(|path| std::fs::read(path).unwrap())
-            .collect();
+        let files: Vec<Vec<u8>> =
+            segments(&trail.directory()).iter().map(|path| std::fs::read(path).unwrap()).collect();
         assert!(files.len() > 3);
         assert_eq!(joined(&objects), files);
     });
@@ -172,10 +172,8 @@ fn a_part_that_was_begun_before_a_crash_is_repeated_as_it_was() {
         for (name, bytes) in &before {
             assert_eq!(after.get(name), Some(bytes), "{name} was changed");
         }
-        let files: Vec<Vec<u8>> = segments(&trail.directory())
-            .iter()
-            .map(|path| std::fs::read(path).unwrap())
-            .collect();
+        let files: Vec<Vec<u8>> =
+            segments(&trail.directory()).iter().map(|path| std::fs::read(path).unwrap()).collect();
         assert_eq!(joined(&after), files);
     });
 }

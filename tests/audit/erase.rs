@@ -12,10 +12,8 @@ const SUBJECT: &str = "user-1";
 
 #[test]
 fn an_erased_tenants_personal_fields_are_gone_and_the_chain_still_verifies() {
-    let options = Options {
-        audit_extra: "  seal_personal: true\n".to_owned(),
-        ..Options::new(POLICY)
-    };
+    let options =
+        Options { audit_extra: "  seal_personal: true\n".to_owned(), ..Options::new(POLICY) };
     let world = World::with(&options);
     let (mut a, mut b) = (world.a(), world.b());
     assert!(a.query("SELECT * FROM vault").denied());

@@ -43,8 +43,7 @@ impl Collector {
             answer: Arc::new(AtomicU16::new(200)),
             asked: Arc::default(),
         };
-        let router =
-            Router::new().route("/v1/logs", post(take)).with_state(collector.clone());
+        let router = Router::new().route("/v1/logs", post(take)).with_state(collector.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1/logs", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -132,10 +131,8 @@ fn a_collector_that_fails_for_a_while_gets_everything_and_the_other_sink_does_no
         trail.write(1_500).await;
         let all = trail.lines();
         eventually("the working sink is done", || working.lines().len() >= all.len()).await;
-        eventually("the failing one was tried again", || {
-            failing.asked.load(Ordering::SeqCst) > 2
-        })
-        .await;
+        eventually("the failing one was tried again", || failing.asked.load(Ordering::SeqCst) > 2)
+            .await;
         assert!(failing.lines().is_empty());
         failing.answer.store(200, Ordering::SeqCst);
         trail.audit.close().await;
@@ -310,8 +307,7 @@ fn a_table_has_every_record_once_whatever_is_repeated() {
 
 #[test]
 fn standard_output_holds_the_records_and_nothing_else() {
-    let options =
-        Options { audit_extra: "  sinks: [stdout]\n".to_owned(), ..Options::new(POLICY) };
+    let options = Options { audit_extra: "  sinks: [stdout]\n".to_owned(), ..Options::new(POLICY) };
     let world = World::with(&options);
     let mut a = world.a();
     for _ in 0..50 {
