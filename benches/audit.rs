@@ -73,11 +73,18 @@ fn hot_path(directory: &Path) {
             .unwrap_or(0)
     };
     println!("| share of a statement | ns |\n|---|---|");
-    let id_and_time =
-        || drop(std::hint::black_box(Event::now(Kind::Statement, Decision::Rewrite, Engine::Postgres)));
+    let id_and_time = || {
+        drop(std::hint::black_box(Event::now(Kind::Statement, Decision::Rewrite, Engine::Postgres)))
+    };
     println!("| id and time | {} |", nanoseconds(&id_and_time));
-    println!("| event of the session | {} |", nanoseconds(&|| drop(std::hint::black_box(event(&template)))));
-    println!("| permit, taken and given back | {} |", nanoseconds(&|| drop(audit.permit().unwrap())));
+    println!(
+        "| event of the session | {} |",
+        nanoseconds(&|| drop(std::hint::black_box(event(&template))))
+    );
+    println!(
+        "| permit, taken and given back | {} |",
+        nanoseconds(&|| drop(audit.permit().unwrap()))
+    );
     let whole = || {
         let mut permit = audit.permit().unwrap();
         permit.attach(event(&template));
