@@ -40,7 +40,7 @@ pub(super) enum Outlet {
     Otlp(otlp::Collector),
     Kafka(kafka::Topic),
     ObjectStore(Bucket),
-    Postgres(postgres::Table),
+    Postgres(Box<postgres::Table>),
 }
 
 impl Outlet {
@@ -50,7 +50,7 @@ impl Outlet {
             Kind::Otlp(settings) => Self::Otlp(otlp::Collector::new(settings)),
             Kind::Kafka(settings) => Self::Kafka(kafka::Topic::new(settings)),
             Kind::ObjectStore(settings) => Self::ObjectStore(Bucket::new(settings)),
-            Kind::Postgres(settings) => Self::Postgres(postgres::Table::new(settings)),
+            Kind::Postgres(settings) => Self::Postgres(Box::new(postgres::Table::new(settings))),
         }
     }
 
