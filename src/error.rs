@@ -121,6 +121,20 @@ denial_codes! {
     Internal = "HR4002", "the statement could not be checked", "Report this to the operator with the record's id.";
     /// A statement over one of the limits on size, nesting or count.
     StatementTooLarge = "HR4003", "the statement is over a limit", "Send a smaller or simpler statement.";
+    /// A method or path of BigQuery's API that tenants may not use, or that nobody knows.
+    ApiMethod = "HR5001", "this method of the API is not available", "Use jobs, queries and the tables of the policy; docs/bigquery-methods.md lists the methods.";
+    /// A parameter, field, header or encoding of a request that is not on the list.
+    ApiForm = "HR5002", "this form of the request is not allowed", "Leave the named part of the request out.";
+    /// A project that is not the operator's.
+    ApiProject = "HR5003", "the project is not available", "Use the project that the operator configured.";
+    /// A query in legacy SQL.
+    LegacySql = "HR5004", "legacy SQL is not allowed", "Send GoogleSQL, with useLegacySql false.";
+    /// Results, tables or rows that would go where they are not the tenant's own.
+    Destination = "HR5005", "the destination is not the tenant's own", "Write into a dataset of your own.";
+    /// A kind of job that tenants may not run.
+    JobKind = "HR5006", "this kind of job is not allowed", "Run query jobs, or copy and load into a dataset of your own.";
+    /// A job, page, session or table that belongs to someone else, or to nobody.
+    ForeignObject = "HR5007", "there is no such object", "Check the id; ids are bound to the tenant who was given them.";
 }
 
 impl fmt::Display for DenialCode {

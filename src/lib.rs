@@ -14,7 +14,7 @@
 //! | [`decide`] (3) | the one decision: statement + principal + policy + catalog → verdict |
 //! | [`keys`], [`catalog_load`] (4) | the doors to outside: key sets, catalog queries |
 //! | [`sinks`] (4) | audit records on their way elsewhere: Kafka, OTLP, buckets, a table |
-//! | [`postgres`], [`admin`] (5) | listener, session, upstream; health and metrics |
+//! | [`postgres`], [`bigquery`], [`admin`] (5) | listeners, sessions, upstreams; health and metrics |
 //! | [`config`], [`cli`] (6) | the configuration file, the commands |
 //!
 //! [`ids`], [`claims`], [`copy_format`], [`error`], [`endpoint`], [`units`] and [`yaml`] (0) are known
@@ -23,6 +23,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod bigquery;
 pub mod catalog;
 pub mod catalog_load;
 pub mod claims;

@@ -42,6 +42,12 @@ const FAMILIES: &[(&str, &str, &str)] = &[
         "Audit and internal",
         "Hedgerow could not do its own part, and so let nothing through.",
     ),
+    (
+        "HR5",
+        "BigQuery",
+        "A request that BigQuery's API knows and tenants may not send. It is answered with HTTP 403, \
+         `accessDenied`; HR5007 with 404, `notFound`, as for an object that never was.",
+    ),
 ];
 
 fn denial_codes() -> String {

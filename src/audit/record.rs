@@ -327,5 +327,8 @@ pub const fn crosses_tenants(code: DenialCode) -> bool {
             | DenialCode::TenantColumnChange
             | DenialCode::ProtectedSetting
             | DenialCode::ParsersDisagree
+            | DenialCode::ApiProject
+            | DenialCode::Destination
+            | DenialCode::ForeignObject
     )
 }

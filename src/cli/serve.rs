@@ -22,10 +22,11 @@ use crate::audit::Audit;
 use crate::catalog_load::{Catalogs, posture};
 use crate::config::{Config, Loaded};
 use crate::keys::Authenticator;
-use crate::policy::Policy;
+use crate::policy::{BigQueryPolicy, Policies, Policy};
 use crate::postgres::{Server, Shared};
 use crate::sinks::Sinks;
-use reload::Reloader;
+use crate::{bigquery, postgres};
+use reload::{Certificates, Reloader};
 
 /// First and longest pause between two attempts to read the catalog.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -76,35 +77,52 @@ pub fn run(args: &ServeArgs, global: Global) -> ExitCode {
 
 async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     let Loaded { config, policies, .. } = loaded;
-    let Some(settings) = config.postgres_settings() else {
-        bail!("only `bigquery` is configured, and BigQuery is not built yet");
-    };
     let mut signals = Signals::new()?;
     admin::install_recorder().context("metrics")?;
-    let policy = Arc::new(ArcSwap::from_pointee(policies.postgres));
+    let policies = InForce::new(policies);
 
     let audit_settings = config.audit_settings();
     let audit = tokio::task::spawn_blocking(move || Audit::open(audit_settings)).await??;
     let sinks = Sinks::start(config.audit.sinks.clone(), &config.audit.directory, &audit)?;
-    let outcome = run_parts(&config, settings, policy, &audit, sinks.probe(), &mut signals).await;
+    let outcome = run_parts(&config, policies, &audit, sinks.probe(), &mut signals).await;
     audit.close().await;
     sinks.finish(SINKS_FINISH).await;
     outcome
 }
 
+/// The policies in force, of both engines; they are replaced together.
+#[derive(Clone)]
+struct InForce {
+    postgres: Arc<ArcSwap<Policy>>,
+    bigquery: Arc<ArcSwap<BigQueryPolicy>>,
+}
+
+impl InForce {
+    fn new(policies: Policies) -> Self {
+        Self {
+            postgres: Arc::new(ArcSwap::from_pointee(policies.postgres)),
+            bigquery: Arc::new(ArcSwap::from_pointee(policies.bigquery)),
+        }
+    }
+
+    fn replace(&self, policies: Policies) {
+        self.postgres.store(Arc::new(policies.postgres));
+        self.bigquery.store(Arc::new(policies.bigquery));
+    }
+}
+
 /// Everything between the opening and the closing of audit.
 async fn run_parts(
     config: &Config,
-    settings: crate::postgres::Settings,
-    policy: Arc<ArcSwap<Policy>>,
+    policies: InForce,
     audit: &Audit,
     sinks_healthy: impl Fn() -> bool + Send + Sync + 'static,
     signals: &mut Signals,
 ) -> anyhow::Result<ExitCode> {
-    let reloader = Reloader::new(config, policy.clone(), audit.clone());
+    let reloader = Reloader::new(config, policies.clone(), audit.clone());
     reloader.record_start().await;
     let authenticator = Authenticator::start(config.keys_settings()).await?;
-    let status = status(&policy, &authenticator, audit, sinks_healthy);
+    let status = status(&policies.postgres, &authenticator, audit, sinks_healthy);
     let stop_admin = CancellationToken::new();
     let admin = match config.admin_settings() {
         Some(settings) => {
@@ -115,31 +133,48 @@ async fn run_parts(
         None => None,
     };
 
-    let catalogs = Catalogs::new(settings.endpoint.clone());
-    let require_rls = config.postgres.as_ref().is_some_and(|postgres| postgres.require_rls);
-    let database = settings.endpoint.database.clone();
-    let look = report_posture(catalogs.clone(), database, policy.clone(), require_rls);
-    if require_rls {
-        tokio::select! {
-            looked = look => looked?,
-            () = signals.stop() => return Ok(ExitCode::SUCCESS),
-        }
-    } else {
-        // Clients' first statements load the catalog if this has not; nobody waits for it.
-        tokio::spawn(look);
-    }
-
     let ready = Arc::new(AtomicBool::new(true));
-    let shared =
-        Shared { policy, catalogs, authenticator, audit: audit.clone(), ready: ready.clone() };
-    let drain_timeout = settings.drain_timeout;
-    let server = Server::bind(settings, shared).await.context("postgres.listen")?;
+    let relational = match config.postgres_settings() {
+        Some(settings) => {
+            let catalogs = Catalogs::new(settings.endpoint.clone());
+            let looked = look_at(config, &settings, &catalogs, policies.postgres.clone());
+            tokio::select! {
+                looked = looked => looked?,
+                () = signals.stop() => return Ok(ExitCode::SUCCESS),
+            }
+            let shared = Shared {
+                policy: policies.postgres.clone(),
+                catalogs,
+                authenticator: authenticator.clone(),
+                audit: audit.clone(),
+                ready: ready.clone(),
+            };
+            Some(Server::bind(settings, shared).await.context("postgres.listen")?)
+        }
+        None => None,
+    };
+    let warehouse = match config.bigquery_settings() {
+        Some(settings) => {
+            let policy = policies.bigquery.clone();
+            let shared = bigquery::Shared { policy, authenticator, audit: audit.clone() };
+            Some(bigquery::Server::bind(settings, shared).await?)
+        }
+        None => None,
+    };
     status.mark_started();
-    tracing::info!(listen = ?config.postgres.as_ref().and_then(|p| p.listen), "serving");
+    tracing::info!(
+        postgres = ?config.postgres.as_ref().and_then(|side| side.listen),
+        bigquery = ?config.bigquery.as_ref().map(|side| side.listen),
+        "serving"
+    );
 
-    let stop_server = CancellationToken::new();
-    let mut reloading = tokio::spawn(reloader.run(server.tls_reload()));
-    let mut serving = tokio::spawn(server.run(stop_server.clone()));
+    let stop_servers = CancellationToken::new();
+    let certificates = Certificates {
+        postgres: relational.as_ref().map(Server::tls_reload),
+        bigquery: warehouse.as_ref().map(bigquery::Server::tls_reload),
+    };
+    let mut reloading = tokio::spawn(reloader.run(certificates));
+    let mut serving = tokio::spawn(serve_all(relational, warehouse, stop_servers.clone()));
     let ended_by_itself = tokio::select! {
         () = signals.stop() => false,
         _ = &mut serving => true,
@@ -147,9 +182,9 @@ async fn run_parts(
     };
     status.mark_draining();
     ready.store(false, Ordering::Release);
-    stop_server.cancel();
+    stop_servers.cancel();
     if !ended_by_itself {
-        tracing::info!(seconds = drain_timeout.as_secs(), "draining");
+        tracing::info!("draining");
         tokio::select! {
             _ = &mut serving => {}
             () = signals.stop() => tracing::warn!("second signal: ending at once"),
@@ -165,6 +200,46 @@ async fn run_parts(
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Serves until told to stop; each front drains by itself. One that ends before that ends all.
+async fn serve_all(
+    relational: Option<Server>,
+    warehouse: Option<bigquery::Server>,
+    stop: CancellationToken,
+) {
+    let ended = CancellationToken::clone(&stop);
+    let relational = async {
+        if let Some(server) = relational {
+            server.run(stop.clone()).await;
+            ended.cancel();
+        }
+    };
+    let warehouse = async {
+        if let Some(server) = warehouse {
+            server.run(stop.clone()).await;
+            ended.cancel();
+        }
+    };
+    tokio::join!(relational, warehouse);
+}
+
+/// Looks at what weakens isolation: before clients come if `require_rls` says so, else beside them.
+async fn look_at(
+    config: &Config,
+    settings: &postgres::Settings,
+    catalogs: &Catalogs,
+    policy: Arc<ArcSwap<Policy>>,
+) -> anyhow::Result<()> {
+    let require_rls = config.postgres.as_ref().is_some_and(|postgres| postgres.require_rls);
+    let database = settings.endpoint.database.clone();
+    let look = report_posture(catalogs.clone(), database, policy, require_rls);
+    if require_rls {
+        return look.await;
+    }
+    // Clients' first statements load the catalog if this has not; nobody waits for it.
+    tokio::spawn(look);
+    Ok(())
 }
 
 fn status(

@@ -237,8 +237,13 @@ section! {
         pub upstream: Option<At<String>>,
         /// Hedgerow's own credentials: one of `file`, `metadata`, `none`.
         pub credentials: At<CredentialsFile>,
-        /// Project of requests that name none.
-        pub default_project: Option<String>,
+        /// Project that tenants use beside those that the policies name.
+        pub default_project: Option<At<String>>,
+        /// File of the key that binds job ids to tenants; made if absent. Default: derived from the
+        /// service account's key, else a file beside the audit directory.
+        pub ownership_key_file: Option<At<String>>,
+        /// How long requests may go on after SIGTERM; default that of the file.
+        pub drain_timeout: Option<DurationText>,
     }
 }
 

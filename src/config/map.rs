@@ -3,10 +3,11 @@
 //! Nothing is checked here: what [`super::load`] let through is valid.
 
 use super::{
-    AlgorithmWord, AuditModeWord, AuthenticationWord, Config, Issuer, KeySource, PoolModeWord,
+    AlgorithmWord, AuditModeWord, AuthenticationWord, Config, Credentials, Issuer, KeySource,
+    PoolModeWord,
 };
 use crate::identity::{Algorithm, IssuerSettings, VerifierSettings};
-use crate::{admin, audit, keys, postgres};
+use crate::{admin, audit, bigquery, keys, postgres};
 
 impl Config {
     /// Who may call.
@@ -61,6 +62,36 @@ impl Config {
     /// Health and metrics, if they are served.
     pub fn admin_settings(&self) -> Option<admin::Settings> {
         self.admin.map(|listen| admin::Settings { listen })
+    }
+
+    /// The BigQuery front, if there is one.
+    pub fn bigquery_settings(&self) -> Option<bigquery::Settings> {
+        let side = self.bigquery.as_ref()?;
+        let beside_audit = || {
+            let directory = &self.audit.directory;
+            let mut name = directory.file_name().unwrap_or("audit".as_ref()).to_owned();
+            name.push("-bigquery-ownership.key");
+            directory.with_file_name(name)
+        };
+        let ownership_key = match (&side.ownership_key_file, &side.credentials) {
+            (Some(file), _) => Some(file.clone()),
+            (None, Credentials::File(_)) => None,
+            (None, Credentials::Metadata | Credentials::None) => Some(beside_audit()),
+        };
+        Some(bigquery::Settings {
+            listen: side.listen,
+            tls: side.tls.as_ref().map(|tls| (tls.cert_file.clone(), tls.key_file.clone())),
+            upstream: side.upstream.clone(),
+            credentials: match &side.credentials {
+                Credentials::File(file) => bigquery::Credentials::File(file.clone()),
+                Credentials::Metadata => bigquery::Credentials::Metadata,
+                Credentials::None => bigquery::Credentials::None,
+            },
+            default_project: side.default_project.clone(),
+            ownership_key,
+            max_statement: crate::sql::Limits::default().max_statement,
+            drain_timeout: side.drain_timeout,
+        })
     }
 
     /// The PostgreSQL front, if there is one.

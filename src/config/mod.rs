@@ -147,7 +147,7 @@ pub struct ServerTls {
     pub key_file: PathBuf,
 }
 
-/// The BigQuery side; validated, served later.
+/// The BigQuery side.
 #[derive(Clone, Debug)]
 pub struct BigQuery {
     /// Address for clients.
@@ -158,8 +158,12 @@ pub struct BigQuery {
     pub upstream: String,
     /// Hedgerow's own credentials.
     pub credentials: Credentials,
-    /// Project of requests that name none.
+    /// Project that tenants use beside those that the policies name.
     pub default_project: Option<String>,
+    /// File of the key that binds job ids to tenants, if one is named.
+    pub ownership_key_file: Option<PathBuf>,
+    /// How long requests may go on after SIGTERM.
+    pub drain_timeout: Duration,
 }
 
 /// Hedgerow's own credentials towards BigQuery.

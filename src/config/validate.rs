@@ -92,11 +92,10 @@ fn config(
     let with_bigquery = file.bigquery.is_some();
     let bigquery = file.bigquery.and_then(|section| {
         let section = section.0?;
-        check.warn(&section.listen.at, "`bigquery` is not built yet: nothing listens here");
         if let Ok(address) = section.listen.value.parse() {
             listeners.push(("bigquery.listen", section.listen.clone(), address));
         }
-        bigquery(section, check)
+        bigquery(section, drain_timeout, check)
     });
     let with_admin = file.admin.is_some();
     let admin = file.admin.and_then(|admin| {
@@ -380,18 +379,17 @@ fn session_variables(
     variables
 }
 
-fn bigquery(file: BigQueryFile, check: &mut Checker<'_>) -> Option<BigQuery> {
+fn bigquery(
+    file: BigQueryFile,
+    drain_timeout: Duration,
+    check: &mut Checker<'_>,
+) -> Option<BigQuery> {
     let address = listener::address(&file.listen, check);
     let tls = listener::tls(address.map(|address| (&file.listen, address)), file.tls, check);
     let upstream = file.upstream.map_or_else(
         || "https://bigquery.googleapis.com".to_owned(),
         |url| {
-            let scheme = reqwest::Url::parse(&url.value).ok().map(|u| u.scheme().to_owned());
-            if !matches!(scheme.as_deref(), Some("https" | "http")) {
-                let message = "`bigquery.upstream` must be a URL such as \
-                               `https://bigquery.googleapis.com`";
-                check.fault(&url.at, message);
-            }
+            service_url(&url, check);
             url.value
         },
     );
@@ -417,13 +415,45 @@ fn bigquery(file: BigQueryFile, check: &mut Checker<'_>) -> Option<BigQuery> {
             if other == "metadata" { Credentials::Metadata } else { Credentials::None }
         }
     };
+    if let Some(project) = &file.default_project {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if project.value.is_empty() || !project.value.chars().all(plain) {
+            let message = "`default_project` is a project's id: small letters, digits and `-`";
+            check.fault(&project.at, message);
+        }
+    }
     Some(BigQuery {
         listen: address?,
         tls,
         upstream,
         credentials,
-        default_project: file.default_project,
+        default_project: file.default_project.map(|project| project.value),
+        ownership_key_file: file.ownership_key_file.map(|file| check.resolve(&file.value)),
+        drain_timeout: file.drain_timeout.map_or(drain_timeout, |timeout| timeout.0),
     })
+}
+
+/// The service is reached over HTTPS, or is a stand-in on this machine or in its network.
+fn service_url(url: &At<String>, check: &mut Checker<'_>) {
+    let parsed = reqwest::Url::parse(&url.value).ok();
+    let host = parsed.as_ref().and_then(|parsed| parsed.host_str());
+    let plain = parsed.as_ref().is_some_and(|parsed| {
+        parsed.username().is_empty()
+            && parsed.password().is_none()
+            && parsed.query().is_none()
+            && parsed.fragment().is_none()
+    });
+    match (parsed.as_ref().map(|parsed| parsed.scheme()), host) {
+        (Some("https"), Some(_)) if plain => {}
+        (Some("http"), Some("localhost" | "127.0.0.1" | "[::1]")) if plain => {}
+        (Some("http"), Some(_)) if plain => {
+            check.warn(&url.at, "`upstream` is on another machine and not `https`: rows and credentials travel in clear");
+        }
+        _ => check.fault(
+            &url.at,
+            "`bigquery.upstream` must be a URL such as `https://bigquery.googleapis.com`",
+        ),
+    }
 }
 
 fn audit(file: AuditFile, check: &mut Checker<'_>) -> Option<Audit> {

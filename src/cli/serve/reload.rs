@@ -5,18 +5,16 @@
 //! statement keeps the policy that it began with, as it holds its snapshot.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::InForce;
 use crate::audit::{Audit, Decision, Engine, Event, Kind};
 use crate::config::{Config, policies};
 use crate::ids::PolicyEpoch;
-use crate::policy::Policy;
-use crate::postgres::TlsReload;
 use crate::yaml::{Fault, SourcePosition};
+use crate::{bigquery, postgres};
 
 /// Between two looks at the policy files. Asking beats being told: it works on every file system,
 /// and through the links by which Kubernetes swaps a ConfigMap.
@@ -27,28 +25,53 @@ pub struct Reloader {
     directory: PathBuf,
     certificate: Vec<PathBuf>,
     at: SourcePosition,
-    policy: Arc<ArcSwap<Policy>>,
+    policies: InForce,
     audit: Audit,
+}
+
+/// The fronts' certificates for clients.
+pub struct Certificates {
+    /// PostgreSQL's.
+    pub postgres: Option<postgres::TlsReload>,
+    /// BigQuery's.
+    pub bigquery: Option<bigquery::TlsReload>,
+}
+
+impl Certificates {
+    /// Reads them anew; the first that cannot be read ends it.
+    fn reload(&self) -> Result<(), String> {
+        if let Some(tls) = &self.postgres {
+            tls.reload().map_err(|error| error.to_string())?;
+        }
+        if let Some(tls) = &self.bigquery {
+            tls.reload().map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
 }
 
 impl Reloader {
     /// A reloader for the policies of `config`.
-    pub fn new(config: &Config, policy: Arc<ArcSwap<Policy>>, audit: Audit) -> Self {
+    pub fn new(config: &Config, policies: InForce, audit: Audit) -> Self {
         let file = config.file.display().to_string().into();
         let at = SourcePosition { file, line: 1, column: 1 };
-        let tls = config.postgres.as_ref().and_then(|postgres| postgres.tls.as_ref());
-        let certificate =
-            tls.map_or_else(Vec::new, |tls| vec![tls.cert_file.clone(), tls.key_file.clone()]);
-        Self { directory: config.policies.clone(), certificate, at, policy, audit }
+        let postgres = config.postgres.as_ref().and_then(|side| side.tls.as_ref());
+        let bigquery = config.bigquery.as_ref().and_then(|side| side.tls.as_ref());
+        let certificate = postgres
+            .into_iter()
+            .chain(bigquery)
+            .flat_map(|tls| [tls.cert_file.clone(), tls.key_file.clone()])
+            .collect();
+        Self { directory: config.policies.clone(), certificate, at, policies, audit }
     }
 
     /// Records which policy is in force at the start.
     pub async fn record_start(&self) {
-        self.record(Decision::Allow, self.policy.load().epoch, "policies loaded").await;
+        self.record(Decision::Allow, self.policies.postgres.load().epoch, "policies loaded").await;
     }
 
     /// Waits for signals and changes, for ever.
-    pub async fn run(self, tls: TlsReload) -> std::io::Result<()> {
+    pub async fn run(self, tls: Certificates) -> std::io::Result<()> {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut seen = look(self.directory.clone()).await;
         let mut seen_certificate = self.look_at_certificate();
@@ -75,7 +98,7 @@ impl Reloader {
     }
 
     /// For sessions that begin from now on.
-    fn reload_certificate(&self, tls: &TlsReload) {
+    fn reload_certificate(&self, tls: &Certificates) {
         match tls.reload() {
             Ok(()) => {
                 tracing::info!("certificate for clients reloaded");
@@ -89,7 +112,7 @@ impl Reloader {
     }
 
     async fn reload(&self) {
-        let epoch = PolicyEpoch(self.policy.load().epoch.0 + 1);
+        let epoch = PolicyEpoch(self.policies.postgres.load().epoch.0 + 1);
         let (directory, at) = (self.directory.clone(), self.at.clone());
         let compiled = tokio::task::spawn_blocking(move || {
             let mut warnings = Vec::new();
@@ -101,7 +124,7 @@ impl Reloader {
                 for warning in warnings {
                     tracing::warn!(%warning, "policy file");
                 }
-                self.policy.store(Arc::new(policies.postgres));
+                self.policies.replace(policies);
                 tracing::info!(epoch = epoch.0, "policies reloaded");
                 self.count("ok");
                 self.record(Decision::Allow, epoch, "policies reloaded").await;
