@@ -91,6 +91,58 @@ fn every_denial_code_is_unique_in_order_and_of_a_known_family() {
     }
 }
 
+fn bigquery_methods() -> String {
+    use hedgerow::bigquery::routes::{COMMON_PARAMETERS, METHODS, PREFIX, Treatment};
+    let code = |names: &[&str]| {
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    };
+    let mut page = format!(
+        "# What becomes of BigQuery's API methods\n\n\
+         <!-- Rendered from src/bigquery/routes.rs by tests/docs.rs; do not edit. -->\n\n\
+         Every method of version 2, and the other doors of the same host. What is not in this table is \
+         denied: HTTP 403, `accessDenied`, HR5001; a query parameter that is not named here is HR5002. \
+         Every method takes {}; `fields` is read and not passed on, as what is answered is a list of \
+         Hedgerow's own.\n\n",
+        code(COMMON_PARAMETERS),
+    );
+    page.push_str("| treatment | methods |\n|---|---|\n");
+    for treatment in [
+        Treatment::Rewritten,
+        Treatment::Checked,
+        Treatment::Owned,
+        Treatment::Filtered,
+        Treatment::Answered,
+        Treatment::Denied,
+    ] {
+        let count = METHODS.iter().filter(|method| method.treatment == treatment).count();
+        let _ = writeln!(page, "| {} | {count} |", treatment.word());
+    }
+    page.push_str(
+        "\n| method | request | becomes | about | query parameters |\n|---|---|---|---|---|\n",
+    );
+    for method in METHODS {
+        let path = match method.path.strip_prefix('/') {
+            Some(whole) => format!("/{whole}"),
+            None => format!("/{PREFIX}{}", method.path),
+        };
+        let _ = writeln!(
+            page,
+            "| {} | `{} {path}` | {} | {} | {} |",
+            method.id,
+            method.verb,
+            method.treatment.word(),
+            method.about,
+            code(method.parameters)
+        );
+    }
+    page
+}
+
+#[test]
+fn the_page_of_bigquery_methods_is_the_table_in_the_code() {
+    hold("docs/bigquery-methods.md", &bigquery_methods());
+}
+
 fn metrics_page() -> String {
     let mut page = String::from(
         "# Metrics\n\n\

@@ -51,6 +51,13 @@ pub(super) struct KnownJob {
     pub(super) protected: bool,
 }
 
+impl KnownJob {
+    /// What may be said of its failure.
+    pub(super) fn told(&self) -> scrub::Known<'_> {
+        scrub::Known { text: &self.text, protected: self.protected }
+    }
+}
+
 /// A cache for what is known of jobs.
 pub(super) fn known_jobs() -> Cache<String, Arc<KnownJob>> {
     let weigh = |id: &String, job: &Arc<KnownJob>| {

@@ -31,6 +31,11 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the client may not take anything of an answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is read of a body that nobody wanted, so that the client reads the answer: a socket that is closed
+/// with bytes unread takes back what was written.
+const DRAIN_BYTES: usize = 16 << 20;
+/// How long that is done.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Headers that say another method than the request line.
 const OVERRIDES: &[&str] = &["x-http-method-override", "x-http-method", "x-method-override"];
 
@@ -168,10 +173,24 @@ impl Exchange {
         Ok(())
     }
 
+    /// Whether the client waits for a word before it sends the body.
+    fn expects_word(&self) -> bool {
+        let expect = self.header("expect").ok().flatten();
+        expect.is_some_and(|text| text.eq_ignore_ascii_case("100-continue"))
+    }
+
+    async fn drain(&mut self) {
+        let mut left = DRAIN_BYTES;
+        while let Ok(Some(chunk)) = self.chunk().await {
+            match left.checked_sub(chunk.len()) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    }
+
     async fn read_whole(&mut self) -> Result<Bytes, Fault> {
-        let expects =
-            self.header("expect")?.is_some_and(|text| text.eq_ignore_ascii_case("100-continue"));
-        if expects {
+        if self.expects_word() {
             self.session.write_continue_response().await.map_err(|_| broken())?;
         }
         let mut body = BytesMut::new();
@@ -194,6 +213,10 @@ impl Exchange {
 
     /// Writes the answer. The connection, if it can carry another request.
     pub(super) async fn finish(mut self, answer: Answer) -> Option<Kept> {
+        if !self.session.is_body_done() && !self.expects_word() {
+            // A body that comes slower than that is not waited for.
+            let _ = timeout(DRAIN_TIMEOUT, self.drain()).await;
+        }
         if let Err(error) = self.write(answer).await {
             tracing::debug!(%error, "an answer could not be written");
             return None;

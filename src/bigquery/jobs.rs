@@ -86,7 +86,8 @@ fn answer(
         }));
     }
     if !reply.is_good() {
-        return Err(of_job(asked, &shown, reply, known));
+        // A 404 here is about what the job would use, not about the job.
+        return Err(scrub::fault(reply, known.told()));
     }
     let job = Value::Object(reply.object()?);
     Ok(Answer::json(200, &resource::job(asked, &job, upstream, known)))

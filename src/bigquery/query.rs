@@ -66,7 +66,7 @@ pub(super) async fn run(asked: &Asked<'_>, exchange: &mut Exchange) -> Result<An
     let protected = form.verdict.decided.protected || form.verdict.decided.secure_context;
     let known = KnownJob { text: form.text, protected };
     if !reply.is_good() {
-        return Err(scrub::fault(&reply, scrub::Known { text: &known.text, protected }));
+        return Err(scrub::fault(&reply, known.told()));
     }
     results::answer(asked, &reply, &Arc::new(known), None)
 }

@@ -172,7 +172,7 @@ fn shown_table(asked: &Asked<'_>, told: &Value) -> Option<Value> {
 
 /// A job of the tenant's.
 pub(super) fn job(asked: &Asked<'_>, job: &Value, upstream: &str, known: &KnownJob) -> Value {
-    let told = scrub::Known { text: &known.text, protected: known.protected };
+    let told = known.told();
     let shown = asked.owner().shown_job(upstream);
     let location =
         job.get("jobReference").and_then(|of| of.get("location")).and_then(Value::as_str);

@@ -103,7 +103,7 @@ pub(super) fn of_job(asked: &Asked<'_>, shown: &str, reply: &Reply, known: &Know
     if reply.status == 404 {
         return Fault::NotFound(job_name(asked, shown));
     }
-    scrub::fault(reply, scrub::Known { text: &known.text, protected: known.protected })
+    scrub::fault(reply, known.told())
 }
 
 fn flag<'a>(asked: &'a Asked<'_>, name: &'static str) -> Result<Option<&'a str>, Fault> {
@@ -141,7 +141,7 @@ pub(super) fn answer(
     if let Some(job) = &job {
         asked.front.jobs.insert(job.clone(), Arc::clone(known));
     }
-    let told = scrub::Known { text: &known.text, protected: known.protected };
+    let told = known.told();
     let mut built = Builder::default();
     for (name, value) in &members {
         match name.as_str() {

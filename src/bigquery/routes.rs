@@ -132,7 +132,7 @@ pub const METHODS: &[Method] = &[
         &["location", "maxResults", "pageToken", "startIndex", "timeoutMs", "formatOptions.useInt64Timestamp", "formatOptions.timestampOutputFormat"],
         (Owned, Handler::Results), "Pages of a job of the tenant's; page tokens are bound to job and tenant."),
     allowed("jobs.insert", "POST", "projects/{project}/jobs", &[], (Rewritten, Handler::InsertJob),
-        "Queries as in jobs.query; results, copies and loads into the tenant's own datasets only."),
+        "Queries as in jobs.query; results and copies into the tenant's own datasets only."),
     allowed("jobs.get", "GET", "projects/{project}/jobs/{job}", &["location", "projection"], (Owned, Handler::Job),
         "Without query plan, users and sizes of tables that tenants share."),
     allowed("jobs.list", "GET", "projects/{project}/jobs",
@@ -220,7 +220,10 @@ pub(super) fn route(verb: &str, target: &Target) -> Result<Route, Fault> {
         .iter()
         .filter(|method| method.verb == verb)
         .find_map(|method| Some((method, matches(method.path, &target.segments)?)))
-        .ok_or_else(|| Fault::from(Denial::new(DenialCode::ApiMethod)))?;
+        .ok_or_else(|| {
+            let path = printable(&target.segments.join("/"));
+            Fault::from(Denial::of(DenialCode::ApiMethod, format!("{verb} {path}")))
+        })?;
     let Some(handler) = method.handler else {
         return Err(Denial::of(DenialCode::ApiMethod, method.id).into());
     };

@@ -4,6 +4,7 @@
 //! no database unless `--live` asks for the upstream's catalog, and never sends the statement. What is
 //! shown is the decision's own account of itself, not a second reading of the text.
 
+mod bigquery;
 mod json;
 mod lines;
 mod prose;
@@ -22,7 +23,7 @@ use crate::claims::{ClaimPath, Claims, Principal, TenantClaim};
 use crate::config::Config;
 use crate::decide::{self, Explanation, Question, Viewpoint};
 use crate::error::Denial;
-use crate::policy::{Policy, Protection, TenantType};
+use crate::policy::{Policies, Policy, Protection, TenantType};
 use crate::sql::Limits;
 use crate::sql::account::NamedRelation;
 use text::Colors;
@@ -98,16 +99,18 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    explain(args, &loaded.config, &loaded.policies.postgres)
-        .unwrap_or_else(|error| super::fail(&error))
+    let Policies { postgres, bigquery, .. } = &loaded.policies;
+    let explained = match args.engine {
+        Engine::Postgres => explain(args, &loaded.config, postgres),
+        Engine::Bigquery => bigquery::explain(args, &loaded.config, bigquery),
+    };
+    explained.unwrap_or_else(|error| super::fail(&error))
 }
 
 fn explain(args: &ExplainArgs, config: &Config, policy: &Policy) -> anyhow::Result<ExitCode> {
-    if args.engine == Engine::Bigquery {
-        bail!("BigQuery is not built yet: only `--engine postgres` can be explained");
-    }
     let catalog = catalog(args, config)?;
-    let principal = principal(args, &config.identity.tenant_claim, policy)?;
+    let path = &config.identity.tenant_claim;
+    let principal = principal(args, path, has_integer_tenants(policy))?;
     let max_statement =
         config.postgres.as_ref().map_or(Limits::default().max_statement, |p| p.max_statement);
     let database = config.postgres.as_ref().and_then(|p| p.upstream.database.as_deref());
@@ -115,7 +118,11 @@ fn explain(args: &ExplainArgs, config: &Config, policy: &Policy) -> anyhow::Resu
     let viewpoint = Viewpoint::new(&principal, database.unwrap_or_default(), limits);
     let explainer = Explainer { policy, catalog, viewpoint };
     if let Some(file) = &args.file {
-        return lines::run(file, &explainer);
+        let explain = |sql: &str| {
+            let verdict = explainer.verdict(sql);
+            (verdict.denied(), verdict.json())
+        };
+        return lines::run(file, &explain);
     }
     let verdict = explainer.verdict(args.sql.as_deref().unwrap_or_default());
     match args.format {
@@ -148,8 +155,8 @@ fn live_catalog(config: &Config) -> anyhow::Result<Catalog> {
 }
 
 /// The caller that `--tenant` and `--claims` describe. The tenant stands in the claims too, as it
-/// does in a token.
-fn principal(args: &ExplainArgs, path: &ClaimPath, policy: &Policy) -> anyhow::Result<Principal> {
+/// does in a token; as a number where `numbers` says that tenants are.
+fn principal(args: &ExplainArgs, path: &ClaimPath, numbers: bool) -> anyhow::Result<Principal> {
     let mut claims = match &args.claims {
         Some(text) => match serde_json::from_str(text).context("--claims is not JSON")? {
             Value::Object(claims) => Claims(claims),
@@ -160,9 +167,7 @@ fn principal(args: &ExplainArgs, path: &ClaimPath, policy: &Policy) -> anyhow::R
     let tenant = match &args.tenant {
         Some(text) => {
             let value = match text.parse::<i64>() {
-                Ok(number) if number.to_string() == *text && has_integer_tenants(policy) => {
-                    Value::from(number)
-                }
+                Ok(number) if numbers && number.to_string() == *text => Value::from(number),
                 Ok(_) | Err(_) => Value::from(text.as_str()),
             };
             put(&mut claims.0, path.segments(), value.clone());

@@ -8,6 +8,11 @@
     reason = "a test says what it expected by failing"
 )]
 
+mod http;
+mod stand;
+#[path = "../support/token.rs"]
+mod token;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;

@@ -12,20 +12,23 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ERROR, Explainer, NO};
+use super::{ERROR, NO};
 
 /// Longest line, in bytes: room for a statement over every limit, written in JSON's escapes.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 
+/// Whether a statement would be denied, and the answer about it.
+pub(super) type Explain<'a> = dyn Fn(&str) -> (bool, Value) + 'a;
+
 /// Answers every line of `path` (`-`: standard input) on standard output.
-pub fn run(path: &Path, explainer: &Explainer<'_>) -> anyhow::Result<ExitCode> {
+pub fn run(path: &Path, explain: &Explain<'_>) -> anyhow::Result<ExitCode> {
     let output = BufWriter::new(std::io::stdout().lock());
     let end = if path == Path::new("-") {
-        answer(BufReader::new(std::io::stdin().lock()), output, explainer)?
+        answer(BufReader::new(std::io::stdin().lock()), output, explain)?
     } else {
         let file = File::open(path)
             .with_context(|| format!("the statements {} cannot be read", path.display()))?;
-        answer(BufReader::new(file), output, explainer)?
+        answer(BufReader::new(file), output, explain)?
     };
     Ok(match end {
         End { faulty: true, .. } => ExitCode::from(ERROR),
@@ -52,7 +55,7 @@ struct Line {
 pub(super) fn answer(
     mut input: impl BufRead,
     mut output: impl Write,
-    explainer: &Explainer<'_>,
+    explain: &Explain<'_>,
 ) -> anyhow::Result<End> {
     let mut end = End::default();
     let mut number = 0_u64;
@@ -79,9 +82,9 @@ pub(super) fn answer(
         };
         let answer: Value = match answer {
             Ok(Line { sql }) => {
-                let verdict = explainer.verdict(&sql);
-                end.denied |= verdict.denied();
-                verdict.json()
+                let (denied, answer) = explain(&sql);
+                end.denied |= denied;
+                answer
             }
             Err(error) => {
                 end.faulty = true;

@@ -76,6 +76,13 @@ pub(super) fn what(denial: &Denial) -> String {
         | DenialCode::TokenMissing
         | DenialCode::Quota
         | DenialCode::AuditUnavailable
+        | DenialCode::ApiMethod
+        | DenialCode::ApiForm
+        | DenialCode::ApiProject
+        | DenialCode::LegacySql
+        | DenialCode::Destination
+        | DenialCode::JobKind
+        | DenialCode::ForeignObject
         | DenialCode::Internal => format!("{}.", denial.code.reason()),
     }
 }

@@ -161,12 +161,12 @@ impl Env<'_> {
 
     /// Whether a dataset that is one tenant's is this tenant's; `None` for any other dataset.
     ///
-    /// In the policy's `project.tenant_*: dataset_per_tenant` the `*` stands for the tenant, `-`
-    /// written as `_` (a dataset's name holds no hyphen).
+    /// In the policy's `project.tenant_*: dataset_per_tenant` the `*` stands for the tenant as
+    /// [`in_dataset_name`] writes it. A dataset that several such rules name is the tenant's if all of
+    /// them say so.
     pub fn own(&self, project: &str, dataset: &str) -> Option<bool> {
-        let tenant = self.principal.tenant.as_ref().map(|tenant| {
-            tenant.to_string().chars().map(|c| if c == '-' { '_' } else { c }).collect::<String>()
-        });
+        let tenant = self.principal.tenant.as_ref();
+        let tenant = tenant.and_then(|tenant| in_dataset_name(&tenant.to_string()));
         let mut owned = None;
         for ((of_project, pattern), mode) in &self.policy.datasets {
             let matches = crate::policy::wildcard(of_project, project)
@@ -175,7 +175,7 @@ impl Env<'_> {
                 let mine = tenant.as_ref().is_some_and(|tenant| {
                     pattern.contains('*') && pattern.replacen('*', tenant, 1) == dataset
                 });
-                owned = Some(owned.unwrap_or(false) || mine);
+                owned = Some(owned.unwrap_or(true) && mine);
             }
         }
         owned
@@ -216,5 +216,84 @@ impl Env<'_> {
             }
         }
         found.ok_or_else(unknown)
+    }
+}
+
+/// A tenant as it stands in the name of a dataset, which holds letters, digits and `_` alone: `-` is
+/// written `_`, and `_` is written `__`. `None` for a tenant that cannot be written so.
+///
+/// SECURITY: no two tenants are written alike: `a-b` and `a_b` are two tenants, and whoever may choose
+/// a name may choose the other's. So `-` must stand between two letters or digits.
+pub fn in_dataset_name(tenant: &str) -> Option<String> {
+    let plain = |c: Option<&char>| c.is_some_and(char::is_ascii_alphanumeric);
+    let letters: Vec<char> = tenant.chars().collect();
+    let mut name = String::with_capacity(tenant.len());
+    for (at, letter) in letters.iter().enumerate() {
+        match letter {
+            '-' => {
+                let before = at.checked_sub(1).and_then(|before| letters.get(before));
+                if !plain(before) || !plain(letters.get(at + 1)) {
+                    return None;
+                }
+                name.push('_');
+            }
+            '_' => name.push_str("__"),
+            letter if letter.is_ascii_alphanumeric() => name.push(*letter),
+            _ => return None,
+        }
+    }
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claims::{Claims, TenantClaim};
+    use crate::ids::PolicyEpoch;
+
+    #[test]
+    fn no_two_tenants_share_a_datasets_name() {
+        assert_eq!(in_dataset_name("tenant-a").as_deref(), Some("tenant_a"));
+        assert_eq!(in_dataset_name("tenant_a").as_deref(), Some("tenant__a"));
+        assert_eq!(in_dataset_name("7").as_deref(), Some("7"));
+        for odd in ["", "-a", "a-", "a--b", "a-_b", "a_-b", "a.b", "a*", "\u{e9}", "a b"] {
+            assert_eq!(in_dataset_name(odd), None, "{odd}");
+        }
+        let letters = ["a", "-", "_"];
+        let mut texts = vec![String::new()];
+        let mut seen = std::collections::HashMap::new();
+        for _ in 0..6 {
+            texts = texts.iter().flat_map(|t| letters.map(|l| format!("{t}{l}"))).collect();
+            for text in &texts {
+                if let Some(name) = in_dataset_name(text)
+                    && let Some(other) = seen.insert(name, text.clone())
+                {
+                    panic!("{other} and {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_dataset_that_two_rules_give_to_two_tenants_is_nobodys() {
+        let text = "
+engine: bigquery
+datasets:
+  \"p.own_*\": dataset_per_tenant
+  \"p.own_eu_*\": dataset_per_tenant
+";
+        let policy =
+            crate::policy::load::compile(&[("p.yaml", text)], PolicyEpoch(1)).unwrap().bigquery;
+        let own = |tenant: &str, dataset: &str| {
+            let tenant = Some(TenantClaim::Text(tenant.into()));
+            let principal = Principal::assumed(tenant, Claims::default());
+            let place = Place { project: "p".into(), default_dataset: None, session: false };
+            Env { policy: &policy, principal: &principal, place: &place }.own("p", dataset)
+        };
+        assert_eq!(own("x", "own_x"), Some(true));
+        assert_eq!(own("y", "own_x"), Some(false));
+        assert_eq!(own("x", "own_eu_x"), Some(false));
+        assert_eq!(own("eu-x", "own_eu_x"), Some(false));
+        assert_eq!(own("x", "shared"), None);
     }
 }
