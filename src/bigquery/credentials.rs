@@ -198,3 +198,87 @@ impl Account {
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use axum::extract::State;
+    use axum::http::{HeaderMap, Uri};
+
+    use super::*;
+
+    /// A source of tokens that counts, and remembers what it was asked last.
+    #[derive(Clone, Default)]
+    struct Source(Arc<AtomicU32>, Arc<std::sync::Mutex<String>>);
+
+    async fn grant(
+        State(Source(count, last)): State<Source>,
+        uri: Uri,
+        headers: HeaderMap,
+        body: String,
+    ) -> String {
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        *last.lock().unwrap() = format!("{uri} {headers:?} {body}");
+        json!({"access_token": format!("token-{number}"), "expires_in": 3600}).to_string()
+    }
+
+    async fn source() -> (Source, String) {
+        let source = Source::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let router = axum::Router::new().fallback(grant).with_state(source.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (source, address)
+    }
+
+    fn client() -> reqwest::Client {
+        super::super::upstream::client(true).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_service_account_signs_for_a_token_which_is_kept_until_it_is_refused() {
+        let (source, address) = source().await;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sa.json");
+        let key = include_str!("../../tests/data/identity/rsa-pkcs8.pem");
+        let file = json!({
+            "type": "service_account", "client_email": "sa@p.example", "private_key": key,
+            "private_key_id": "k1", "token_uri": format!("http://{address}/token"),
+        });
+        std::fs::write(&path, file.to_string()).unwrap();
+        let tokens = TokenSource::new(&Credentials::File(path.clone()), client(), None).unwrap();
+        assert_eq!(tokens.token().await.unwrap().as_deref(), Some("token-0"));
+        assert_eq!(tokens.token().await.unwrap().as_deref(), Some("token-0"));
+        let asked = source.1.lock().unwrap().clone();
+        assert!(asked.contains("jwt-bearer") && asked.contains("assertion=ey"), "{asked}");
+        tokens.forget().await;
+        assert_eq!(tokens.token().await.unwrap().as_deref(), Some("token-1"));
+        assert_eq!(account_secret(&path).unwrap(), key.as_bytes());
+        let odd =
+            file.to_string().replace(&format!("http://{address}"), "http://elsewhere.example");
+        std::fs::write(&path, odd).unwrap();
+        let refused = TokenSource::new(&Credentials::File(path.clone()), client(), None);
+        assert!(refused.is_err(), "a token would travel in clear");
+        std::fs::write(&path, "{\"private_key\": \"hidden\"").unwrap();
+        let error = account_secret(&path).unwrap_err().to_string();
+        assert!(!error.contains("hidden"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_metadata_server_is_asked_in_its_own_way() {
+        let (source, address) = source().await;
+        let tokens = TokenSource::new(&Credentials::Metadata, client(), Some(address)).unwrap();
+        assert_eq!(tokens.token().await.unwrap().as_deref(), Some("token-0"));
+        let asked = source.1.lock().unwrap().clone();
+        assert!(asked.contains("/default/token") && asked.contains("\"Google\""), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn a_source_that_cannot_be_reached_is_told_without_secrets() {
+        let tokens = TokenSource::new(&Credentials::Metadata, client(), Some("127.0.0.1:1".into()));
+        assert!(tokens.unwrap().token().await.is_err());
+        let tokens = TokenSource::new(&Credentials::None, client(), None).unwrap();
+        assert_eq!(tokens.token().await.unwrap(), None);
+    }
+}

@@ -8,9 +8,9 @@ use super::answer::Answer;
 use super::dispatch::{Asked, KnownJob, uncounted};
 use super::exchange::Exchange;
 use super::fault::{Fault, ServiceError};
-use super::form::{Fields, is_name, is_word};
+use super::form::{Fields, is_name};
 use super::job_form::{self, OWNER_LABEL};
-use super::keyring::Use;
+use super::keyring::{Use, is_job_id};
 use super::recorder::Facts;
 use super::results::{known, of_job, own_job};
 use super::upstream::{Call, Reply, Verb};
@@ -421,7 +421,7 @@ pub(super) async fn list(asked: &Asked<'_>) -> Result<Answer, Fault> {
         for job in listed.unwrap_or_default() {
             let id = job.get("jobReference").and_then(|of| of.get("jobId")).and_then(Value::as_str);
             if let Some(id) =
-                id.filter(|id| is_word(id) && (parent.is_some() || owns(asked, job, id)))
+                id.filter(|id| is_job_id(id) && (parent.is_some() || owns(asked, job, id)))
             {
                 jobs.push(resource::job(asked, job, id, &known(asked, id)));
             }

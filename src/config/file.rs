@@ -239,8 +239,7 @@ section! {
         pub credentials: At<CredentialsFile>,
         /// Project that tenants use beside those that the policies name.
         pub default_project: Option<At<String>>,
-        /// File of the key that binds job ids to tenants; made if absent. Default: derived from the
-        /// service account's key, else a file beside the audit directory.
+        /// File of the key that binds job ids to tenants, made if absent; default: see docs/bigquery.md.
         pub ownership_key_file: Option<At<String>>,
         /// How long requests may go on after SIGTERM; default that of the file.
         pub drain_timeout: Option<DurationText>,
