@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(b.upstream_job(&sealed), None);
         assert_eq!(ring.of(&tenant("a"), "other").upstream_job(&sealed), None);
         assert_eq!(a.upstream_job("job_made_upstream"), a.upstream_job("job_made_upstream"));
-        for id in ["", "a.b", "a/b", "hr_x", "hrs_", "hrs_00_x", "é", &"x".repeat(1_001)] {
+        for id in ["", "a.b", "a/b", "hr_x", "hrs_", "hrs_00_x", "é", "x".repeat(1_001).as_str()] {
             assert_eq!(a.upstream_job(id), None, "{id}");
         }
     }

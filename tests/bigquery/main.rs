@@ -10,6 +10,7 @@
 
 mod http;
 mod stand;
+#[allow(dead_code, reason = "other suites use the rest")]
 #[path = "../support/token.rs"]
 mod token;
 
