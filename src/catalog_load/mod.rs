@@ -7,8 +7,11 @@
 
 mod cache;
 mod connect;
+mod finding;
 mod posture;
 mod queries;
+mod surroundings;
+mod survey;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -20,7 +23,9 @@ use std::time::Duration;
 
 pub use cache::{Catalogs, WATCH_INTERVAL};
 pub use connect::{Session, connect};
-pub use posture::{Finding, FindingKind, effective_policy, is_protected, posture};
+pub use finding::{Finding, FindingKind, Severity};
+pub use posture::{effective_policy, findings, is_protected, policy_type, posture};
+pub use survey::{Survey, survey};
 pub use tls::client_config;
 
 use crate::catalog::Catalog;

@@ -40,6 +40,7 @@ macro_rules! user_schema {
          AND n.nspname !~ '^pg_(toast_)?temp_'"
     };
 }
+pub(super) use user_schema;
 
 /// Kinds of [`RelationKind`].
 macro_rules! relation_kinds {
@@ -103,7 +104,7 @@ const FINGERPRINT: &str = concat!(
      SELECT string_agg(part, '; ' ORDER BY part) FROM parts"
 );
 
-const PIN_SEARCH_PATH: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog', true), \
+pub(super) const PIN_SEARCH_PATH: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog', true), \
      pg_catalog.set_config('jit', 'off', true), \
      pg_catalog.set_config('statement_timeout', '60s', true)";
 
@@ -420,7 +421,7 @@ pub(super) async fn glance(client: &Client) -> Result<Glance, LoadError> {
     }
 }
 
-async fn rows(transaction: &Transaction<'_>, text: &str) -> Result<Vec<Row>, LoadError> {
+pub(super) async fn rows(transaction: &Transaction<'_>, text: &str) -> Result<Vec<Row>, LoadError> {
     // Unnamed statements: nothing stays behind, and a pooler in between does not mind.
     transaction.query_typed(text, &[]).await.map_err(query_fault)
 }
@@ -443,12 +444,12 @@ async fn limited(
     if found.len() > limit { Err(LoadError::TooLarge { what, limit }) } else { Ok(found) }
 }
 
-fn query_fault(error: tokio_postgres::Error) -> LoadError {
+pub(super) fn query_fault(error: tokio_postgres::Error) -> LoadError {
     LoadError::Query(Arc::new(error))
 }
 
 /// A field by position, without the panic of `Row::get`.
-trait At {
+pub(super) trait At {
     fn at<T: FromSqlOwned>(&self, index: usize) -> Result<T, LoadError>;
 }
 

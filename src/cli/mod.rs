@@ -184,14 +184,15 @@ fn blocking<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
 }
 
 fn scan(args: &scan::ScanArgs) -> anyhow::Result<ExitCode> {
-    let loaded = match (ConfigArgs { config: args.config.clone() }).load() {
+    let loaded = match crate::config::load_before_policies(&args.config, PolicyEpoch(1)) {
         Ok(loaded) => loaded,
-        Err(code) => return Ok(code),
+        Err(faults) => {
+            print_faults(&faults);
+            return Ok(ExitCode::from(ERROR));
+        }
     };
     let postgres = loaded.config.postgres.context("the configuration has no `postgres`")?;
-    let policy = Arc::new(loaded.policies.postgres);
-    let to_json = |catalog: &crate::catalog::Catalog| Ok(crate::catalog::file::to_json(catalog)?);
-    blocking(args.run(&postgres.upstream, &policy, to_json))
+    blocking(args.run(&postgres.upstream, &loaded.policies.postgres))
 }
 
 fn rls(args: &rls::RlsArgs) -> anyhow::Result<()> {

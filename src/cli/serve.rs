@@ -285,14 +285,16 @@ async fn report_posture(
             tracing::warn!(
                 finding = finding.kind.name(),
                 object = finding.object,
-                advice = finding.advice,
+                why = finding.why,
+                fix = finding.fix,
                 "row-level security does not hold"
             );
         } else {
             tracing::debug!(
                 finding = finding.kind.name(),
                 object = finding.object,
-                advice = finding.advice,
+                why = finding.why,
+                fix = finding.fix,
                 "posture"
             );
         }

@@ -237,6 +237,15 @@ pub fn load(path: &Path, epoch: PolicyEpoch) -> Result<Loaded, Vec<Fault>> {
     load_with(path, epoch, &|name| std::env::var(name).ok())
 }
 
+/// [`load`] for `hedgerow scan`, which drafts the first policy: a policy directory that is absent or
+/// empty is no fault. What is there must be without one.
+///
+/// # Errors
+/// Every fault of every file, sorted.
+pub fn load_before_policies(path: &Path, epoch: PolicyEpoch) -> Result<Loaded, Vec<Fault>> {
+    load_some(path, epoch, &|name| std::env::var(name).ok(), true)
+}
+
 /// [`load`] with the environment as an argument.
 ///
 /// # Errors
@@ -246,10 +255,22 @@ pub fn load_with(
     epoch: PolicyEpoch,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Vec<Fault>> {
+    load_some(path, epoch, environment, false)
+}
+
+fn load_some(
+    path: &Path,
+    epoch: PolicyEpoch,
+    environment: &dyn Fn(&str) -> Option<String>,
+    may_be_empty: bool,
+) -> Result<Loaded, Vec<Fault>> {
     let name = path.display().to_string();
     let text = read_text(path).map_err(|message| vec![start_of(&name, message)])?;
     let mut outcome = validate::validate(&name, &text, path, environment);
     let compiled = match &outcome.policies {
+        Some((directory, _)) if may_be_empty && policies::are_absent(directory) => {
+            Ok(Policies::default())
+        }
         Some((directory, at)) => policies::load(directory, at, epoch, &mut outcome.warnings)
             .map_err(|faults| {
                 outcome.faults.extend(faults);

@@ -78,6 +78,15 @@ fn expression_faults(policy: &Policy) -> Vec<Fault> {
     faults
 }
 
+/// Whether there is no policy yet: no directory, or none of the files that would be read.
+pub fn are_absent(directory: &Path) -> bool {
+    match std::fs::exists(directory) {
+        Ok(false) => true,
+        Ok(true) => files(directory).is_ok_and(|files| files.is_empty()),
+        Err(_) => false,
+    }
+}
+
 /// The policy files below a directory, sorted.
 ///
 /// # Errors

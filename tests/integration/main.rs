@@ -23,6 +23,7 @@ mod pooling;
 mod privileges;
 mod protocol;
 mod same;
+mod scan;
 mod selects;
 mod session_state;
 mod sign_in;
