@@ -147,6 +147,11 @@ enum Command {
     Schema(schema::SchemaArgs),
 }
 
+/// The commands and their flags: `docs/command-line.md` is rendered from it.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -16,6 +16,7 @@ mod columns;
 mod copy;
 mod denials;
 mod harness;
+mod introspection;
 mod monitor;
 mod notify;
 mod operations;

@@ -175,12 +175,14 @@ impl<'a> Env<'a> {
             return Err(unknown());
         }
         match schema {
-            Some("pg_catalog") => return catalog(name, written()),
+            Some("pg_catalog") => return catalog(name, written(), self.catalog.server_version),
             Some("information_schema") if !name.starts_with('_') => {
                 return Ok(Resolved::Catalog { schema: "information_schema", closed: &[] });
             }
             Some("information_schema") => return Err(Denial::of(DenialCode::Catalog, written())),
-            None if name.starts_with("pg_") => return catalog(name, written()),
+            None if name.starts_with("pg_") => {
+                return catalog(name, written(), self.catalog.server_version);
+            }
             Some(_) | None => {}
         }
         let candidates: Vec<RelationName> = match schema {
@@ -455,8 +457,8 @@ pub fn rule(policy: &Policy, catalog: &Catalog, name: &RelationName) -> Option<A
     inherited(policy, catalog, name, 0)
 }
 
-fn catalog(name: &str, written: String) -> Result<Resolved<'static>, Denial> {
-    match lists::open_catalog(name) {
+fn catalog(name: &str, written: String, server_version: u32) -> Result<Resolved<'static>, Denial> {
+    match lists::open_catalog(name, server_version) {
         Some(closed) => Ok(Resolved::Catalog { schema: CATALOG_RULE, closed }),
         None => Err(Denial::of(DenialCode::Catalog, written)),
     }

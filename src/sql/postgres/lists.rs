@@ -146,6 +146,7 @@ pub const OPEN_CATALOGS: &[(&str, &[&str])] = &[
     ("pg_operator", &[]),
     ("pg_opfamily", &[]),
     ("pg_partitioned_table", &[]),
+    ("pg_policies", &[]),
     ("pg_policy", &[]),
     ("pg_proc", &["prosrc", "prosqlbody", "proconfig"]),
     ("pg_publication", &[]),
@@ -156,9 +157,12 @@ pub const OPEN_CATALOGS: &[(&str, &[&str])] = &[
     ("pg_rewrite", &["ev_action", "ev_qual"]),
     ("pg_roles", &["rolpassword", "rolconfig"]),
     ("pg_seclabel", &[]),
+    ("pg_seclabels", &[]),
     ("pg_sequence", &[]),
+    ("pg_sequences", &["last_value"]),
     ("pg_settings", &["setting", "boot_val", "reset_val", "sourcefile", "sourceline"]),
     ("pg_shdescription", &[]),
+    ("pg_shseclabel", &[]),
     ("pg_statistic_ext", &["stxexprs"]),
     ("pg_subscription", &["subconninfo"]),
     ("pg_tables", &[]),
@@ -178,6 +182,29 @@ pub const OPEN_CATALOGS: &[(&str, &[&str])] = &[
     ("pg_matviews", &["definition"]),
 ];
 
+/// Views of counters, of which tools read only whose counters they are: drizzle-kit an index's name,
+/// Sequelize a table's. The columns named are all the others, as of [`NEWEST_KNOWN_SERVER`]: on a newer
+/// server there may be more, and the view is closed.
+const COUNTER_VIEWS: &[(&str, &[&str])] = &[
+    ("pg_stat_user_indexes", &["idx_scan", "last_idx_scan", "idx_tup_read", "idx_tup_fetch"]),
+    (
+        "pg_statio_all_tables",
+        &[
+            "heap_blks_read",
+            "heap_blks_hit",
+            "idx_blks_read",
+            "idx_blks_hit",
+            "toast_blks_read",
+            "toast_blks_hit",
+            "tidx_blks_read",
+            "tidx_blks_hit",
+        ],
+    ),
+];
+
+/// The newest server (`server_version_num`) whose [`COUNTER_VIEWS`] were read.
+const NEWEST_KNOWN_SERVER: u32 = 189_999;
+
 /// Operator symbols of `pg_catalog`. Where an extension gives one of them another meaning for its own
 /// types (`=` of citext), PostgreSQL still finds the built-in one first for built-in types; a symbol
 /// that only extensions or users define is denied.
@@ -191,8 +218,11 @@ pub fn is_built_in_operator(symbol: &str) -> bool {
 }
 
 /// Columns of a catalog that may not be touched; `None` when the catalog itself is closed.
-pub fn open_catalog(name: &str) -> Option<&'static [&'static str]> {
-    let open = OPEN_CATALOGS.iter().find(|(open, _)| *open == name).map(|(_, columns)| *columns);
+/// `server_version` is 0 when it is not known.
+pub fn open_catalog(name: &str, server_version: u32) -> Option<&'static [&'static str]> {
+    let counters = if server_version <= NEWEST_KNOWN_SERVER { COUNTER_VIEWS } else { &[] };
+    let mut lists = OPEN_CATALOGS.iter().chain(counters);
+    let open = lists.find(|(open, _)| *open == name).map(|(_, columns)| *columns);
     if crate::mutant::on("any-catalog") { open.or(Some(&[])) } else { open }
 }
 
@@ -221,11 +251,20 @@ pub const SCHEMA_CHANGES: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::{FREE_SETTINGS, OPEN_CATALOGS};
+    use super::{FREE_SETTINGS, OPEN_CATALOGS, open_catalog};
 
     #[test]
     fn lists_are_in_order() {
         assert!(FREE_SETTINGS.is_sorted());
         assert!(OPEN_CATALOGS.len() > 50);
+    }
+
+    #[test]
+    fn views_of_counters_are_closed_on_servers_that_nobody_has_read() {
+        for known in [0, 150_018, 180_004] {
+            assert!(open_catalog("pg_stat_user_indexes", known).is_some());
+        }
+        assert_eq!(open_catalog("pg_stat_user_indexes", 190_000), None);
+        assert!(open_catalog("pg_class", 190_000).is_some());
     }
 }
