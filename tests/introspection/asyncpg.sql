@@ -1,9 +1,9 @@
 -- asyncpg 0.32.0: introspection of types, reset.
 
---! differs
+--! works (rows of the tenant alone)
 SELECT tags, id FROM users
 
---! differs
+--! works (rows of the tenant alone)
 SELECT ROW(1,'x'::text, u.tags) FROM users u
 
 --! same

@@ -142,7 +142,7 @@ SELECT * FROM "price_list" LIMIT 1
 --! same
 SELECT * FROM "regional" LIMIT 1
 
---! differs
+--! works (the session variable that its policy reads is set)
 SELECT * FROM "seen_by_rls" LIMIT 1
 
 --! same
