@@ -344,7 +344,11 @@ fn command_line() -> String {
                     .map(ToString::to_string)
                     .collect();
                 let takes = argument.get_action().takes_values();
-                let value = if takes { values.join(" ") } else { String::new() };
+                let value = match (takes, values.is_empty()) {
+                    (false, _) => String::new(),
+                    (true, true) => argument.get_id().as_str().to_uppercase(),
+                    (true, false) => values.join(" "),
+                };
                 let name = argument
                     .get_long()
                     .map_or(value.clone(), |long| format!("--{long} {value}").trim().to_owned());
@@ -454,7 +458,7 @@ fn keys(title: &str, source: &str, intro: &str, schema: &str) -> String {
             _ => String::new(),
         }
     }
-    let mut section = |name: &str, value: &serde_json::Value, page: &mut String| {
+    let section = |name: &str, value: &serde_json::Value, page: &mut String| {
         let Some(properties) = value["properties"].as_object() else {
             let about = value["description"].as_str().unwrap_or_default();
             let _ = write!(page, "\n## {name}\n\n{about}\n\n{}\n", kind(value));

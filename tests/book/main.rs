@@ -279,7 +279,7 @@ fn what_the_pages_say_to_run_runs() {
         .replace("ROLE app LOGIN", "ROLE book_app LOGIN")
     };
     let mut script = String::from(
-        "set -euo pipefail\ntrap 'kill %1 2>/dev/null || true; wait 2>/dev/null || true' EXIT\n",
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true' EXIT\n",
     );
     let mut programs = 0;
     for page in ["start.md", "connect.md"] {
