@@ -13,6 +13,7 @@
     reason = "a test says what it expected by failing"
 )]
 
+mod generated;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -28,6 +29,8 @@ use support::{hedgerow, process};
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
+
+// Some pages are written by other tests of this binary when `HEDGEROW_BLESS` is set: run it once more then.
 
 /// The pages of the site, by file name.
 fn pages() -> Vec<(String, String)> {
@@ -218,9 +221,11 @@ fn commands(text: &str) -> Vec<String> {
         .iter()
         .filter_map(|line| {
             let line = &line[starts(line)?..];
+            // A redirection is the shell's, unless it stands in quotes.
+            let bare = |at: &usize| line[..*at].matches('\'').count() % 2 == 0;
             let end = ["  #", " || ", " 2>", " > ", " &", " | "]
                 .iter()
-                .filter_map(|cut| line.find(cut))
+                .flat_map(|cut| line.match_indices(cut).map(|(at, _)| at).filter(bare))
                 .min();
             let line = line[..end.unwrap_or(line.len())].trim().trim_end_matches(')');
             Some(line.to_owned())

@@ -138,6 +138,9 @@ fn table(
     if protected && !can_have_policies {
         remark.push_str("; a view or foreign table has no row-level security of its own");
     }
+    if protected && rule.condition.is_some() {
+        remark.push_str("; its `where` is held by Hedgerow alone");
+    }
     if !named {
         let _ = write!(remark, ", as a partition under {}", rule.rule);
     }
