@@ -29,6 +29,8 @@ command -v openssl >/dev/null || need openssl
 python3 -c 'import ensurepip, venv' 2>/dev/null || need python3 python3-venv
 # A generator of statements for `make oracle`, which does without where it cannot be had.
 command -v sqlsmith >/dev/null || ! apt-cache show sqlsmith >/dev/null 2>&1 || need sqlsmith
+# A browser for the tests of the console, which do without where it cannot be had.
+command -v chromium >/dev/null || ! apt-cache show chromium >/dev/null 2>&1 || need chromium
 command -v setpriv >/dev/null || need util-linux
 command -v kill >/dev/null || need procps
 

@@ -15,6 +15,7 @@
 //! | [`keys`], [`catalog_load`] (4) | the doors to outside: key sets, catalog queries |
 //! | [`sinks`] (4) | audit records on their way elsewhere: Kafka, OTLP, buckets, a table |
 //! | [`postgres`], [`bigquery`], [`admin`] (5) | listeners, sessions, upstreams; health and metrics |
+//! | [`console`] (5) | the auditors' page over audit files |
 //! | [`config`], [`cli`] (6) | the configuration file, the commands |
 //!
 //! [`ids`], [`claims`], [`copy_format`], [`error`], [`endpoint`], [`units`] and [`yaml`] (0) are known
@@ -29,6 +30,7 @@ pub mod catalog_load;
 pub mod claims;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod copy_format;
 pub mod decide;
 pub mod endpoint;

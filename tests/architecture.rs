@@ -30,6 +30,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("postgres", 5),
     ("bigquery", 5),
     ("admin", 5),
+    ("console", 5),
     ("config", 6),
     ("cli", 6),
     ("lib", 7),

@@ -39,6 +39,7 @@ mod retention;
 pub mod search;
 mod segment;
 mod verify;
+pub mod vigil;
 mod walk;
 mod writer;
 
@@ -51,8 +52,8 @@ pub use record::{
     ClientAddress, Decision, Engine, Event, Gap, Kind, RelationRule, Severity, crosses_tenants,
 };
 pub use segment::{PUBLIC_KEY_FILE, SegmentFile};
-pub use verify::{Intact, IntactChain, Verification, VerifyError, segments_of, verify};
-pub use walk::Fault;
+pub use verify::{Intact, IntactChain, Progress, Verification, VerifyError, segments_of, verify};
+pub use walk::{Fault, SignedCheckpoint};
 
 use key::SigningKey;
 use queue::Shared;

@@ -104,13 +104,24 @@ pub fn segments_of(paths: &[PathBuf]) -> Result<Vec<SegmentFile>, VerifyError> {
     Ok(segments.into_iter().collect())
 }
 
-/// Verifies. `progress` is called now and then with the number of records read so far.
+/// How far a verification has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Records read so far.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of all segments, as they were at the start.
+    pub total_bytes: u64,
+}
+
+/// Verifies. `progress` is called now and then.
 ///
 /// # Errors
 /// [`VerifyError::Broken`] for the first thing that does not fit; others when it cannot be checked.
 pub fn verify(
     what: &Verification<'_>,
-    mut progress: impl FnMut(u64),
+    mut progress: impl FnMut(Progress),
 ) -> Result<Intact, VerifyError> {
     let directories: Vec<&PathBuf> = what.paths.iter().filter(|path| path.is_dir()).collect();
     let mut chains: BTreeMap<String, Chain> = BTreeMap::new();
@@ -122,18 +133,21 @@ pub fn verify(
             chains.entry(chain).or_default().head = head;
         }
     }
+    let mut so_far = Progress::default();
     for segment in segments_of(what.paths)? {
+        let length = std::fs::metadata(&segment.path).map_or(0, |metadata| metadata.len());
+        so_far.total_bytes = so_far.total_bytes.saturating_add(length);
         chains.entry(segment.chain.clone()).or_default().segments.push(segment);
     }
     if chains.is_empty() {
         return Err(VerifyError::Nothing);
     }
     let mut intact = Intact::default();
-    let mut records = 0;
     for (chain, Chain { segments, head }) in chains {
-        let summary = verify_chain(what, &chain, &segments, head, &mut |read| {
-            records += read;
-            progress(records);
+        let summary = verify_chain(what, &chain, &segments, head, &mut |records, bytes| {
+            so_far.records = so_far.records.saturating_add(records);
+            so_far.bytes = so_far.bytes.saturating_add(bytes);
+            progress(so_far);
         })?;
         intact.chains.push(summary);
     }
@@ -171,7 +185,7 @@ fn verify_chain(
     chain: &str,
     segments: &[SegmentFile],
     head: Option<(PathBuf, Head)>,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<IntactChain, VerifyError> {
     let mut walk = Walk::new(chain, what.keys);
     let mut records = 0;
@@ -235,16 +249,17 @@ fn walk_segment(
     walk: &mut Walk<'_>,
     segment: &SegmentFile,
     open: bool,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, VerifyError> {
     /// Records between two calls of `progress`.
-    const STEP: u64 = 10_000;
+    const STEP: u64 = 1_000;
     let path = &segment.path;
     let unreadable = |source| VerifyError::Unreadable { path: path.clone(), source };
     walk.begin_segment(segment.number).map_err(|fault| broken(path, 0, None, fault))?;
     let mut input = BufReader::with_capacity(1 << 16, File::open(path).map_err(unreadable)?);
     let mut buffer = Vec::new();
     let mut number = 0;
+    let mut bytes = 0;
     loop {
         let expected = walk.tip().map(|tip| tip.sequence.saturating_add(1));
         let outcome = match read_line(&mut input, &mut buffer).map_err(unreadable)? {
@@ -257,16 +272,18 @@ fn walk_segment(
         };
         number += 1;
         outcome.map_err(|fault| broken(path, number, expected, fault))?;
+        bytes += buffer.len() as u64 + 1;
         if number % STEP == 0 {
-            progress(STEP);
+            progress(STEP, std::mem::take(&mut bytes));
         }
     }
-    progress(number % STEP);
+    progress(number % STEP, bytes);
     let next = walk.tip().map(|tip| tip.sequence.saturating_add(1));
     walk.end_segment(open).map_err(|fault| broken(path, number + 1, next, fault))?;
     Ok(number)
 }
 
-fn broken(path: &Path, line: u64, sequence: Option<u64>, fault: Fault) -> VerifyError {
+/// A fault and where it is.
+pub(super) fn broken(path: &Path, line: u64, sequence: Option<u64>, fault: Fault) -> VerifyError {
     VerifyError::Broken { path: path.to_owned(), line, sequence, fault }
 }

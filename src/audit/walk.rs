@@ -6,6 +6,7 @@ use super::key::TrustedKeys;
 use super::quick;
 use crate::mutant;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// Why a record, or a segment, does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -243,24 +244,53 @@ pub(super) struct SegmentView {
     pub(super) closed: bool,
 }
 
+/// A checkpoint that fitted and whose signature is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedCheckpoint {
+    /// The segment that it closes.
+    pub segment: u64,
+    /// Its own sequence number.
+    pub sequence: u64,
+    /// Id of the key that signed it.
+    pub key_id: String,
+    /// Whether it was written at the start after a crash.
+    pub recovered: bool,
+}
+
 /// A walk along one chain.
+#[derive(Clone)]
 pub(super) struct Walk<'a> {
     chain: String,
-    keys: &'a TrustedKeys,
+    keys: Cow<'a, TrustedKeys>,
     tip: Option<Tip>,
     segment: Option<SegmentView>,
+    checkpoint: Option<SignedCheckpoint>,
     retained_through: u64,
 }
 
 impl<'a> Walk<'a> {
     /// A walk that begins at whatever segment comes first.
     pub(super) fn new(chain: impl Into<String>, keys: &'a TrustedKeys) -> Self {
-        Self { chain: chain.into(), keys, tip: None, segment: None, retained_through: 0 }
+        Self::on(chain.into(), Cow::Borrowed(keys))
+    }
+
+    /// The same, with keys of its own.
+    pub(super) fn owning(chain: impl Into<String>, keys: TrustedKeys) -> Walk<'static> {
+        Walk::on(chain.into(), Cow::Owned(keys))
+    }
+
+    fn on(chain: String, keys: Cow<'a, TrustedKeys>) -> Self {
+        Self { chain, keys, tip: None, segment: None, checkpoint: None, retained_through: 0 }
     }
 
     /// The last record that fitted.
     pub(super) fn tip(&self) -> Option<&Tip> {
         self.tip.as_ref()
+    }
+
+    /// The last checkpoint.
+    pub(super) fn checkpoint(&self) -> Option<&SignedCheckpoint> {
+        self.checkpoint.as_ref()
     }
 
     /// The segment at hand.
@@ -332,8 +362,14 @@ impl<'a> Walk<'a> {
         }
         match &link.checkpoint {
             Some((checkpoint, signature)) => {
-                check_checkpoint(checkpoint, signature, segment, &link, self.keys)?;
+                check_checkpoint(checkpoint, signature, segment, &link, &self.keys)?;
                 segment.closed = true;
+                self.checkpoint = Some(SignedCheckpoint {
+                    segment: checkpoint.segment,
+                    sequence: link.tip.sequence,
+                    key_id: checkpoint.key_id.clone(),
+                    recovered: checkpoint.recovered,
+                });
             }
             None => segment.count = segment.count.saturating_add(1),
         }

@@ -3,7 +3,8 @@
 use crate::audit::personal::{PersonalError, PersonalKeys, Places, erase};
 use crate::audit::search::{Filter, Format, Printer, parse_time, search};
 use crate::audit::{
-    Decision, Intact, PUBLIC_KEY_FILE, TrustedKeys, Verification, VerifyError, segments_of, verify,
+    Decision, Intact, PUBLIC_KEY_FILE, Progress, TrustedKeys, Verification, VerifyError,
+    segments_of, verify,
 };
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
@@ -189,9 +190,9 @@ pub fn run_verify(args: &VerifyArgs) -> ExitCode {
         }
     };
     let what = Verification { paths: &args.paths, keys: &keys, open: args.open };
-    let mut progress = Progress::new();
-    let result = verify(&what, |records| progress.at(records));
-    progress.end();
+    let mut bar = Bar::new();
+    let result = verify(&what, |progress| bar.at(progress));
+    bar.end();
     match result {
         Ok(intact) => {
             print_intact(&intact);
@@ -362,35 +363,53 @@ fn width() -> usize {
 }
 
 /// Tells people that it is still going on, when it takes long.
-struct Progress {
+struct Bar {
     terminal: bool,
+    began: Instant,
     next: Instant,
     shown: bool,
 }
 
-impl Progress {
-    const EVERY: Duration = Duration::from_secs(1);
+impl Bar {
+    const EVERY: Duration = Duration::from_millis(500);
+    /// Characters of the bar.
+    const WIDTH: usize = 30;
 
     fn new() -> Self {
-        Self {
-            terminal: io::stderr().is_terminal(),
-            next: Instant::now() + Self::EVERY,
-            shown: false,
-        }
+        let began = Instant::now();
+        let terminal = io::stderr().is_terminal();
+        Self { terminal, began, next: began + Self::EVERY, shown: false }
     }
 
-    fn at(&mut self, records: u64) {
+    fn at(&mut self, progress: Progress) {
         if self.terminal && Instant::now() >= self.next {
             self.next = Instant::now() + Self::EVERY;
             self.shown = true;
+            let line = Self::line(progress, self.began.elapsed());
             // Progress that cannot be shown is no reason to stop.
-            let _ = write!(io::stderr(), "\r{records} records verified");
+            let _ = write!(io::stderr(), "\r\x1b[K{line}");
         }
+    }
+
+    /// `[######....]  42 %  1200000 records, 85000/s, 19 s left`
+    fn line(progress: Progress, elapsed: Duration) -> String {
+        let Progress { records, bytes, total_bytes } = progress;
+        let share = (bytes as f64 / total_bytes.max(1) as f64).clamp(0.0, 1.0);
+        let filled = (share * Self::WIDTH as f64) as usize;
+        let seconds = elapsed.as_secs_f64().max(0.001);
+        let left = if share > 0.0 { seconds / share - seconds } else { 0.0 };
+        format!(
+            "[{}{}] {:3.0} %  {records} records, {:.0}/s, {left:.0} s left",
+            "#".repeat(filled),
+            ".".repeat(Self::WIDTH.saturating_sub(filled)),
+            share * 100.0,
+            records as f64 / seconds,
+        )
     }
 
     fn end(&self) {
         if self.shown {
-            let _ = writeln!(io::stderr());
+            let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }
@@ -414,6 +433,17 @@ mod tests {
 
     fn code(code: u8) -> String {
         format!("{:?}", ExitCode::from(code))
+    }
+
+    #[test]
+    fn the_bar_says_how_much_is_done_and_how_long_it_takes() {
+        let progress = Progress { records: 1_000, bytes: 500, total_bytes: 1_000 };
+        let line = Bar::line(progress, Duration::from_secs(10));
+        let half = "#".repeat(15) + &".".repeat(15);
+        assert_eq!(line, format!("[{half}]  50 %  1000 records, 100/s, 10 s left"));
+        // A segment that grew meanwhile is more than was there.
+        let grown = Progress { records: 0, bytes: 9, total_bytes: 0 };
+        assert!(Bar::line(grown, Duration::ZERO).contains("100 %"));
     }
 
     #[tokio::test]

@@ -249,6 +249,11 @@ impl Demo {
             self.configuration(),
             TOKEN_SECONDS / 3600
         );
+        println!(
+            "The auditors' page: hedgerow console --audit {} --config {}",
+            self.files.join("audit").display(),
+            self.configuration()
+        );
     }
 
     /// Stops the proxy as an orchestrator would and looks at how it went.

@@ -20,7 +20,8 @@ use serde_json::{Map, Value, json};
 use super::{ConfigArgs, ERROR, NO};
 use crate::catalog::{self, Catalog};
 use crate::claims::{ClaimPath, Claims, Principal, TenantClaim};
-use crate::config::Config;
+use crate::config::{Config, Loaded};
+use crate::console::{Explainer as RecordExplainer, Outlook};
 use crate::decide::{self, Explanation, Question, Viewpoint};
 use crate::error::Denial;
 use crate::policy::{Policies, Policy, Protection, TenantType};
@@ -132,6 +133,45 @@ fn explain(args: &ExplainArgs, config: &Config, policy: &Policy) -> anyhow::Resu
     Ok(if verdict.denied() { ExitCode::from(NO) } else { ExitCode::SUCCESS })
 }
 
+/// Explains statements of audit records by the policies of a configuration, for the console: with no
+/// catalog, and for a caller of whom only the tenant is known.
+pub(super) fn for_records(loaded: Loaded) -> RecordExplainer {
+    let limits = Limits {
+        max_statement: loaded
+            .config
+            .postgres
+            .as_ref()
+            .map_or(Limits::default().max_statement, |postgres| postgres.max_statement),
+    };
+    let path = loaded.config.identity.tenant_claim.clone();
+    let upstream = loaded.config.postgres.as_ref().map(|postgres| &postgres.upstream);
+    let database = upstream.and_then(|upstream| upstream.database.clone()).unwrap_or_default();
+    let policy = loaded.policies.postgres;
+    let numbers = has_integer_tenants(&policy);
+    Box::new(move |statement, tenant| {
+        let (value, mut claims) = (tenant_value(tenant, numbers), Claims::default());
+        put(&mut claims.0, path.segments(), value.clone());
+        let Some(tenant) = TenantClaim::from_value(&value) else {
+            return Outlook::Unknown("the record's tenant cannot be one".to_owned());
+        };
+        let principal = Principal::assumed(Some(tenant), claims);
+        let viewpoint = Viewpoint::new(&principal, &database, limits);
+        let explainer = Explainer { policy: &policy, catalog: no_catalog(), viewpoint };
+        let verdict = explainer.verdict(statement);
+        match &verdict.explanation.verdict {
+            Ok(_) => Outlook::Sent(verdict.sent().unwrap_or_default()),
+            Err(refusal) => {
+                let denial = &refusal.denial;
+                let reason = match &denial.object {
+                    Some(object) => format!("{}: {object}", denial.code.reason()),
+                    None => denial.code.reason().to_owned(),
+                };
+                Outlook::Denied(denial.code.to_string(), reason)
+            }
+        }
+    })
+}
+
 /// The catalog: from a file, from the upstream, or none, and then names resolve by the policy.
 fn catalog(args: &ExplainArgs, config: &Config) -> anyhow::Result<Catalog> {
     if let Some(path) = &args.catalog {
@@ -143,7 +183,12 @@ fn catalog(args: &ExplainArgs, config: &Config) -> anyhow::Result<Catalog> {
     if args.live {
         return live_catalog(config);
     }
-    Ok(Catalog { live: false, search_path: vec!["public".to_owned()], ..Catalog::default() })
+    Ok(no_catalog())
+}
+
+/// No catalog: names resolve by the policy.
+fn no_catalog() -> Catalog {
+    Catalog { live: false, search_path: vec!["public".to_owned()], ..Catalog::default() }
 }
 
 /// The catalog as the upstream has it now.
@@ -166,10 +211,7 @@ fn principal(args: &ExplainArgs, path: &ClaimPath, numbers: bool) -> anyhow::Res
     };
     let tenant = match &args.tenant {
         Some(text) => {
-            let value = match text.parse::<i64>() {
-                Ok(number) if numbers && number.to_string() == *text => Value::from(number),
-                Ok(_) | Err(_) => Value::from(text.as_str()),
-            };
+            let value = tenant_value(text, numbers);
             put(&mut claims.0, path.segments(), value.clone());
             Some(value)
         }
@@ -182,6 +224,14 @@ fn principal(args: &ExplainArgs, path: &ClaimPath, numbers: bool) -> anyhow::Res
         None => None,
     };
     Ok(Principal::assumed(tenant, claims))
+}
+
+/// A tenant as it would be in the token.
+fn tenant_value(text: &str, numbers: bool) -> Value {
+    match text.parse::<i64>() {
+        Ok(number) if numbers && number.to_string() == text => Value::from(number),
+        Ok(_) | Err(_) => Value::from(text),
+    }
 }
 
 /// Whether some table's tenant column is an integer: then a tenant of digits is a number, as it

@@ -173,7 +173,7 @@ pub fn main() -> ExitCode {
         Command::Rls(args) => ended(rls(&args).map(|()| ExitCode::SUCCESS)),
         Command::Token(args) => ended(args.run().map(|()| ExitCode::SUCCESS)),
         Command::Audit(command) => audit::run(&command),
-        Command::Console(args) => console::run(&args),
+        Command::Console(args) => console::run(&args, cli.global),
         Command::Demo(args) => ended(blocking(demo::run(&args)).map(|()| ExitCode::SUCCESS)),
         Command::Schema(args) => schema::run(&args),
     }

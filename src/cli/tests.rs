@@ -52,12 +52,17 @@ fn a_flag_in_the_environment_is_yes_or_no_and_never_a_guess() {
 }
 
 #[test]
-fn the_console_says_that_it_is_not_built() {
+fn the_console_is_on_loopback_unless_people_sign_in() {
     let cli = Cli::try_parse_from(["hedgerow", "console", "--audit", "a", "b"]).unwrap();
     let Command::Console(args) = cli.command else { panic!("another command") };
     assert_eq!(args.audit.len(), 2);
     assert_eq!(args.listen.to_string(), "127.0.0.1:9188");
-    assert_eq!(console::run(&args), ExitCode::from(ERROR));
+    let open = ["hedgerow", "console", "--audit", "src", "--listen", "0.0.0.0:0"];
+    let cli = Cli::try_parse_from(open).unwrap();
+    let Command::Console(args) = cli.command else { panic!("another command") };
+    assert_eq!(console::run(&args, cli.global), ExitCode::from(ERROR));
+    let claim = ["--require-claim", "role=auditor"];
+    assert!(Cli::try_parse_from(open.into_iter().chain(claim)).is_err(), "without --config");
 }
 
 #[test]
