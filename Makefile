@@ -24,7 +24,7 @@ build: deps ## Build the release binary: target/release/hedgerow
 	cargo build --locked --release
 
 .PHONY: test
-test: deps python node helm-env moto ## Everything that a change must pass
+test: deps python node bigquery-env helm-env moto ## Everything that a change must pass
 	@scripts/test.sh $(ARGS)
 
 .PHONY: python
@@ -38,6 +38,10 @@ node: ## The Node.js clients that the tests drive, in tests/clients/node_modules
 .PHONY: moto
 moto: ## The S3 server that the object store's tests talk to, in .venv-moto
 	@scripts/moto-env.sh
+
+.PHONY: bigquery-env
+bigquery-env: ## A stand-in for BigQuery with the official clients, in .venv-bigquery
+	@scripts/bigquery-env.sh
 
 .PHONY: helm-env
 helm-env:

@@ -1,6 +1,6 @@
 //! The compiled BigQuery policy. Layer 1, pure. Validated at load; the BigQuery side reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::file::DatasetWord;
@@ -49,6 +49,8 @@ pub struct BigQueryPolicy {
     pub tables: Vec<(BigQueryPattern, Arc<TablePolicy>)>,
     /// How datasets keep tenants apart, by `project.dataset`.
     pub datasets: BTreeMap<(String, String), DatasetWord>,
+    /// Routines that tenants may call, by `project.dataset.routine`.
+    pub functions: BTreeSet<String>,
     /// Most bytes that one query may be billed for.
     pub maximum_bytes_billed: Option<u64>,
     /// Most bytes that a tenant may scan a day.

@@ -381,6 +381,8 @@ section! {
         pub tables: Option<Entries<TableEntry>>,
         /// How datasets keep tenants apart: `project.dataset: rewrite`.
         pub datasets: Option<Entries<DatasetWord>>,
+        /// Routines beyond the built-in safe list: `project.dataset.routine`. They must read no table.
+        pub functions: Option<Functions>,
         /// Most bytes that one query may be billed for.
         pub maximum_bytes_billed: Option<At<Bytes>>,
         /// Most bytes that a tenant may scan a day.

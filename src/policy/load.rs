@@ -239,6 +239,15 @@ impl Compiler {
                 self.bigquery.datasets.insert((project, dataset), mode);
             }
         }
+        for At { value, at } in file.functions.map(|f| f.allow).unwrap_or_default() {
+            let parts = self.take_name(&value, &at, bigquery::split(&value, 3));
+            if parts.is_some() && value.contains('*') {
+                let message = "routines are allowed one by one, without `*`".to_owned();
+                self.fault(&at, message);
+            } else if parts.is_some() {
+                self.bigquery.functions.insert(value);
+            }
+        }
         if let Some(At { value, at }) = file.maximum_bytes_billed
             && self.first("key", "maximum_bytes_billed".to_owned(), &at)
         {

@@ -13,6 +13,7 @@ mod stand;
 #[allow(dead_code, reason = "other suites use the rest")]
 #[path = "../support/token.rs"]
 mod token;
+mod zetasql;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -49,8 +50,10 @@ tenant: {column: tenant_id, type: text}
 tables:
   \"*.*.*\": {tenant: tenant_id}
 ";
-/// What single queries of the whole corpus must reach at least; raised as the share grows.
-const LEAST_SHARE_OF_QUERIES: f64 = 0.60;
+/// What share of the corpus's single queries must be allowed at least, without any routine.
+const LEAST_SHARE_OF_ALL: f64 = 0.86;
+/// The same of the queries that a tenant could run, with the routines that they name.
+const LEAST_SHARE_OF_QUERIES: f64 = 0.99;
 
 #[derive(Deserialize)]
 struct Attacks {
@@ -127,51 +130,119 @@ fn what_the_attacks_want_denied_is_denied_and_the_rest_is_guarded() {
     assert!(seen["sent with guards"] > 20, "{seen:?}");
 }
 
-#[test]
-fn real_queries_are_decided() {
+/// What keeps a query from being one that a tenant could run, by what its text says: tables are read
+/// in other ways than by SQL's own, or the language is not BigQuery's.
+fn set_apart(sql: &str) -> Option<&'static str> {
+    let upper = sql.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_uppercase();
+    let has = |words: &[&str]| words.iter().any(|word| upper.contains(word));
+    if has(&["EXTERNAL_QUERY", "READ_CSV"]) {
+        return Some("reads another service");
+    }
+    if has(&["INFORMATION_SCHEMA", "__TABLES"]) {
+        return Some("reads the catalog");
+    }
+    if has(&["KEYS.", "AEAD."]) {
+        return Some("handles keys");
+    }
+    if has(&["(TABLE ", "( TABLE ", ", TABLE ", "(MODEL ", "ML.", "AI."]) || has(OTHERS_TABLE_FUNCTIONS) {
+        return Some("hands tables to functions and models");
+    }
+    has(NOT_BIGQUERY).then_some("is GoogleSQL of other products, or no SQL at all")
+}
+
+/// Table functions of the documentation's examples.
+const OTHERS_TABLE_FUNCTIONS: &[&str] =
+    &["COUNTTOKENSINTEXT", "CUSTOMERRANGE", "CUSTOMERCREATIONTIMERANGE", "MY_UNDEFINED"];
+/// Protobuf, Spanner's and F1's forms, templates, functions that are defined elsewhere, and what the
+/// service itself refuses.
+const NOT_BIGQUERY: &[&str] = &[
+    "GOOGLESQL.", "PROTO", "FILTER_FIELDS", "NEW ALBUM", "WITH WEIGHT", "RESERVOIR", "BERNOULLI", "${", "{}",
+    ".COM:", "!!", "FROM TABLE", "FROM X-0", "FOO.BAR.25", "FOR SYSTEM TIME", "SELECT WITH(", "SELECT WITH (",
+    "ARRAY_CONTAINS", "REGEXP_MATCH(", "SELECT INTEGER(", " BROWSER_VERSION_INFO(",
+];
+
+/// The decision of a policy that allows the routines which the text calls by full names.
+fn decided_with_routines(sql: &str, policy: &BigQueryPolicy) -> Result<Decided, String> {
+    let mut policy = policy.clone();
+    loop {
+        let reason = match decided(sql, &policy, "d") {
+            Ok(decided) => return Ok(decided),
+            Err(reason) => reason,
+        };
+        let name = reason
+            .strip_prefix("HR1005 the function is not allowed (")
+            .and_then(|rest| rest.strip_suffix(')'))
+            .map(|name| name.replace('`', ""));
+        let Some(name) = name.filter(|name| name.contains('.')) else { return Err(reason) };
+        let full =
+            if name.matches('.').count() == 1 { format!("acme-prod.{name}") } else { name };
+        if !policy.functions.insert(full) {
+            return Err(reason);
+        }
+    }
+}
+
+/// The corpus, if it is here: the texts with their sources.
+fn corpus() -> Option<Vec<Query>> {
     let beside =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/bigquery.jsonl.gz");
     let path = std::env::var_os("HEDGEROW_BIGQUERY_CORPUS").map_or(beside, PathBuf::from);
     if !path.is_file() {
         println!("the corpus is not here: skipped");
-        return;
+        return None;
     }
     let output = Command::new("gzip").arg("-dc").arg(&path).output().expect("gzip can be run");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let read = |line| {
+        let mut query: Query = serde_json::from_str(line).unwrap();
+        // The conformance suite's name for its own dataset.
+        query.sql = query.sql.replace("${DATASET}", "d");
+        query
+    };
+    Some(text.lines().map(read).collect())
+}
+
+fn is_single_query(sql: &str) -> bool {
+    let start = sql.trim_start().to_ascii_uppercase();
+    let single = !sql.trim_end().trim_end_matches(';').contains(';');
+    single && (start.starts_with("SELECT") || start.starts_with("WITH"))
+}
+
+#[test]
+fn real_queries_are_decided() {
+    let Some(corpus) = corpus() else { return };
     let policy = policy(EVERYTHING);
     let mut by_source = BTreeMap::<String, (usize, usize)>::new();
-    let mut codes = BTreeMap::<String, (usize, String)>::new();
-    let mut all = (0, 0);
-    for line in text.lines() {
-        let query: Query = serde_json::from_str(line).unwrap();
-        // The conformance suite's name for its own dataset.
-        let sql = query.sql.replace("${DATASET}", "d");
-        let start = sql.trim_start().to_ascii_uppercase();
-        let single = !sql.trim_end().trim_end_matches(';').contains(';');
-        if !single || !(start.starts_with("SELECT") || start.starts_with("WITH")) {
+    let mut apart = BTreeMap::<&str, usize>::new();
+    let mut reasons = BTreeMap::<String, (usize, String)>::new();
+    let (mut all, mut own) = ((0, 0), (0, 0));
+    for query in corpus.into_iter().filter(|query| is_single_query(&query.sql)) {
+        let allowed = usize::from(decided(&query.sql, &policy, "d").is_ok());
+        all = (all.0 + allowed, all.1 + 1);
+        if let Some(why) = set_apart(&query.sql) {
+            *apart.entry(why).or_default() += 1;
             continue;
         }
-        let verdict = decided(&sql, &policy, "d");
         let cell = by_source.entry(query.source).or_default();
         cell.1 += 1;
-        all.1 += 1;
-        match verdict {
+        own.1 += 1;
+        match decided_with_routines(&query.sql, &policy) {
             Ok(_) => {
                 cell.0 += 1;
-                all.0 += 1;
+                own.0 += 1;
             }
-            Err(reason) => {
-                let seen = codes.entry(reason).or_insert((0, sql));
-                seen.0 += 1;
-            }
+            Err(reason) => reasons.entry(reason).or_insert((0, query.sql)).0 += 1,
         }
     }
-    let mut codes: Vec<_> = codes.into_iter().collect();
-    codes.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
-    for (reason, (count, sample)) in codes.iter().take(60) {
+    let mut reasons: Vec<_> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+    for (reason, (count, sample)) in reasons.iter().take(60) {
         let sample: String = sample.split_whitespace().collect::<Vec<_>>().join(" ");
         println!("{count:5} {reason}\n        {}", sample.chars().take(160).collect::<String>());
     }
-    println!("single queries: {} of {}; {by_source:?}", all.0, all.1);
-    assert!(all.0 as f64 / all.1 as f64 >= LEAST_SHARE_OF_QUERIES);
+    println!("single queries, no routine allowed: {} of {}", all.0, all.1);
+    println!("set apart: {apart:?}");
+    println!("the others, their routines allowed: {} of {}; {by_source:?}", own.0, own.1);
+    assert!(all.0 as f64 / all.1 as f64 >= LEAST_SHARE_OF_ALL);
+    assert!(own.0 as f64 / own.1 as f64 >= LEAST_SHARE_OF_QUERIES);
 }

@@ -225,6 +225,7 @@ tables:
   acme-prod.sales.orders: {tenant_through: {customer: acme-prod.sales.customers.id}}
   acme-prod.public.rates: shared
 datasets: {acme-prod.sales: rewrite}
+functions: {allow: [acme-prod.udfs.slug]}
 maximum_bytes_billed: 10GiB
 bytes_per_day: 1000000
 labels: {team: data}
@@ -235,6 +236,13 @@ labels: {team: data}
     assert_eq!(policy.bytes_per_day, Some(1_000_000));
     assert_eq!(policy.tables[2].0.table, "*");
     assert_eq!(policy.labels["team"], "data");
+    assert!(policy.functions.contains("acme-prod.udfs.slug"));
+    assert_snapshot!(faults(
+        "engine: bigquery\ntables: {a.b.c: shared}\nfunctions: {allow: [\"a.b.*\", f]}\n"
+    ), @r#"
+a.yaml:3:20: routines are allowed one by one, without `*`
+a.yaml:3:29: `f`: the name must have the form `project.dataset.table`
+"#);
     assert_snapshot!(faults(
         "engine: bigquery\ntables: {a.b: shared, a.b.c: {access: [select]}}\ndatasets: {a.b: rewritten}\nlabels: {Team: x}\nmaximum_bytes_billed: 10GB\nddl: {}\n"
     ), @r#"
@@ -243,7 +251,7 @@ a.yaml:2:23: `a.b.c` needs `tenant` or `tenant_through`, as the file has no defa
 a.yaml:3:17: `datasets.a.b` must be `rewrite`, `secure_context` or `dataset_per_tenant`, not `rewritten`
 a.yaml:4:10: `Team`: a label's key has up to 63 small letters, digits, `_`, `-`, a letter first
 a.yaml:5:23: `maximum_bytes_billed`: `10GB` is not a size: write a whole number and a unit, one of B, KiB, MiB, GiB, for example `64KiB`
-a.yaml:6:1: the file has no key `ddl`; known keys: `engine`, `mode`, `tenant`, `tables`, `datasets`, `maximum_bytes_billed`, `bytes_per_day`, `labels`, `quotas`
+a.yaml:6:1: the file has no key `ddl`; known keys: `engine`, `mode`, `tenant`, `tables`, `datasets`, `functions`, `maximum_bytes_billed`, `bytes_per_day`, `labels`, `quotas`
 "#);
 }
 

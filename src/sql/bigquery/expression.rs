@@ -6,25 +6,12 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Value, VisitMut, VisitorMut,
 };
-use sqlparser::dialect::BigQueryDialect;
-use sqlparser::parser::{Parser, ParserOptions};
 
+use super::dialect::parser;
 use super::names::Env;
 use crate::claims::{ClaimPath, TenantClaim};
 use crate::error::{Denial, DenialCode};
 use crate::policy::TenantType;
-
-/// A parser of GoogleSQL. Literals are kept as written: with escapes taken out and put in again,
-/// sqlparser prints other text than it read.
-///
-/// # Errors
-/// HR1001.
-pub fn parser(text: &str) -> Result<Parser<'static>, Denial> {
-    Parser::new(&BigQueryDialect {})
-        .with_options(ParserOptions::new().with_unescape(false).with_trailing_commas(true))
-        .try_with_sql(text)
-        .map_err(|_| Denial::new(DenialCode::CannotParse))
-}
 
 /// The tenant as a literal of the column's type.
 ///

@@ -2,70 +2,127 @@
 //!
 //! Not on the list, and so denied (HR1005): what reads a table or another service by its arguments
 //! (`EXTERNAL_QUERY`, `ML.*`, `AI.*`, `VECTOR_SEARCH`, `APPENDS`), what tells of keys and identities
-//! (`KEYS.*`, `AEAD.*`, `SECURE_CONTEXT`), and every function with a dataset before its name.
+//! (`KEYS.*`, `AEAD.*`, `SECURE_CONTEXT`), and every function with a dataset before its name that the
+//! policy does not allow. On the list: what GoogleSQL's reference describes as a function of its
+//! arguments alone.
 
-use sqlparser::ast::{BinaryOperator, CastKind, Expr, UnaryOperator};
+use sqlparser::ast::{
+    BinaryOperator, CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator,
+};
+
+use super::names::Env;
 
 /// Functions without a prefix, in lower case, sorted; with them the words of subscripts (`OFFSET(1)`)
 /// and of date parts (`WEEK(MONDAY)`).
 #[rustfmt::skip] // one word a line would be pages of nothing
 const PLAIN: &[&str] = &[
-    "abs", "acos", "acosh", "any_value", "approx_count_distinct", "approx_quantiles",
-    "approx_top_count", "approx_top_sum", "array", "array_agg", "array_concat", "array_concat_agg",
-    "array_length", "array_reverse", "array_to_string", "ascii", "asin", "asinh", "atan", "atan2",
-    "atanh", "avg", "bit_and", "bit_count", "bit_or", "bit_xor", "bool", "bool_array",
-    "byte_length", "cbrt", "ceil", "ceiling", "char_length", "character_length", "chr", "coalesce",
-    "code_points_to_bytes", "code_points_to_string", "collate", "concat", "contains_substr",
-    "corr", "cos", "cosh", "cosine_distance", "cot", "coth", "count", "countif", "covar_pop",
-    "covar_samp", "csc", "csch", "cume_dist", "current_date", "current_datetime", "current_time",
+    "abs", "acos", "acosh", "add_months", "any_value", "approx_count_distinct", "approx_quantiles",
+    "approx_top_count", "approx_top_sum", "array", "array_agg", "array_avg", "array_concat",
+    "array_concat_agg", "array_filter", "array_find", "array_find_all", "array_first",
+    "array_first_n", "array_includes", "array_includes_all", "array_includes_any",
+    "array_is_distinct", "array_last", "array_last_n", "array_length", "array_max", "array_min",
+    "array_offset", "array_offsets", "array_remove_first", "array_remove_first_n",
+    "array_remove_last", "array_remove_last_n", "array_reverse", "array_slice", "array_sum",
+    "array_to_string", "array_transform", "array_zip", "ascii", "asin", "asinh", "atan", "atan2",
+    "atanh", "avg", "bit_and", "bit_cast_to_int32", "bit_cast_to_int64", "bit_cast_to_uint32",
+    "bit_cast_to_uint64", "bit_count", "bit_or", "bit_xor", "bool", "bool_array", "byte_length",
+    "cbrt", "ceil", "ceiling", "char_length", "character_length", "chr", "coalesce",
+    "code_points_to_bytes", "code_points_to_string", "collate", "concat", "contains_substr", "corr",
+    "cos", "cosh", "cosine_distance", "cot", "coth", "count", "countif", "covar_pop", "covar_samp",
+    "csc", "csch", "cume_dist", "current_date", "current_datetime", "current_time",
     "current_timestamp", "date", "date_add", "date_bucket", "date_diff", "date_from_unix_date",
     "date_sub", "date_trunc", "datetime", "datetime_add", "datetime_bucket", "datetime_diff",
-    "datetime_sub", "datetime_trunc", "dense_rank", "div", "edit_distance", "ends_with", "error",
-    "euclidean_distance", "exp", "extract", "farm_fingerprint", "first_value", "float64",
-    "float64_array", "floor", "format", "format_date", "format_datetime", "format_time",
-    "format_timestamp", "from_base32", "from_base64", "from_hex", "generate_array",
+    "datetime_sub", "datetime_trunc", "dense_rank", "div", "dot_product", "double", "double_array",
+    "edit_distance", "elementwise_avg", "elementwise_sum", "ends_with", "error",
+    "euclidean_distance", "exp", "extract", "farm_fingerprint", "first_value", "flatten", "float",
+    "float64", "float64_array", "float_array", "floor", "format", "format_date", "format_datetime",
+    "format_time", "format_timestamp", "from_base32", "from_base64", "from_hex", "generate_array",
     "generate_date_array", "generate_range_array", "generate_timestamp_array", "generate_uuid",
-    "greatest", "grouping", "ieee_divide", "if", "ifnull", "initcap", "instr", "int64",
-    "int64_array", "is_inf", "is_nan", "json_array", "json_array_append", "json_array_insert",
-    "json_extract", "json_extract_array", "json_extract_scalar", "json_extract_string_array",
+    "greatest", "grouping", "ieee_divide", "if", "iferror", "ifnull", "initcap", "instr", "int32",
+    "int32_array", "int64", "int64_array", "is_first", "is_inf", "is_last", "is_nan", "iserror",
+    "json_array", "json_array_append", "json_array_insert", "json_contains", "json_extract",
+    "json_extract_array", "json_extract_scalar", "json_extract_string_array", "json_flatten",
     "json_keys", "json_object", "json_query", "json_query_array", "json_remove", "json_set",
     "json_strip_nulls", "json_type", "json_value", "json_value_array", "justify_days",
-    "justify_hours", "justify_interval", "lag", "last_day", "last_value", "lax_bool",
-    "lax_float64", "lax_int64", "lax_string", "lead", "least", "left", "length", "ln", "log",
-    "log10", "logical_and", "logical_or", "lower", "lpad", "ltrim", "make_interval", "max",
-    "max_by", "md5", "min", "min_by", "mod", "normalize", "normalize_and_casefold", "nth_value",
-    "ntile", "nullif", "nullifzero", "octet_length", "offset", "ordinal", "parse_bignumeric",
-    "parse_date", "parse_datetime", "parse_json", "parse_numeric", "parse_time", "parse_timestamp",
-    "percent_rank", "percentile_cont", "percentile_disc", "pow", "power", "rand", "range",
+    "justify_hours", "justify_interval", "l1_norm", "l1_norm_distance", "l2_norm",
+    "l2_norm_distance", "lag", "last_day", "last_value", "lax_bool", "lax_bool_array", "lax_double",
+    "lax_double_array", "lax_float", "lax_float64", "lax_float64_array", "lax_float_array",
+    "lax_int32", "lax_int32_array", "lax_int64", "lax_int64_array", "lax_string",
+    "lax_string_array", "lax_uint32", "lax_uint32_array", "lax_uint64", "lax_uint64_array", "lead",
+    "least", "left", "length", "ln", "log", "log10", "logical_and", "logical_or", "lower", "lpad",
+    "ltrim", "make_interval", "manhattan_distance", "max", "max_by", "md5", "min", "min_by", "mod",
+    "months_between", "new_uuid", "next_day", "normalize", "normalize_and_casefold", "nth_value",
+    "ntile", "nullif", "nulliferror", "nullifzero", "octet_length", "offset", "ordinal",
+    "parse_bignumeric", "parse_date", "parse_datetime", "parse_interval", "parse_json",
+    "parse_numeric", "parse_time", "parse_timestamp", "percent_rank", "percentile_cont",
+    "percentile_disc", "pi", "pi_bignumeric", "pi_numeric", "pow", "power", "rand", "range",
     "range_bucket", "range_contains", "range_end", "range_intersect", "range_overlaps",
     "range_start", "rank", "regexp_contains", "regexp_extract", "regexp_extract_all",
-    "regexp_instr", "regexp_replace", "regexp_substr", "repeat", "replace", "reverse", "right",
-    "round", "row_number", "rpad", "rtrim", "safe_add", "safe_convert_bytes_to_string",
-    "safe_divide", "safe_multiply", "safe_negate", "safe_offset", "safe_ordinal", "safe_subtract",
-    "search", "sec", "sech", "sha1", "sha256", "sha512", "sign", "sin", "sinh", "soundex", "split",
+    "regexp_extract_groups", "regexp_instr", "regexp_replace", "regexp_substr", "repeat", "replace",
+    "reverse", "right", "round", "row_number", "rpad", "rtrim", "s2_cellidfrompoint",
+    "s2_coveringcellids", "safe_add", "safe_convert_bytes_to_string", "safe_divide",
+    "safe_multiply", "safe_negate", "safe_offset", "safe_ordinal", "safe_subtract", "search", "sec",
+    "sech", "sha1", "sha256", "sha512", "sign", "sin", "sinh", "soundex", "split", "split_substr",
     "sqrt", "starts_with", "stddev", "stddev_pop", "stddev_samp", "string", "string_agg",
     "string_array", "strpos", "struct", "substr", "substring", "sum", "tan", "tanh", "time",
     "time_add", "time_diff", "time_sub", "time_trunc", "timestamp", "timestamp_add",
     "timestamp_bucket", "timestamp_diff", "timestamp_micros", "timestamp_millis",
     "timestamp_seconds", "timestamp_sub", "timestamp_trunc", "to_base32", "to_base64",
-    "to_code_points", "to_hex", "to_json", "to_json_string", "translate", "trim", "trunc",
-    "typeof", "unicode", "unix_date", "unix_micros", "unix_millis", "unix_seconds", "unnest",
-    "upper", "var_pop", "var_samp", "variance", "week", "zeroifnull",
+    "to_code_points", "to_hex", "to_json", "to_json_string", "translate", "trim", "trunc", "typeof",
+    "uint32", "uint32_array", "uint64", "uint64_array", "unicode", "unix_date", "unix_micros",
+    "unix_millis", "unix_seconds", "unnest", "upper", "var_pop", "var_samp", "variance", "week",
+    "zeroifnull",
 ];
 
-/// Prefixes under which every function is pure.
-const PREFIXES: &[&str] = &["hll_count", "kll_quantiles", "net"];
+/// Pure functions behind a prefix, by the prefix. One by one: an unknown name behind such a prefix
+/// would be a routine of a dataset with that name.
+#[rustfmt::skip]
+const PREFIXED: &[(&str, &[&str])] = &[
+    ("hll_count", &["extract", "init", "merge", "merge_partial"]),
+    ("kll_quantiles", &[
+        "extract_double", "extract_float64", "extract_int64", "extract_point_double",
+        "extract_point_float64", "extract_point_int64", "extract_point_uint64", "extract_uint64",
+        "init_double", "init_float64", "init_int64", "init_uint64", "merge_double", "merge_float64",
+        "merge_int64", "merge_partial", "merge_point_double", "merge_point_float64",
+        "merge_point_int64", "merge_point_uint64", "merge_uint64",
+    ]),
+    ("net", &[
+        "format_ip", "format_packed_ip", "host", "ip_from_string", "ip_in_net", "ip_net_mask",
+        "ip_to_string", "ip_trunc", "ipv4_from_int64", "ipv4_to_int64", "make_net", "parse_ip",
+        "parse_packed_ip", "public_suffix", "reg_domain", "safe_ip_from_string",
+    ]),
+];
 
-/// Whether a function may be called, by the parts of its name.
-pub fn is_allowed(parts: &[String]) -> bool {
+/// Whether a function may be called, by the parts of its name: one of the lists above, or a routine
+/// of a dataset that the policy allows by name.
+pub fn is_allowed(parts: &[String], env: Env<'_>) -> bool {
+    is_built_in(parts) || is_of_policy(parts, env)
+}
+
+/// Routines are found by their full name. One word alone is never a routine: no default dataset is
+/// sent along.
+fn is_of_policy(parts: &[String], env: Env<'_>) -> bool {
+    let name = match parts {
+        [dataset, name] => [&env.place.project, dataset, name],
+        [project, dataset, name] => [project, dataset, name],
+        _ => return false,
+    };
+    let name = name.map(String::as_str).join(".");
+    env.policy.functions.contains(&name)
+}
+
+fn is_built_in(parts: &[String]) -> bool {
     let lower: Vec<String> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
     let plain =
         |name: &String| PLAIN.binary_search(&name.as_str()).is_ok() || name.starts_with("st_");
+    let prefixed = |prefix: &String, name: &String| {
+        PREFIXED.iter().any(|(known, names)| known == prefix && names.contains(&name.as_str()))
+    };
     match lower.as_slice() {
         [name] => plain(name),
         [safe, name] if safe == "safe" => plain(name),
-        [prefix, _] => PREFIXES.contains(&prefix.as_str()),
-        [safe, prefix, _] if safe == "safe" => PREFIXES.contains(&prefix.as_str()),
+        [prefix, name] => prefixed(prefix, name),
+        [safe, prefix, name] if safe == "safe" => prefixed(prefix, name),
         _ => false,
     }
 }
@@ -104,44 +161,39 @@ pub fn is_total(expr: &Expr) -> bool {
         Expr::InList { expr, list, .. } => is_total(expr) && list.iter().all(is_total),
         Expr::Cast { kind: CastKind::SafeCast, expr, format: None, .. } => is_total(expr),
         Expr::Function(function) => {
-            let name = function.name.to_string().to_ascii_lowercase();
-            let total = matches!(
-                name.as_str(),
-                "lower"
-                    | "upper"
-                    | "coalesce"
-                    | "ifnull"
-                    | "length"
-                    | "starts_with"
-                    | "ends_with"
-                    | "current_date"
-                    | "current_timestamp"
-                    | "current_datetime"
-                    | "date"
-            );
             let arguments = match &function.args {
-                sqlparser::ast::FunctionArguments::None => true,
-                sqlparser::ast::FunctionArguments::Subquery(_) => false,
-                sqlparser::ast::FunctionArguments::List(list) => {
-                    list.clauses.is_empty()
-                        && list.args.iter().all(|argument| match argument {
-                            sqlparser::ast::FunctionArg::Unnamed(
-                                sqlparser::ast::FunctionArgExpr::Expr(expr),
-                            ) => is_total(expr),
-                            _ => false,
-                        })
-                }
+                FunctionArguments::None => Vec::new(),
+                FunctionArguments::Subquery(_) => return false,
+                FunctionArguments::List(list) if list.clauses.is_empty() => list
+                    .args
+                    .iter()
+                    .map(|argument| match argument {
+                        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+                        FunctionArg::Unnamed(_)
+                        | FunctionArg::Named { .. }
+                        | FunctionArg::ExprNamed { .. } => None,
+                    })
+                    .collect(),
+                FunctionArguments::List(_) => return false,
             };
-            // `DATE('text')` raises, `DATE(column)` of a timestamp does not: only a name is total.
-            let date = name != "date" || function.args.to_string().chars().all(is_name);
-            total && arguments && date && function.over.is_none() && function.filter.is_none()
+            let plain = function.over.is_none() && function.filter.is_none();
+            let name = function.name.to_string().to_ascii_lowercase();
+            plain
+                && match (name.as_str(), arguments.as_slice()) {
+                    // With an argument it is a time zone, and one that is none raises an error.
+                    ("current_date" | "current_timestamp" | "current_datetime", []) => true,
+                    // Of a timestamp. `DATE('text')` and `DATE(2026, 13, 1)` raise an error.
+                    ("date", [Some(Expr::Identifier(_) | Expr::CompoundIdentifier(_))]) => true,
+                    (
+                        "lower" | "upper" | "coalesce" | "ifnull" | "length" | "starts_with"
+                        | "ends_with",
+                        all,
+                    ) => all.iter().all(|argument| argument.is_some_and(is_total)),
+                    _ => false,
+                }
         }
         _ => false,
     }
-}
-
-fn is_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '`' | '(' | ')')
 }
 
 #[cfg(test)]
@@ -152,7 +204,7 @@ mod tests {
     fn the_list_is_sorted_and_closed() {
         assert!(PLAIN.is_sorted());
         let allowed =
-            |name: &str| is_allowed(&name.split('.').map(str::to_owned).collect::<Vec<_>>());
+            |name: &str| is_built_in(&name.split('.').map(str::to_owned).collect::<Vec<_>>());
         assert!(
             allowed("LOWER") && allowed("SAFE.SUBSTR") && allowed("NET.HOST") && allowed("ST_X")
         );
@@ -166,8 +218,33 @@ mod tests {
             "session_user",
             "vector_search",
             "ai.generate",
+            "net.my_routine",
+            "hll_count.f",
+            "safe.net.f",
         ] {
             assert!(!allowed(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_may_raise_an_error_is_not_total() {
+        let total = |text: &str| {
+            is_total(&super::super::dialect::parser(text).unwrap().parse_expr().unwrap())
+        };
+        for text in ["a = 1", "LOWER(a) = 'x'", "DATE(ts) > DATE '2026-01-01'", "a < CURRENT_DATE()"] {
+            assert!(total(text), "{text}");
+        }
+        for text in [
+            "CAST(a AS INT64) = 1",
+            "DATE('x') = d",
+            "DATE(2026, credit, 1) = d",
+            "DATE(ts, secret) = d",
+            "CURRENT_DATE(secret) = d",
+            "CURRENT_DATETIME(secret) = d",
+            "1 / a = 1",
+            "LOWER(CAST(a AS STRING)) = 'x'",
+        ] {
+            assert!(!total(text), "{text}");
         }
     }
 }

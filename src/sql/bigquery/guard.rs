@@ -6,7 +6,8 @@ use sqlparser::ast::{
     TableWithJoins,
 };
 
-use super::expression::{parser, policy_expression, tenant_literal};
+use super::dialect::parser;
+use super::expression::{policy_expression, tenant_literal};
 use super::functions;
 use super::names::Binding;
 use super::rewrite::{Rewriter, form, parent_name, quoted};

@@ -5,12 +5,14 @@ use sqlparser::ast::{
     UnaryOperator, Value,
 };
 
+use super::dialect::is_typed_array;
 use super::functions;
+use super::names::Env;
 use super::rewrite::form;
 use crate::error::{Denial, DenialCode};
 
 /// Whether an expression's own form is one of GoogleSQL's that touch nothing but their operands.
-pub fn expression(expr: &Expr) -> Result<(), Denial> {
+pub fn expression(expr: &Expr, env: Env<'_>) -> Result<(), Denial> {
     match expr {
         Expr::Identifier(name) => identifier(name),
         Expr::CompoundIdentifier(names) => names.iter().try_for_each(identifier),
@@ -30,7 +32,7 @@ pub fn expression(expr: &Expr) -> Result<(), Denial> {
                 return Err(form("function call"));
             }
             let parts = function_path(&function.name)?;
-            if functions::is_allowed(&parts) {
+            if functions::is_allowed(&parts, env) {
                 Ok(())
             } else {
                 Err(Denial::of(DenialCode::Function, function.name.to_string()))
@@ -90,7 +92,10 @@ pub fn expression(expr: &Expr) -> Result<(), Denial> {
         | Expr::Interval(_)
         | Expr::Wildcard(_)
         | Expr::QualifiedWildcard(..)
+        | Expr::Lambda(_)
         | Expr::JsonAccess { .. } => Ok(()),
+        Expr::Prefixed { prefix, .. } if is_typed_array(prefix) => Ok(()),
+        Expr::Prefixed { .. } => Err(form("literal")),
         Expr::IsJson { .. }
         | Expr::IsNormalized { .. }
         | Expr::ILike { .. }
@@ -101,13 +106,11 @@ pub fn expression(expr: &Expr) -> Result<(), Denial> {
         | Expr::Convert { .. }
         | Expr::Position { .. }
         | Expr::Overlay { .. }
-        | Expr::Prefixed { .. }
         | Expr::Dictionary(_)
         | Expr::Map(_)
         | Expr::MatchAgainst { .. }
         | Expr::OuterJoin(_)
         | Expr::Prior(_)
-        | Expr::Lambda(_)
         | Expr::MemberOf(_) => Err(form("expression")),
     }
 }
@@ -123,8 +126,9 @@ fn function_path(name: &ObjectName) -> Result<Vec<String>, Denial> {
     name.0
         .iter()
         .map(|part| match part {
-            ObjectNamePart::Identifier(ident) => Ok(ident.value.clone()),
+            ObjectNamePart::Identifier(ident) => Ok(ident.value.split('.').map(str::to_owned)),
             ObjectNamePart::Function(_) => Err(form("function call")),
         })
-        .collect()
+        .collect::<Result<Vec<_>, _>>()
+        .map(|parts| parts.into_iter().flatten().collect())
 }

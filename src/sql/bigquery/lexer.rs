@@ -8,8 +8,7 @@
 //!
 //! The rules are those of the GoogleSQL reference, "Lexical structure and syntax".
 
-use sqlparser::dialect::BigQueryDialect;
-use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
+use sqlparser::tokenizer::{Token, Whitespace};
 
 use crate::error::{Denial, DenialCode};
 
@@ -33,10 +32,7 @@ pub fn gate(text: &str) -> Result<(), Denial> {
     if ours.len() > MAX_TOKENS {
         return Err(Denial::of(DenialCode::StatementTooLarge, "tokens"));
     }
-    let theirs = Tokenizer::new(&BigQueryDialect {}, text)
-        .with_unescape(false)
-        .tokenize_with_location()
-        .map_err(|_| Denial::new(DenialCode::CannotParse))?;
+    let theirs = super::dialect::tokens(text)?;
     let theirs = theirs
         .iter()
         .filter(|token| is_text(&token.token))

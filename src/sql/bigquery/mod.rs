@@ -10,12 +10,15 @@
 //! BigQuery's error.
 
 mod check;
+mod dialect;
 mod expression;
 mod functions;
 mod guard;
 mod judge;
 mod lexer;
 pub mod names;
+mod pipe;
+mod pseudo;
 mod rewrite;
 mod write;
 
@@ -175,7 +178,7 @@ fn bounded(text: &str) -> Result<(), Denial> {
 
 /// Reads a script.
 fn parse(text: &str) -> Result<Vec<Statement>, Denial> {
-    let statements = expression::parser(text)?
+    let statements = dialect::parser(text)?
         .with_recursion_limit(MAX_DEPTH)
         .parse_statements()
         .map_err(|error| match error {

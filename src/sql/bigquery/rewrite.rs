@@ -11,25 +11,16 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Expr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy,
-    PipeOperator, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor,
+    Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor,
     TableSampleKind, TableVersion, TableWithJoins, Values, VisitMut, VisitorMut,
 };
 
 use super::guard::{Level, conjunction};
 use super::names::{Binding, Env, TableName, path};
+use super::pseudo::is_named;
 use super::{TableUse, judge};
 use crate::error::{Denial, DenialCode};
 use crate::policy::TablePolicy;
-
-/// Columns that BigQuery adds to a table in FROM, and that a derived table does not hand on.
-const PSEUDO_COLUMNS: &[&str] = &[
-    "_partitiontime",
-    "_partitiondate",
-    "_table_suffix",
-    "_file_name",
-    "_change_type",
-    "_change_timestamp",
-];
 
 /// The state of one statement's rewriting.
 pub struct Rewriter<'a> {
@@ -38,7 +29,7 @@ pub struct Rewriter<'a> {
     /// Names of common table expressions in scope, in lower case.
     ctes: Vec<String>,
     /// Range variables in scope, in lower case.
-    aliases: Vec<String>,
+    pub aliases: Vec<String>,
     /// Temporary tables that the script has made, in lower case.
     pub temporary: Vec<String>,
     /// Tables and rules, in order of first use.
@@ -113,7 +104,18 @@ impl<'a> Rewriter<'a> {
                 self.ctes.push(lower(&cte.alias.name));
             }
         }
-        self.set_expr(body)?;
+        // Behind a bare FROM, pipes see the tables' own names: there, guards can be repeated.
+        let mut level = match body.as_mut() {
+            SetExpr::Select(select) => {
+                let bare = matches!(select.flavor, SelectFlavor::FromFirstNoSelect);
+                let level = self.select(select)?;
+                if bare { level } else { Level::default() }
+            }
+            other => {
+                self.set_expr(other)?;
+                Level::default()
+            }
+        };
         if let Some(order_by) = order_by {
             let OrderBy { kind: _, interpolate } = &order_by;
             if interpolate.is_some() {
@@ -129,12 +131,12 @@ impl<'a> Rewriter<'a> {
             }
             Some(_) => return Err(form("limit")),
         }
-        pipe_operators.iter_mut().try_for_each(|operator| self.pipe(operator))
+        pipe_operators.iter_mut().try_for_each(|operator| self.pipe(operator, &mut level))
     }
 
     fn set_expr(&mut self, body: &mut SetExpr) -> Result<(), Denial> {
         match body {
-            SetExpr::Select(select) => self.select(select),
+            SetExpr::Select(select) => self.select(select).map(|_| ()),
             SetExpr::Query(query) => self.query(query),
             SetExpr::SetOperation { left, right, .. } => {
                 self.set_expr(left)?;
@@ -149,7 +151,7 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    fn select(&mut self, select: &mut Select) -> Result<(), Denial> {
+    fn select(&mut self, select: &mut Select) -> Result<Level, Denial> {
         let Select {
             select_token: _,
             optimizer_hints,
@@ -191,13 +193,11 @@ impl<'a> Rewriter<'a> {
         if foreign {
             return Err(form("select"));
         }
-        let mut names = Names::default();
-        let _ = VisitMut::visit(projection, &mut names);
-        let _ = VisitMut::visit(selection, &mut names);
-        let _ = VisitMut::visit(group_by, &mut names);
-        let _ = VisitMut::visit(having, &mut names);
-        let _ = VisitMut::visit(qualify, &mut names);
-        let pseudo = names.pseudo;
+        let pseudo = is_named(projection)
+            || is_named(selection)
+            || is_named(group_by)
+            || is_named(having)
+            || is_named(qualify);
         let mut level = Level::default();
         if pseudo {
             self.pseudo_from(from, &mut level)?;
@@ -217,54 +217,11 @@ impl<'a> Rewriter<'a> {
         if let Some(client) = selection.take() {
             *selection = Some(level.shield(client)?);
         }
-        if let Some(guard) = level.where_guard {
+        if let Some(guard) = level.where_guard.take() {
             let client = selection.take();
             *selection = Some(conjunction(guard, client));
         }
-        Ok(())
-    }
-
-    /// FROM of a level that names pseudo-columns: one table, and its guard goes into WHERE.
-    fn pseudo_from(
-        &mut self,
-        from: &mut [TableWithJoins],
-        level: &mut Level,
-    ) -> Result<(), Denial> {
-        let [TableWithJoins { relation, joins }] = from else {
-            return Err(form("a pseudo-column of several tables"));
-        };
-        if !joins.is_empty() {
-            return Err(form("a pseudo-column of a join"));
-        }
-        let TableFactor::Table { name, alias, sample, version, .. } = relation else {
-            return self.factor(relation, level, false);
-        };
-        let parts = path(name)?;
-        let Some(table) = self.table_named(&parts)? else {
-            return self.factor(relation, level, false);
-        };
-        plain_table_checks(alias.as_ref())?;
-        let variable = alias
-            .as_ref()
-            .map_or_else(|| parts.last().cloned().unwrap_or_default(), |a| a.name.value.clone());
-        self.expressions(version)?;
-        sampled(sample.as_ref())?;
-        match self.bind(&table, Use::Read)? {
-            Binding::Tenants(rule) => {
-                if !self.open_columns(&rule) {
-                    return Err(Denial::of(DenialCode::ColumnDenied, table.to_string()));
-                }
-                level.guards.push(self.full_guard(&rule, &variable)?);
-                level.where_guard = Some(self.full_guard(&rule, &variable)?);
-            }
-            Binding::Shared(_) | Binding::SecureContext(_) | Binding::Own => {}
-        }
-        *name = full_name(&table);
-        if alias.is_none() && !table.table.ends_with('*') {
-            *alias = Some(alias_of(&variable));
-        }
-        self.aliases.push(variable.to_ascii_lowercase());
-        Ok(())
+        Ok(level)
     }
 
     /// An item of UPDATE's FROM.
@@ -277,7 +234,7 @@ impl<'a> Rewriter<'a> {
         self.factor(factor, &mut Level::default(), false)
     }
 
-    fn table_with_joins(
+    pub fn table_with_joins(
         &mut self,
         item: &mut TableWithJoins,
         level: &mut Level,
@@ -289,7 +246,7 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    fn join(
+    pub fn join(
         &mut self,
         operator: &mut JoinOperator,
         relation: &mut TableFactor,
@@ -334,7 +291,7 @@ impl<'a> Rewriter<'a> {
 
     /// One item of FROM. `input` is set for the table below PIVOT and UNPIVOT, whose columns no
     /// longer carry the table's name.
-    fn factor(
+    pub fn factor(
         &mut self,
         factor: &mut TableFactor,
         level: &mut Level,
@@ -505,7 +462,7 @@ impl<'a> Rewriter<'a> {
     }
 
     /// The table of a path; `None` for a common table expression and for a temporary table.
-    fn table_named(&self, parts: &[String]) -> Result<Option<TableName>, Denial> {
+    pub fn table_named(&self, parts: &[String]) -> Result<Option<TableName>, Denial> {
         if let [single] = parts {
             let name = single.to_ascii_lowercase();
             if self.ctes.contains(&name) || self.temporary.contains(&name) {
@@ -550,46 +507,6 @@ impl<'a> Rewriter<'a> {
             self.relations.push(used);
         }
         Ok(binding)
-    }
-
-    fn pipe(&mut self, operator: &mut PipeOperator) -> Result<(), Denial> {
-        let mut names = Names::default();
-        let _ = VisitMut::visit(operator, &mut names);
-        if names.pseudo {
-            return Err(form("a pseudo-column behind a pipe"));
-        }
-        match operator {
-            PipeOperator::Join(join) => {
-                let mut level = Level::default();
-                self.join(&mut join.join_operator, &mut join.relation, &mut level)
-            }
-            PipeOperator::Union { queries, .. }
-            | PipeOperator::Intersect { queries, .. }
-            | PipeOperator::Except { queries, .. } => {
-                queries.iter_mut().try_for_each(|query| self.query(query))
-            }
-            PipeOperator::As { alias } => {
-                self.aliases.push(lower(alias));
-                Ok(())
-            }
-            PipeOperator::Call { function, .. } => {
-                Err(Denial::of(DenialCode::Function, function.name.to_string()))
-            }
-            PipeOperator::Select { exprs } | PipeOperator::Extend { exprs } => {
-                exprs.iter().try_for_each(select_item)?;
-                self.expressions(exprs)
-            }
-            PipeOperator::Limit { .. }
-            | PipeOperator::Where { .. }
-            | PipeOperator::OrderBy { .. }
-            | PipeOperator::Set { .. }
-            | PipeOperator::Drop { .. }
-            | PipeOperator::Aggregate { .. }
-            | PipeOperator::TableSample { .. }
-            | PipeOperator::Rename { .. }
-            | PipeOperator::Pivot { .. }
-            | PipeOperator::Unpivot { .. } => self.expressions(operator),
-        }
     }
 
     /// Judges every expression of a part, and rewrites the queries in it.
@@ -695,14 +612,14 @@ impl VisitorMut for Expressions<'_, '_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        match judge::expression(expr) {
+        match judge::expression(expr, self.rewriter.env) {
             Ok(()) => ControlFlow::Continue(()),
             Err(denial) => self.deny(denial),
         }
     }
 }
 
-fn select_item(item: &SelectItem) -> Result<(), Denial> {
+pub fn select_item(item: &SelectItem) -> Result<(), Denial> {
     match item {
         SelectItem::UnnamedExpr(_)
         | SelectItem::ExprWithAlias { .. }
@@ -712,18 +629,18 @@ fn select_item(item: &SelectItem) -> Result<(), Denial> {
     }
 }
 
-fn plain_table_checks(alias: Option<&TableAlias>) -> Result<(), Denial> {
+pub fn plain_table_checks(alias: Option<&TableAlias>) -> Result<(), Denial> {
     match alias {
         Some(alias) if !alias.columns.is_empty() || alias.at.is_some() => Err(form("alias")),
         _ => Ok(()),
     }
 }
 
-/// TABLESAMPLE SYSTEM (n PERCENT) in front of the alias; nothing else is BigQuery's.
-fn sampled(sample: Option<&TableSampleKind>) -> Result<(), Denial> {
+/// TABLESAMPLE SYSTEM (n PERCENT); nothing else is BigQuery's.
+pub fn sampled(sample: Option<&TableSampleKind>) -> Result<(), Denial> {
     match sample {
         None => Ok(()),
-        Some(TableSampleKind::BeforeTableAlias(sample))
+        Some(TableSampleKind::BeforeTableAlias(sample) | TableSampleKind::AfterTableAlias(sample))
             if sample.seed.is_none() && sample.bucket.is_none() && sample.offset.is_none() =>
         {
             Ok(())
@@ -732,30 +649,7 @@ fn sampled(sample: Option<&TableSampleKind>) -> Result<(), Denial> {
     }
 }
 
-/// Looks for pseudo-columns.
-#[derive(Default)]
-struct Names {
-    pseudo: bool,
-}
-
-impl VisitorMut for Names {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let last = match expr {
-            Expr::Identifier(name) => Some(&*name),
-            Expr::CompoundIdentifier(names) => names.last(),
-            _ => None,
-        };
-        if let Some(name) = last {
-            let name = lower(name);
-            self.pseudo |= PSEUDO_COLUMNS.contains(&name.as_str());
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-fn lower(name: &Ident) -> String {
+pub fn lower(name: &Ident) -> String {
     name.value.to_ascii_lowercase()
 }
 
@@ -768,7 +662,7 @@ pub fn quoted(name: &str) -> String {
     format!("`{}`", name.replace(['`', '\\', '\n', '\r'], ""))
 }
 
-fn alias_of(name: &str) -> TableAlias {
+pub fn alias_of(name: &str) -> TableAlias {
     TableAlias { explicit: true, name: ident(name), columns: Vec::new(), at: None }
 }
 

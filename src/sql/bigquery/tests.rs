@@ -23,6 +23,7 @@ tables:
       hash: deny
   acme-prod.app.regional: {tenant: tenant_id, where: "region = claim('region')"}
   acme-prod.secure.view: {tenant: tenant_id}
+functions: {allow: [acme-prod.udfs.pure]}
 datasets:
   "acme-prod.own_*": dataset_per_tenant
   acme-prod.secure: secure_context
@@ -159,6 +160,57 @@ fn what_cannot_be_bound_is_denied() {
     ] {
         assert!(code(text).is_some(), "{text}: {}", sent(text));
     }
+}
+
+#[test]
+fn routines_are_called_where_the_policy_allows_them_by_name() {
+    for text in [
+        "SELECT `acme-prod.udfs.pure`(id) FROM app.customers",
+        "SELECT `acme-prod`.udfs.pure(id) FROM app.customers",
+        "SELECT udfs.pure(id) FROM app.customers",
+    ] {
+        assert_eq!(code(text), None, "{text}: {}", sent(text));
+    }
+    for text in [
+        "SELECT pure(1)",
+        "SELECT udfs.other(1)",
+        "SELECT udfs.PURE(1)",
+        "SELECT `other.udfs.pure`(1)",
+        "SELECT SAFE.udfs.pure(1)",
+        "SELECT net.my_routine(1)",
+    ] {
+        assert_eq!(code(text), Some(DenialCode::Function), "{text}: {}", sent(text));
+    }
+}
+
+#[test]
+fn a_pseudo_column_of_a_join_binds_the_first_table_in_where() {
+    let text = sent(
+        "SELECT e.id, p FROM `acme-prod.app.events_*` AS e, UNNEST(e.params) AS p \
+         WHERE _TABLE_SUFFIX > '2026' AND CAST(e.payload AS INT64) = 1",
+    );
+    assert!(text.contains("WHERE `e`.`tenant_id` = 'tenant-a' AND ("), "{text}");
+    assert!(text.contains("IF(`e`.`tenant_id` = 'tenant-a', CAST("), "{text}");
+    let two = sent(
+        "SELECT o.id FROM `acme-prod.app.events_*` AS e JOIN app.orders AS o ON o.id = e.id \
+         WHERE e._TABLE_SUFFIX > '2026'",
+    );
+    assert!(two.contains("FROM `acme-prod`.`app`.`orders` WHERE `tenant_id` = 'tenant-a'"), "{two}");
+    for text in [
+        // The join would make rows of the first table out of nothing, or keep the other's.
+        "SELECT o.id FROM app.events AS e RIGHT JOIN app.orders AS o ON o.id = e.id WHERE _PARTITIONTIME IS NULL",
+        "SELECT o.id FROM app.events AS e FULL JOIN app.orders AS o ON o.id = e.id WHERE _PARTITIONTIME IS NULL",
+        // An array of other tenants' rows would be computed.
+        "SELECT p FROM app.events AS e, UNNEST(GENERATE_ARRAY(1, DIV(1, e.id))) AS p WHERE _PARTITIONTIME IS NULL",
+    ] {
+        assert_eq!(code(text), Some(DenialCode::LeakPossible), "{text}: {}", sent(text));
+    }
+}
+
+#[test]
+fn what_is_piped_is_shielded_too() {
+    let text = sent("FROM app.customers |> WHERE CAST(secret AS INT64) = 1 |> SELECT id");
+    assert!(text.contains("|> WHERE IF(`customers`.`tenant_id` = 'tenant-a', CAST("), "{text}");
 }
 
 #[test]

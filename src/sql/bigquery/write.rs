@@ -10,7 +10,8 @@ use sqlparser::ast::{
 };
 
 use super::StatementKind;
-use super::expression::{parser, tenant_literal};
+use super::dialect::parser;
+use super::expression::tenant_literal;
 use super::guard::{conjunction, shield};
 use super::names::{Binding, TableName, path};
 use super::rewrite::{Rewriter, Use, form, full_name, quoted};

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use sqlparser::ast::{
-    AssignmentTarget, BinaryOperator, Expr, FromTable, MergeAction, MergeClauseKind,
+    AssignmentTarget, BinaryOperator, Expr, FromTable, JoinOperator, MergeAction, MergeClauseKind,
     MergeInsertKind, MergeUpdateKind, ObjectName, Query, Select, SelectItem, SetExpr, Statement,
     TableFactor, TableObject, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
@@ -579,9 +579,20 @@ impl<'a> Strip<'a> {
         }
     }
 
-    /// FROM of a level whose guard stands in WHERE: one protected table, by itself.
+    /// FROM of a level whose guard stands in WHERE: its first table is protected, and no join makes
+    /// rows of it that WHERE does not see. Any other protected table must have its own guard.
     fn where_form(&mut self, select: &mut Select) -> Result<(), Denial> {
-        let [TableWithJoins { relation, joins }] = select.from.as_mut_slice() else {
+        let inner = select.from.iter().flat_map(|item| &item.joins).all(|join| {
+            matches!(
+                join.join_operator,
+                JoinOperator::Join(_)
+                    | JoinOperator::Inner(_)
+                    | JoinOperator::CrossJoin(_)
+                    | JoinOperator::Left(_)
+                    | JoinOperator::LeftOuter(_)
+            )
+        });
+        let Some(TableWithJoins { relation, .. }) = select.from.first_mut() else {
             return Ok(());
         };
         let TableFactor::Table { name, alias, .. } = relation else { return Ok(()) };
@@ -593,7 +604,7 @@ impl<'a> Strip<'a> {
                 unless.as_ref().is_some_and(|unless| unless.holds(&self.env.principal.claims))
             }
         });
-        if !joins.is_empty() || !open {
+        if !inner || !open {
             return Err(unguarded(path.join(".")));
         }
         *alias = settled(alias.take(), &path);

@@ -1,0 +1,208 @@
+//! GoogleSQL for sqlparser: its BigQuery dialect, and what that one does not read. Pure.
+//!
+//! - `ARRAY<STRUCT<x INT64>>[…]`: sqlparser takes `ARRAY<INT64>[…]` for two comparisons and has no
+//!   reading for a nested type. Here it is an array behind the text of its type.
+//! - `<<` and `>>`, and lambdas (`x -> x > 1`).
+//! - Words that sqlparser takes for keywords where GoogleSQL has none: behind a point
+//!   (`SAFE.SUBSTR`), and `WITH OFFSET AS offset`.
+//! - `0xF001`, which sqlparser prints as a literal that GoogleSQL has not.
+//!
+//! What is read here must print as it was: [`super::check`] reads the printed text again.
+
+use std::any::TypeId;
+
+use sqlparser::ast::{Expr, Ident, Statement};
+use sqlparser::dialect::{BigQueryDialect, Dialect};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError, ParserOptions};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use crate::error::{Denial, DenialCode};
+
+/// The dialect. Behaves as sqlparser's own where it does not say otherwise: that one is asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GoogleSql;
+
+/// Hands a question about the dialect to sqlparser's own.
+macro_rules! as_bigquery {
+    ($($question:ident)*) => {
+        $(fn $question(&self) -> bool {
+            BigQueryDialect.$question()
+        })*
+    };
+}
+
+impl Dialect for GoogleSql {
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<BigQueryDialect>()
+    }
+
+    fn parse_statement(&self, parser: &mut Parser) -> Option<Result<Statement, ParserError>> {
+        BigQueryDialect.parse_statement(parser)
+    }
+
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        let [first, second] = parser.peek_tokens_ref();
+        let typed = matches!(&first.token, Token::Word(word)
+            if word.keyword == Keyword::ARRAY && word.quote_style.is_none());
+        (typed && second.token == Token::Lt).then(|| typed_array(parser))
+    }
+
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        BigQueryDialect.is_delimited_identifier_start(ch)
+    }
+
+    fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
+        BigQueryDialect.identifier_quote_style(identifier)
+    }
+
+    fn is_identifier_start(&self, ch: char) -> bool {
+        BigQueryDialect.is_identifier_start(ch)
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        BigQueryDialect.is_identifier_part(ch)
+    }
+
+    fn is_column_alias(&self, word: &Keyword, parser: &mut Parser) -> bool {
+        BigQueryDialect.is_column_alias(word, parser)
+    }
+
+    fn supports_bitwise_shift_operators(&self) -> bool {
+        true
+    }
+
+    fn supports_lambda_functions(&self) -> bool {
+        true
+    }
+
+    as_bigquery! {
+        supports_projection_trailing_commas
+        supports_column_definition_trailing_commas
+        supports_triple_quoted_string
+        supports_window_function_null_treatment_arg
+        supports_string_literal_backslash_escape
+        supports_window_clause_named_window_reference
+        supports_parenthesized_set_variables
+        supports_select_wildcard_except
+        require_interval_qualifier
+        supports_struct_literal
+        supports_select_expr_star
+        supports_from_first_select
+        supports_execute_immediate
+        supports_table_versioning
+        supports_group_by_expr
+        supports_pipe_operator
+        supports_create_table_multi_schema_info_sources
+        supports_select_wildcard_replace
+        supports_comma_separated_trim
+    }
+}
+
+/// `ARRAY<type>[…]`.
+fn typed_array(parser: &mut Parser) -> Result<Expr, ParserError> {
+    let kind = parser.parse_data_type()?;
+    parser.expect_token(&Token::LBracket)?;
+    let value = parser.parse_array_expr(false)?;
+    Ok(Expr::Prefixed { prefix: Ident::new(kind.to_string()), value: Box::new(value) })
+}
+
+/// Whether the prefix of an expression is the type of an array, as [`typed_array`] writes it: no word
+/// of a text holds such a character.
+pub fn is_typed_array(prefix: &Ident) -> bool {
+    prefix.quote_style.is_none() && prefix.value.starts_with("ARRAY<")
+}
+
+/// The tokens of a text, with their places.
+///
+/// # Errors
+/// HR1001.
+pub fn tokens(text: &str) -> Result<Vec<TokenWithSpan>, Denial> {
+    Tokenizer::new(&GoogleSql, text)
+        .with_unescape(false)
+        .tokenize_with_location()
+        .map_err(|_| Denial::new(DenialCode::CannotParse))
+}
+
+/// A parser of GoogleSQL. Literals are kept as written: with escapes taken out and put in again,
+/// sqlparser prints other text than it read.
+///
+/// # Errors
+/// HR1001.
+pub fn parser(text: &str) -> Result<Parser<'static>, Denial> {
+    let mut tokens = tokens(text)?;
+    plain_words(&mut tokens);
+    Ok(Parser::new(&GoogleSql)
+        .with_options(ParserOptions::new().with_unescape(false).with_trailing_commas(true))
+        .with_tokens_with_locations(tokens))
+}
+
+/// Takes from words what makes sqlparser see a keyword in them, where GoogleSQL has none.
+fn plain_words(tokens: &mut [TokenWithSpan]) {
+    let mut after_point = false;
+    // Behind these, OFFSET is a name.
+    let mut before_name = false;
+    for token in tokens {
+        let is_point = token.token == Token::Period;
+        let mut name_follows = matches!(token.token, Token::Comma | Token::LParen);
+        match &mut token.token {
+            Token::Word(word) if word.quote_style.is_none() => {
+                name_follows = matches!(word.keyword, Keyword::AS | Keyword::BY | Keyword::SELECT);
+                if after_point || before_name && word.keyword == Keyword::OFFSET {
+                    word.keyword = Keyword::NoKeyword;
+                }
+            }
+            Token::HexStringLiteral(digits) => {
+                token.token = Token::Number(format!("0x{digits}"), false);
+            }
+            Token::Whitespace(_) => name_follows = before_name,
+            _ => {}
+        }
+        after_point = is_point;
+        before_name = name_follows;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_prints_as_it_was() {
+        for text in [
+            "SELECT ARRAY<STRUCT<x INT64>> [(1)]",
+            "SELECT ARRAY<STRUCT<a INT64, b ARRAY<STRING>>> []",
+            "SELECT 1 << 2 >> 1",
+            "SELECT SAFE.SUBSTR('hello', 1)",
+            "SELECT x, offset FROM UNNEST([1]) AS x WITH OFFSET offset ORDER BY offset LIMIT 1 OFFSET 2",
+            "SELECT a[OFFSET(0)], 0xF001",
+            "SELECT ARRAY_FILTER(a, e -> e > 1)",
+        ] {
+            let printed = |text: &str| {
+                let statements = parser(text).unwrap().parse_statements().unwrap();
+                assert_eq!(statements.len(), 1, "{text}");
+                statements.first().unwrap().to_string()
+            };
+            assert_eq!(printed(text), text);
+        }
+        assert!(parser("SELECT 1 FROM UNNEST([1]) WITH OFFSET AS offset").unwrap().parse_query().is_ok());
+    }
+
+    #[test]
+    fn only_the_type_of_an_array_is_a_prefix() {
+        assert!(is_typed_array(&Ident::new("ARRAY<INT64>")));
+        assert!(!is_typed_array(&Ident::new("_utf8")));
+        assert!(!is_typed_array(&Ident::with_quote('`', "ARRAY<x>")));
+        let text = "SELECT ARRAY<INT64>[(SELECT 1 FROM d.t)]";
+        let Statement::Query(query) = parser(text).unwrap().parse_statement().unwrap() else {
+            panic!("{text}");
+        };
+        // The query in the array is found.
+        let mut relations = 0;
+        let _ = sqlparser::ast::visit_relations(&query, |_| {
+            relations += 1;
+            std::ops::ControlFlow::<()>::Continue(())
+        });
+        assert_eq!(relations, 1);
+    }
+}
