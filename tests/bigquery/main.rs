@@ -144,7 +144,9 @@ fn set_apart(sql: &str) -> Option<&'static str> {
     if has(&["KEYS.", "AEAD."]) {
         return Some("handles keys");
     }
-    if has(&["(TABLE ", "( TABLE ", ", TABLE ", "(MODEL ", "ML.", "AI."]) || has(OTHERS_TABLE_FUNCTIONS) {
+    if has(&["(TABLE ", "( TABLE ", ", TABLE ", "(MODEL ", "ML.", "AI."])
+        || has(OTHERS_TABLE_FUNCTIONS)
+    {
         return Some("hands tables to functions and models");
     }
     has(NOT_BIGQUERY).then_some("is GoogleSQL of other products, or no SQL at all")
@@ -156,9 +158,27 @@ const OTHERS_TABLE_FUNCTIONS: &[&str] =
 /// Protobuf, Spanner's and F1's forms, templates, functions that are defined elsewhere, and what the
 /// service itself refuses.
 const NOT_BIGQUERY: &[&str] = &[
-    "GOOGLESQL.", "PROTO", "FILTER_FIELDS", "NEW ALBUM", "WITH WEIGHT", "RESERVOIR", "BERNOULLI", "${", "{}",
-    ".COM:", "!!", "FROM TABLE", "FROM X-0", "FOO.BAR.25", "FOR SYSTEM TIME", "SELECT WITH(", "SELECT WITH (",
-    "ARRAY_CONTAINS", "REGEXP_MATCH(", "SELECT INTEGER(", " BROWSER_VERSION_INFO(",
+    "GOOGLESQL.",
+    "PROTO",
+    "FILTER_FIELDS",
+    "NEW ALBUM",
+    "WITH WEIGHT",
+    "RESERVOIR",
+    "BERNOULLI",
+    "${",
+    "{}",
+    ".COM:",
+    "!!",
+    "FROM TABLE",
+    "FROM X-0",
+    "FOO.BAR.25",
+    "FOR SYSTEM TIME",
+    "SELECT WITH(",
+    "SELECT WITH (",
+    "ARRAY_CONTAINS",
+    "REGEXP_MATCH(",
+    "SELECT INTEGER(",
+    " BROWSER_VERSION_INFO(",
 ];
 
 /// The decision of a policy that allows the routines which the text calls by full names.
@@ -174,8 +194,7 @@ fn decided_with_routines(sql: &str, policy: &BigQueryPolicy) -> Result<Decided, 
             .and_then(|rest| rest.strip_suffix(')'))
             .map(|name| name.replace('`', ""));
         let Some(name) = name.filter(|name| name.contains('.')) else { return Err(reason) };
-        let full =
-            if name.matches('.').count() == 1 { format!("acme-prod.{name}") } else { name };
+        let full = if name.matches('.').count() == 1 { format!("acme-prod.{name}") } else { name };
         if !policy.functions.insert(full) {
             return Err(reason);
         }

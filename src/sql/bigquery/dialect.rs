@@ -185,7 +185,12 @@ mod tests {
             };
             assert_eq!(printed(text), text);
         }
-        assert!(parser("SELECT 1 FROM UNNEST([1]) WITH OFFSET AS offset").unwrap().parse_query().is_ok());
+        assert!(
+            parser("SELECT 1 FROM UNNEST([1]) WITH OFFSET AS offset")
+                .unwrap()
+                .parse_query()
+                .is_ok()
+        );
     }
 
     #[test]

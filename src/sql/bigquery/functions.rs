@@ -231,7 +231,9 @@ mod tests {
         let total = |text: &str| {
             is_total(&super::super::dialect::parser(text).unwrap().parse_expr().unwrap())
         };
-        for text in ["a = 1", "LOWER(a) = 'x'", "DATE(ts) > DATE '2026-01-01'", "a < CURRENT_DATE()"] {
+        for text in
+            ["a = 1", "LOWER(a) = 'x'", "DATE(ts) > DATE '2026-01-01'", "a < CURRENT_DATE()"]
+        {
             assert!(total(text), "{text}");
         }
         for text in [

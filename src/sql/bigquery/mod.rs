@@ -182,11 +182,11 @@ fn parse(text: &str) -> Result<Vec<Statement>, Denial> {
         .with_recursion_limit(MAX_DEPTH)
         .parse_statements()
         .map_err(|error| match error {
-        sqlparser::parser::ParserError::RecursionLimitExceeded => {
-            Denial::of(DenialCode::StatementTooLarge, "nesting")
-        }
-        _ => Denial::new(DenialCode::CannotParse),
-    })?;
+            sqlparser::parser::ParserError::RecursionLimitExceeded => {
+                Denial::of(DenialCode::StatementTooLarge, "nesting")
+            }
+            _ => Denial::new(DenialCode::CannotParse),
+        })?;
     match statements.len() {
         0 => Err(Denial::new(DenialCode::CannotParse)),
         count if count > MAX_STATEMENTS => {

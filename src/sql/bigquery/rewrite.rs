@@ -11,8 +11,8 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Expr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy,
-    Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor,
-    TableSampleKind, TableVersion, TableWithJoins, Values, VisitMut, VisitorMut,
+    Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor, TableSampleKind,
+    TableVersion, TableWithJoins, Values, VisitMut, VisitorMut,
 };
 
 use super::guard::{Level, conjunction};
@@ -640,11 +640,9 @@ pub fn plain_table_checks(alias: Option<&TableAlias>) -> Result<(), Denial> {
 pub fn sampled(sample: Option<&TableSampleKind>) -> Result<(), Denial> {
     match sample {
         None => Ok(()),
-        Some(TableSampleKind::BeforeTableAlias(sample) | TableSampleKind::AfterTableAlias(sample))
-            if sample.seed.is_none() && sample.bucket.is_none() && sample.offset.is_none() =>
-        {
-            Ok(())
-        }
+        Some(
+            TableSampleKind::BeforeTableAlias(sample) | TableSampleKind::AfterTableAlias(sample),
+        ) if sample.seed.is_none() && sample.bucket.is_none() && sample.offset.is_none() => Ok(()),
         Some(_) => Err(form("tablesample")),
     }
 }

@@ -195,7 +195,10 @@ fn a_pseudo_column_of_a_join_binds_the_first_table_in_where() {
         "SELECT o.id FROM `acme-prod.app.events_*` AS e JOIN app.orders AS o ON o.id = e.id \
          WHERE e._TABLE_SUFFIX > '2026'",
     );
-    assert!(two.contains("FROM `acme-prod`.`app`.`orders` WHERE `tenant_id` = 'tenant-a'"), "{two}");
+    assert!(
+        two.contains("FROM `acme-prod`.`app`.`orders` WHERE `tenant_id` = 'tenant-a'"),
+        "{two}"
+    );
     for text in [
         // The join would make rows of the first table out of nothing, or keep the other's.
         "SELECT o.id FROM app.events AS e RIGHT JOIN app.orders AS o ON o.id = e.id WHERE _PARTITIONTIME IS NULL",
