@@ -240,8 +240,8 @@ labels: {team: data}
     assert_snapshot!(faults(
         "engine: bigquery\ntables: {a.b.c: shared}\nfunctions: {allow: [\"a.b.*\", f]}\n"
     ), @r#"
-a.yaml:3:20: routines are allowed one by one, without `*`
-a.yaml:3:29: `f`: the name must have the form `project.dataset.table`
+a.yaml:3:21: routines are allowed one by one, without `*`
+a.yaml:3:30: `f`: the name must have the form `project.dataset.table`
 "#);
     assert_snapshot!(faults(
         "engine: bigquery\ntables: {a.b: shared, a.b.c: {access: [select]}}\ndatasets: {a.b: rewritten}\nlabels: {Team: x}\nmaximum_bytes_billed: 10GB\nddl: {}\n"

@@ -147,10 +147,14 @@ fn plain_words(tokens: &mut [TokenWithSpan]) {
         let mut name_follows = matches!(token.token, Token::Comma | Token::LParen);
         match &mut token.token {
             Token::Word(word) if word.quote_style.is_none() => {
-                name_follows = matches!(word.keyword, Keyword::AS | Keyword::BY | Keyword::SELECT);
                 if after_point || before_name && word.keyword == Keyword::OFFSET {
                     word.keyword = Keyword::NoKeyword;
                 }
+                // `WITH OFFSET offset`: the second is a name.
+                name_follows = matches!(
+                    word.keyword,
+                    Keyword::AS | Keyword::BY | Keyword::SELECT | Keyword::OFFSET
+                );
             }
             Token::HexStringLiteral(digits) => {
                 token.token = Token::Number(format!("0x{digits}"), false);
