@@ -15,9 +15,13 @@ deps: ## Install what is missing on Debian or Ubuntu: PostgreSQL, a C compiler, 
 	@scripts/install-deps.sh
 
 .PHONY: demo
-demo: deps ## Show it: two tenants, a denial, the audit records; ARGS=--once ends by itself
+demo: deps $(if $(findstring --bigquery,$(ARGS)),bigquery-env) ## Show it: two tenants, a denial, the audit records; ARGS=--once ends by itself, ARGS=--bigquery is over BigQuery
 	@cargo build --locked --quiet --bin hedgerow
+ifneq (,$(findstring --bigquery,$(ARGS)))
+	@exec scripts/demo-bigquery.sh $(ARGS)
+else
 	@exec cargo run --locked --quiet --bin hedgerow -- demo $(ARGS)
+endif
 
 .PHONY: build
 build: deps ## Build the release binary: target/release/hedgerow

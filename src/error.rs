@@ -115,6 +115,8 @@ denial_codes! {
     TokenMissing = "HR2011", "no token was given", "Send the JWT as the password, or as the startup option hedgerow.token.";
     /// A tenant's quota is spent.
     Quota = "HR3001", "the tenant's quota is spent", "Send fewer statements, or ask the operator for a larger quota.";
+    /// The bytes that a tenant may scan a day.
+    ByteBudget = "HR3002", "the bytes that the tenant may scan a day are spent", "Read less, or wait for the next day (UTC); the operator sets the bound.";
     /// Audit cannot be written.
     AuditUnavailable = "HR4001", "the audit record cannot be written", "Try again later; the operator has been told.";
     /// A fault of Hedgerow itself: closed, not open.
@@ -177,7 +179,7 @@ impl Denial {
             | DenialCode::TokenTenant
             | DenialCode::TokenRevoked
             | DenialCode::TokenMissing => SqlState::INVALID_AUTHORIZATION,
-            DenialCode::Quota => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+            DenialCode::Quota | DenialCode::ByteBudget => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             DenialCode::AuditUnavailable => SqlState::DISK_FULL,
             DenialCode::StatementTooLarge => SqlState::PROGRAM_LIMIT_EXCEEDED,
             _ => SqlState::INSUFFICIENT_PRIVILEGE,

@@ -78,6 +78,13 @@ pub const METRICS: &[Metric] = &[
         help: "Connections to the upstream: connecting, open, and of those the idle ones.",
     },
     Metric {
+        name: "hedgerow_bigquery_bytes_billed_total",
+        kind: Kind::Counter,
+        unit: Unit::Bytes,
+        labels: &["tenant"],
+        help: "Bytes that BigQuery billed for queries, by tenant; the tenants after the two hundredth share `other`.",
+    },
+    Metric {
         name: "hedgerow_pinned_sessions_total",
         kind: Kind::Counter,
         unit: Unit::Count,

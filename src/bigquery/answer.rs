@@ -13,12 +13,14 @@ pub(super) struct Answer {
     pub(super) challenge: bool,
     /// Where an upload goes on, if this opens one.
     pub(super) location: Option<String>,
+    /// What has arrived of an upload.
+    pub(super) range: Option<String>,
 }
 
 impl Answer {
     /// An answer of pieces.
     pub(super) fn bytes(status: u16, body: Vec<Bytes>) -> Self {
-        Self { status, body, challenge: false, location: None }
+        Self { status, body, challenge: false, location: None, range: None }
     }
 
     /// 204.

@@ -8,6 +8,7 @@ use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
 use super::answer::Answer;
+use super::budget::Budget;
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::form::{is_name, is_word};
@@ -16,8 +17,12 @@ use super::keyring::{Keyring, Owner};
 use super::meters::Meters;
 use super::recorder::{Facts, Recorder, SUCCESS};
 use super::routes::{Handler, Method, route};
+use super::upload::Uploads;
 use super::upstream::{Call, Reply, Upstream};
-use super::{Settings, Shared, caller, datasets, jobs, query, results, scrub, tables, target};
+use super::{
+    Settings, Shared, caller, datasets, insert_all, jobs, query, results, scrub, tabledata, tables,
+    target, upload,
+};
 use crate::claims::TenantClaim;
 use crate::error::{Denial, DenialCode};
 use crate::identity::VerifiedIdentity;
@@ -38,6 +43,10 @@ pub(super) struct Front {
     pub(super) judge: Judge,
     /// Jobs that went through here, by upstream id. A job that is not among them is told less of.
     pub(super) jobs: Cache<String, Arc<KnownJob>>,
+    /// Uploads under way.
+    pub(super) uploads: Uploads,
+    /// Bytes of the tenants' days.
+    pub(super) budget: Budget,
     /// KiB of bodies that may be held at a time.
     pub(super) room: Arc<Semaphore>,
 }
@@ -186,6 +195,10 @@ impl Asked<'_> {
             Handler::InsertTable => tables::insert(self, exchange).await,
             Handler::ChangeTable => tables::change(self, exchange).await,
             Handler::DeleteTable => tables::delete(self).await,
+            Handler::Rows => tabledata::list(self).await,
+            Handler::InsertAll => insert_all::run(self, exchange).await,
+            Handler::Upload => upload::begin(self, exchange).await,
+            Handler::UploadMore => upload::go_on(self, exchange).await,
             Handler::Nothing => datasets::nothing(self).await,
         }
     }

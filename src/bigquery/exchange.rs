@@ -148,6 +148,14 @@ impl Exchange {
     /// # Errors
     /// [`Fault::Body`], HR5002.
     pub(super) async fn body(&mut self) -> Result<Bytes, Fault> {
+        self.body_up_to(MAX_BODY_BYTES).await
+    }
+
+    /// The body, unpacked, up to a bound of its own.
+    ///
+    /// # Errors
+    /// [`Fault::Body`], HR5002.
+    pub(super) async fn body_up_to(&mut self, most: usize) -> Result<Bytes, Fault> {
         let packed = match self.header("content-encoding")? {
             None => false,
             Some(name) if name.eq_ignore_ascii_case("identity") => false,
@@ -155,14 +163,14 @@ impl Exchange {
             Some(_) => return Err(Fault::form("header content-encoding")),
         };
         let told = self.header("content-length")?.and_then(|text| text.parse::<usize>().ok());
-        if told.is_some_and(|bytes| bytes > MAX_BODY_BYTES) {
+        if told.is_some_and(|bytes| bytes > most) {
             return Err(Fault::Body(BodyFault::TooLarge));
         }
-        let bound = if packed { MAX_BODY_BYTES } else { told.unwrap_or(MAX_BODY_BYTES) };
+        let bound = if packed { most } else { told.unwrap_or(most) };
         self.hold(bound).await?;
-        let read = timeout(BODY_TIMEOUT, self.read_whole()).await;
+        let read = timeout(BODY_TIMEOUT, self.read_whole(most)).await;
         let body = read.map_err(|_| Fault::Body(BodyFault::TooSlow))??;
-        if packed { form::unpack(&body, MAX_BODY_BYTES) } else { Ok(body) }
+        if packed { form::unpack(&body, most) } else { Ok(body) }
     }
 
     /// Takes room for a body out of what all requests share.
@@ -189,13 +197,13 @@ impl Exchange {
         }
     }
 
-    async fn read_whole(&mut self) -> Result<Bytes, Fault> {
+    async fn read_whole(&mut self, most: usize) -> Result<Bytes, Fault> {
         if self.expects_word() {
             self.session.write_continue_response().await.map_err(|_| broken())?;
         }
         let mut body = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
-            if body.len() + chunk.len() > MAX_BODY_BYTES {
+            if body.len() + chunk.len() > most {
                 return Err(Fault::Body(BodyFault::TooLarge));
             }
             body.extend_from_slice(&chunk);
@@ -242,6 +250,9 @@ impl Exchange {
         }
         if let Some(location) = &answer.location {
             header.insert_header("location", location)?;
+        }
+        if let Some(range) = &answer.range {
+            header.insert_header("range", range)?;
         }
         self.session.write_response_header(Box::new(header)).await?;
         for piece in answer.body {

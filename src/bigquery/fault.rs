@@ -143,6 +143,10 @@ fn denied(denial: &Denial, record: Option<RecordId>) -> Answer {
         answer.challenge = true;
         return answer;
     }
+    if denial.code.code().starts_with("HR3") {
+        // Clients do not try `quotaExceeded` again, unlike `rateLimitExceeded`.
+        return error(403, "RESOURCE_EXHAUSTED", "quotaExceeded", &message, Some(details));
+    }
     error(403, "PERMISSION_DENIED", "accessDenied", &message, Some(details))
 }
 

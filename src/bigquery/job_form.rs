@@ -76,6 +76,16 @@ pub(super) fn query(asked: &Asked<'_>, fields: &mut Fields) -> Result<QueryForm,
     }
     let principal = asked.identity.principal();
     let verdict = asked.front.judge.decide(&text, &asked.policy, principal, &place)?;
+    if let Some(cached) = cached {
+        put("useQueryCache", cached.into());
+    }
+    decided(asked, &verdict, &mut sent);
+    Ok(QueryForm { verdict, text: text.into(), sent })
+}
+
+/// What was decided, as it is sent.
+pub(super) fn decided(asked: &Asked<'_>, verdict: &Verdict, sent: &mut Map<String, Value>) {
+    let mut put = |name: &str, value: Value| sent.insert(name.to_owned(), value);
     put("query", verdict.decided.guarded.text().into());
     // SECURITY: the service's default is true.
     put("useLegacySql", false.into());
@@ -86,10 +96,7 @@ pub(super) fn query(asked: &Asked<'_>, fields: &mut Fields) -> Result<QueryForm,
         );
         // Whether the service's cache knows of secure contexts is not said anywhere.
         put("useQueryCache", false.into());
-    } else if let Some(cached) = cached {
-        put("useQueryCache", cached.into());
     }
-    Ok(QueryForm { verdict, text: text.into(), sent })
 }
 
 /// The request's default dataset. It is not sent: every name that is sent is whole.

@@ -14,7 +14,7 @@ use super::keyring::{Use, is_job_id};
 use super::recorder::Facts;
 use super::results::{known, of_job, own_job};
 use super::upstream::{Call, Reply, Verb};
-use super::{resource, scrub};
+use super::{budget, resource, scrub};
 use crate::audit::RelationRule;
 use crate::error::{Denial, DenialCode};
 use crate::policy::Protection;
@@ -41,21 +41,20 @@ struct Form {
 /// jobs.insert
 pub(super) async fn insert(asked: &Asked<'_>, exchange: &mut Exchange) -> Result<Answer, Fault> {
     let mut fields = Fields::new("body", exchange.json().await?);
-    fields.ignore(MADE_BY_SERVICE);
-    let (mut shown, mut location) = (None, None);
-    if let Some(mut reference) = fields.object("jobReference", "jobReference")? {
-        if reference.text("projectId")?.is_some_and(|project| project != asked.project) {
-            return Err(Fault::form("jobReference.projectId"));
-        }
-        shown = reference.text("jobId")?.filter(|id| !id.is_empty());
-        location = job_form::location(&mut reference)?;
-        reference.end()?;
-    }
+    let (shown, location) = new_reference(asked, &mut fields)?;
     let configuration = fields
         .object("configuration", "configuration")?
         .ok_or_else(|| Fault::Invalid("Required parameter is missing".to_owned()))?;
     fields.end()?;
-    let form = read(asked, configuration)?;
+    let mut form = read(asked, configuration)?;
+    let dry = form.configuration.get("dryRun").and_then(Value::as_bool) == Some(true);
+    let reserved = match form.configuration.get_mut("query") {
+        Some(Value::Object(query)) if !dry => {
+            let known = scrub::Known { text: &form.known.text, protected: form.known.protected };
+            budget::before(asked, query, location.as_deref(), known).await?
+        }
+        Some(_) | None => None,
+    };
     let upstream = job_form::new_job(asked, shown)?;
     let mut reference = json!({"projectId": asked.project, "jobId": upstream});
     if let (Value::Object(fields), Some(location)) = (&mut reference, location) {
@@ -67,11 +66,35 @@ pub(super) async fn insert(asked: &Asked<'_>, exchange: &mut Exchange) -> Result
     let call = Call::new(Verb::Post, ["projects", &asked.project, "jobs"]).body(body);
     let known = Arc::new(form.known);
     asked.front.jobs.insert(upstream.clone(), Arc::clone(&known));
-    let reply = asked.perform(&call, &form.facts, uncounted).await?;
-    answer(asked, &upstream, &reply, &known)
+    let outcome = asked.perform(&call, &form.facts, uncounted).await;
+    let runs = outcome.as_ref().is_ok_and(Reply::is_good);
+    budget::after(asked, reserved, runs.then_some(upstream.as_str()));
+    answer(asked, &upstream, &outcome?, &known)
 }
 
-fn answer(
+/// What a client calls the job that it makes, and where it is to run.
+///
+/// # Errors
+/// HR5002 for another project.
+pub(super) fn new_reference(
+    asked: &Asked<'_>,
+    fields: &mut Fields,
+) -> Result<(Option<String>, Option<String>), Fault> {
+    fields.ignore(MADE_BY_SERVICE);
+    let Some(mut reference) = fields.object("jobReference", "jobReference")? else {
+        return Ok((None, None));
+    };
+    if reference.text("projectId")?.is_some_and(|project| project != asked.project) {
+        return Err(Fault::form("jobReference.projectId"));
+    }
+    let shown = reference.text("jobId")?.filter(|id| !id.is_empty());
+    let location = job_form::location(&mut reference)?;
+    reference.end()?;
+    Ok((shown, location))
+}
+
+/// The answer about a job that was made.
+pub(super) fn answer(
     asked: &Asked<'_>,
     upstream: &str,
     reply: &Reply,
@@ -90,6 +113,7 @@ fn answer(
         return Err(scrub::fault(reply, known.told()));
     }
     let job = Value::Object(reply.object()?);
+    budget::count(asked, &job, upstream);
     Ok(Answer::json(200, &resource::job(asked, &job, upstream, known)))
 }
 
@@ -343,6 +367,7 @@ pub(super) async fn show(asked: &Asked<'_>) -> Result<Answer, Fault> {
         return Err(of_job(asked, shown, &reply, &known));
     }
     let job = Value::Object(reply.object()?);
+    budget::count(asked, &job, &upstream);
     Ok(Answer::json(200, &resource::job(asked, &job, &upstream, &known)))
 }
 

@@ -56,7 +56,6 @@ pub(super) enum Use {
     /// A request id that the client chose.
     Request,
     /// An upload.
-    #[expect(dead_code, reason = "resumable uploads are bound to their tenant by it")]
     Upload,
 }
 

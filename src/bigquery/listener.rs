@@ -23,12 +23,14 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Budget;
 use super::credentials::{TokenSource, account_secret};
 use super::dispatch::{Front, known_jobs};
 use super::exchange::{Exchange, Kept};
 use super::judge::Judge;
 use super::keyring::{Keyring, KeyringError};
 use super::meters::{Counted, Meters};
+use super::upload::Uploads;
 use super::upstream::{self, Upstream};
 use super::{CredentialError, Credentials, Settings, Shared};
 use crate::sql::Limits;
@@ -140,6 +142,8 @@ impl Server {
             judge: Judge::new(Arc::clone(&meters), limits),
             meters,
             jobs: known_jobs(),
+            uploads: Uploads::new(),
+            budget: Budget::new(),
             room: Arc::new(Semaphore::new(BODY_ROOM_KIB)),
             settings,
             shared,

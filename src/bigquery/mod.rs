@@ -11,6 +11,7 @@
 //! forwarded: [`upstream::Call`] is made of names that were read and of texts that were checked.
 
 mod answer;
+mod budget;
 mod caller;
 mod credentials;
 mod datasets;
@@ -18,11 +19,14 @@ mod dispatch;
 mod exchange;
 mod fault;
 mod form;
+mod incoming;
+mod insert_all;
 mod job_form;
 mod jobs;
 mod judge;
 mod keyring;
 mod listener;
+mod load;
 mod meters;
 mod parameters;
 mod query;
@@ -32,8 +36,10 @@ mod results;
 pub mod routes;
 mod rows;
 mod scrub;
+mod tabledata;
 mod tables;
 mod target;
+mod upload;
 pub mod upstream;
 
 use std::net::SocketAddr;

@@ -13,7 +13,7 @@ use super::form::Fields;
 use super::job_form::{format_options, labels, location, query};
 use super::keyring::Use;
 use super::upstream::{Call, Verb};
-use super::{results, scrub};
+use super::{budget, results, scrub};
 
 /// Longest that the service is asked to wait for a result, in milliseconds.
 pub(super) const MAX_WAIT: u64 = 200_000;
@@ -59,11 +59,25 @@ pub(super) async fn run(asked: &Asked<'_>, exchange: &mut Exchange) -> Result<An
     )?;
     fields.end()?;
 
+    let protected = form.verdict.decided.protected || form.verdict.decided.secure_context;
+    let told = scrub::Known { text: &form.text, protected };
+    let reserved = match dry {
+        Some(true) => None,
+        Some(false) | None => {
+            let place = sent.get("location").and_then(Value::as_str).map(str::to_owned);
+            budget::before(asked, &mut sent, place.as_deref(), told).await?
+        }
+    };
     let call = Call::new(Verb::Post, ["projects", &asked.project, "queries"])
         .body(sent)
         .waits(Duration::from_millis(wait.unwrap_or(USUAL_WAIT)));
-    let reply = asked.perform(&call, &form.verdict.facts, results::total_rows).await?;
-    let protected = form.verdict.decided.protected || form.verdict.decided.secure_context;
+    let outcome = asked.perform(&call, &form.verdict.facts, results::total_rows).await;
+    let made = outcome.as_ref().ok().filter(|reply| reply.is_good()).and_then(budget::job_of);
+    budget::after(asked, reserved, made.as_deref());
+    let reply = outcome?;
+    if let (Some(job), Some(false) | None) = (&made, dry) {
+        budget::count_reply(asked, &reply, job);
+    }
     let known = KnownJob { text: form.text, protected };
     if !reply.is_good() {
         return Err(scrub::fault(&reply, known.told()));

@@ -15,7 +15,7 @@ use super::job_form::TIMESTAMP_FORMATS;
 use super::keyring::Use;
 use super::query::MAX_WAIT;
 use super::upstream::{Call, Reply, Verb};
-use super::{resource, rows, scrub};
+use super::{budget, resource, rows, scrub};
 use crate::error::{Denial, DenialCode};
 
 /// What the service waits when it is not told, in milliseconds.
@@ -54,11 +54,7 @@ pub(super) async fn page(asked: &Asked<'_>) -> Result<Answer, Fault> {
             None => None,
         };
     let int64 = flag(asked, "formatOptions.useInt64Timestamp")?;
-    let format = match asked.word("formatOptions.timestampOutputFormat")? {
-        Some(word) if TIMESTAMP_FORMATS.contains(&word) => Some(word),
-        Some(_) => return Err(Fault::form("query parameter formatOptions.timestampOutputFormat")),
-        None => None,
-    };
+    let format = timestamp_format(asked)?;
     let call = Call::new(Verb::Get, ["projects", &asked.project, "queries", &upstream])
         .maybe("location", asked.word("location")?)
         .maybe("maxResults", asked.count("maxResults")?.map(|rows| rows.to_string()))
@@ -73,6 +69,7 @@ pub(super) async fn page(asked: &Asked<'_>) -> Result<Answer, Fault> {
     if !reply.is_good() {
         return Err(of_job(asked, shown, &reply, &known));
     }
+    budget::count_reply(asked, &reply, &upstream);
     answer(asked, &reply, &known, Some(&upstream))
 }
 
@@ -106,7 +103,15 @@ pub(super) fn of_job(asked: &Asked<'_>, shown: &str, reply: &Reply, known: &Know
     scrub::fault(reply, known.told())
 }
 
-fn flag<'a>(asked: &'a Asked<'_>, name: &'static str) -> Result<Option<&'a str>, Fault> {
+pub(super) fn timestamp_format<'a>(asked: &'a Asked<'_>) -> Result<Option<&'a str>, Fault> {
+    match asked.word("formatOptions.timestampOutputFormat")? {
+        Some(word) if TIMESTAMP_FORMATS.contains(&word) => Ok(Some(word)),
+        Some(_) => Err(Fault::form("query parameter formatOptions.timestampOutputFormat")),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn flag<'a>(asked: &'a Asked<'_>, name: &'static str) -> Result<Option<&'a str>, Fault> {
     match asked.parameter(name) {
         None => Ok(None),
         Some("true" | "True" | "1") => Ok(Some("true")),
@@ -192,21 +197,21 @@ fn outside(errors: &Value) -> bool {
 
 /// An object of members, some of them as they came.
 #[derive(Default)]
-struct Builder(Vec<Bytes>);
+pub(super) struct Builder(Vec<Bytes>);
 
 impl Builder {
-    fn raw(&mut self, name: &str, value: Bytes) {
+    pub(super) fn raw(&mut self, name: &str, value: Bytes) {
         let comma = if self.0.is_empty() { "{" } else { "," };
         // Names are the API's own or JSON texts: written as JSON either way.
         self.0.push(Bytes::from(format!("{comma}{}:", Value::from(name))));
         self.0.push(value);
     }
 
-    fn value(&mut self, name: &str, value: &Value) {
+    pub(super) fn value(&mut self, name: &str, value: &Value) {
         self.raw(name, Bytes::from(value.to_string()));
     }
 
-    fn finish(mut self) -> Answer {
+    pub(super) fn finish(mut self) -> Answer {
         self.0.push(Bytes::from_static(if self.0.is_empty() { b"{}" } else { b"}" }));
         Answer::bytes(200, self.0)
     }

@@ -73,6 +73,14 @@ pub enum Handler {
     DeleteTable,
     /// routines.list, models.list
     Nothing,
+    /// tabledata.list
+    Rows,
+    /// tabledata.insertAll
+    InsertAll,
+    /// An upload begins.
+    Upload,
+    /// An upload goes on.
+    UploadMore,
 }
 
 /// One method.
@@ -167,8 +175,11 @@ pub const METHODS: &[Method] = &[
     denied("tables.getIamPolicy", "POST", "projects/{project}/datasets/{dataset}/tables/{table}:getIamPolicy", "Names the principals of every tenant."),
     denied("tables.setIamPolicy", "POST", "projects/{project}/datasets/{dataset}/tables/{table}:setIamPolicy", "Grants a way around Hedgerow."),
     denied("tables.testIamPermissions", "POST", "projects/{project}/datasets/{dataset}/tables/{table}:testIamPermissions", "Tells which tables there are."),
-    denied("tabledata.list", "GET", "projects/{project}/datasets/{dataset}/tables/{table}/data", "Reads rows without SQL."),
-    denied("tabledata.insertAll", "POST", "projects/{project}/datasets/{dataset}/tables/{table}/insertAll", "Writes rows without SQL."),
+    allowed("tabledata.list", "GET", "projects/{project}/datasets/{dataset}/tables/{table}/data",
+        &["maxResults", "pageToken", "startIndex", "selectedFields", "formatOptions.useInt64Timestamp", "formatOptions.timestampOutputFormat"],
+        (Rewritten, Handler::Rows), "Of tables that tenants share by a query, decided like any other; the tenant's own and its results as they are."),
+    allowed("tabledata.insertAll", "POST", "projects/{project}/datasets/{dataset}/tables/{table}/insertAll", &[], (Checked, Handler::InsertAll),
+        "Each row's tenant is checked, or filled in; `templateSuffix` is denied."),
     allowed("routines.list", "GET", "projects/{project}/datasets/{dataset}/routines", &["filter", "maxResults", "pageToken", "readMask"], (Answered, Handler::Nothing),
         "An empty list: routines are the operator's."),
     denied("routines.get", "GET", "projects/{project}/datasets/{dataset}/routines/{routine}", "Shows the operator's code and endpoints."),
@@ -191,8 +202,10 @@ pub const METHODS: &[Method] = &[
     denied("rowAccessPolicies.batchDelete", "POST", "projects/{project}/datasets/{dataset}/tables/{table}/rowAccessPolicies:batchDelete", "Without policies the table is open."),
     denied("rowAccessPolicies.getIamPolicy", "POST", "projects/{project}/datasets/{dataset}/tables/{table}/rowAccessPolicies/{policy}:getIamPolicy", "Names principals."),
     denied("rowAccessPolicies.testIamPermissions", "POST", "projects/{project}/datasets/{dataset}/tables/{table}/rowAccessPolicies/{policy}:testIamPermissions", "Tells which policies there are."),
-    denied("jobs.insert (upload)", "POST", "/upload/bigquery/v2/projects/{project}/jobs", "Writes rows without SQL."),
-    denied("jobs.insert (upload, continued)", "PUT", "/upload/bigquery/v2/projects/{project}/jobs", "Writes rows without SQL."),
+    allowed("jobs.insert (upload)", "POST", "/upload/bigquery/v2/projects/{project}/jobs", &["uploadType"], (Checked, Handler::Upload),
+        "Load jobs, `multipart` and `resumable`; JSON and CSV rows for tables that tenants share are checked or filled, and written anew."),
+    allowed("jobs.insert (upload, continued)", "PUT", "/upload/bigquery/v2/projects/{project}/jobs", &["uploadType", "upload_id"], (Owned, Handler::UploadMore),
+        "By the tenant who began it."),
     denied("jobs.insert (resumable alias)", "POST", "/resumable/upload/bigquery/v2/projects/{project}/jobs", "Another spelling of the upload; no client uses it."),
     denied("batch", "POST", "/batch/bigquery/v2", "Holds whole requests in its body."),
     denied("discovery", "GET", "/discovery/v1/apis/bigquery/v2/rest", "Names methods that are not served."),

@@ -37,6 +37,34 @@ pub(super) fn members(body: &Bytes) -> Option<Vec<(String, Bytes)>> {
     (reader.at == body.len()).then_some(members)
 }
 
+/// The elements of a list, in order. `None`: it is no list.
+pub(super) fn elements(list: &Bytes) -> Option<Vec<Bytes>> {
+    let mut reader = Reader { bytes: list, at: 0 };
+    reader.blank();
+    reader.expect(b'[')?;
+    let mut elements = Vec::new();
+    reader.blank();
+    if reader.peek()? == b']' {
+        reader.at += 1;
+    } else {
+        loop {
+            reader.blank();
+            let begin = reader.at;
+            reader.value()?;
+            let end = reader.at;
+            elements.push((begin < end).then(|| list.slice(begin..end))?);
+            reader.blank();
+            match reader.next()? {
+                b',' => {}
+                b']' => break,
+                _ => return None,
+            }
+        }
+    }
+    reader.blank();
+    (reader.at == list.len()).then_some(elements)
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -133,6 +161,21 @@ mod tests {
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(found, expected);
         assert!(split("{}").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_list_is_cut_into_its_elements() {
+        let cut = |text: &str| {
+            let list = elements(&Bytes::from(text.to_owned()))?;
+            Some(
+                list.iter().map(|one| String::from_utf8(one.to_vec()).unwrap()).collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(cut(r#" [ {"a":"],"} , 1,[2] ] "#).unwrap(), [r#"{"a":"],"}"#, "1", "[2]"]);
+        assert_eq!(cut("[]").unwrap(), Vec::<String>::new());
+        for text in ["", "{}", "[", "[1", "[1,]", "[,]", "[1]x", "[1 2]"] {
+            assert!(cut(text).is_none(), "{text}");
+        }
     }
 
     #[test]

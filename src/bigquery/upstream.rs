@@ -59,7 +59,8 @@ pub struct Call {
     verb: Verb,
     segments: Vec<String>,
     parameters: Vec<(&'static str, String)>,
-    body: Option<Value>,
+    body: Option<Body>,
+    upload: bool,
     if_match: Option<String>,
     waits: Duration,
 }
@@ -72,6 +73,7 @@ impl Call {
             segments: segments.iter().map(|segment| (*segment).to_owned()).collect(),
             parameters: Vec::new(),
             body: None,
+            upload: false,
             if_match: None,
             waits: Duration::ZERO,
         }
@@ -93,8 +95,30 @@ impl Call {
 
     /// With a body.
     pub(super) fn body(mut self, body: Map<String, Value>) -> Self {
-        self.body = Some(Value::Object(body));
+        self.body = Some(Body::Json(Bytes::from(Value::Object(body).to_string())));
         self
+    }
+
+    /// With a body that a handler wrote as JSON.
+    pub(super) fn bytes(mut self, body: Bytes) -> Self {
+        self.body = Some(Body::Json(body));
+        self
+    }
+
+    /// As an upload: a job, and the file that a handler wrote.
+    pub(super) fn upload(mut self, job: &Value, file: &[u8]) -> Self {
+        // INVARIANT: random, so that no file holds it.
+        let boundary = uuid::Uuid::new_v4().simple().to_string();
+        let mut body = format!(
+            "--{boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n{job}\r\n\
+             --{boundary}\r\ncontent-type: application/octet-stream\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend_from_slice(file);
+        body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        self.body = Some(Body::Related { boundary, bytes: body.into() });
+        self.upload = true;
+        self.parameter("uploadType", "multipart")
     }
 
     /// Only if the object is still as the caller knows it.
@@ -108,6 +132,17 @@ impl Call {
         self.waits = waits;
         self
     }
+}
+
+/// The body of a call.
+#[derive(Clone, Debug)]
+enum Body {
+    Json(Bytes),
+    /// `multipart/related`
+    Related {
+        boundary: String,
+        bytes: Bytes,
+    },
 }
 
 /// What the service answered.
@@ -213,7 +248,12 @@ impl Upstream {
             request = request.header("if-match", etag);
         }
         request = match &call.body {
-            Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+            Some(Body::Json(body)) => {
+                request.header("content-type", "application/json").body(body.clone())
+            }
+            Some(Body::Related { boundary, bytes }) => request
+                .header("content-type", format!("multipart/related; boundary={boundary}"))
+                .body(bytes.clone()),
             None if call.verb == Verb::Get => request,
             None => request.header("content-length", "0"),
         };
@@ -234,7 +274,11 @@ impl Upstream {
         let mut url = self.base.clone();
         {
             let mut path = url.path_segments_mut().ok()?;
-            path.pop_if_empty().extend(["bigquery", "v2"]).extend(&call.segments);
+            path.pop_if_empty();
+            if call.upload {
+                path.push("upload");
+            }
+            path.extend(["bigquery", "v2"]).extend(&call.segments);
         }
         if !call.parameters.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.parameters);

@@ -34,8 +34,10 @@ pub struct Seen {
     pub target: String,
     /// Headers.
     pub headers: HeaderMap,
-    /// The body; null for none.
+    /// The body; null for none and for what is no JSON.
     pub body: Value,
+    /// The body's text.
+    pub text: String,
 }
 
 type Answers = dyn Fn(&Seen) -> (u16, Value) + Send + Sync;
@@ -86,6 +88,7 @@ async fn record(State(service): State<Service>, request: Request<Body>) -> Respo
         target: head.uri.to_string(),
         headers: head.headers,
         body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        text: String::from_utf8_lossy(&bytes).into_owned(),
     };
     service.seen.lock().unwrap().push(seen.clone());
     let answer = Arc::clone(&service.answers.lock().unwrap());

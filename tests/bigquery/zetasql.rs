@@ -23,7 +23,11 @@ fn the_services_own_parser_finds_no_table_that_the_decision_did_not_see() {
     let Some(directory) = parser() else { return };
     let mut lines = Vec::new();
     let mut take = |sent: &str, relations: &[hedgerow::sql::bigquery::TableUse]| {
-        let tables: Vec<String> = relations.iter().map(|used| used.table.to_string()).collect();
+        let mut tables: Vec<String> = relations.iter().map(|used| used.table.to_string()).collect();
+        // Its guard reads the parent.
+        if tables.iter().any(|table| table == "acme-prod.app.order_items") {
+            tables.push("acme-prod.app.orders".to_owned());
+        }
         lines.push(serde_json::json!({"sent": sent, "tables": tables}).to_string());
     };
     let attacks: Attacks = serde_saphyr::from_str(ATTACKS).unwrap();

@@ -74,7 +74,7 @@ pub(super) fn what(denial: &Denial) -> String {
         | DenialCode::TokenKey
         | DenialCode::TokenRevoked
         | DenialCode::TokenMissing
-        | DenialCode::Quota
+        | DenialCode::Quota | DenialCode::ByteBudget
         | DenialCode::AuditUnavailable
         | DenialCode::ApiMethod
         | DenialCode::ApiForm

@@ -140,6 +140,7 @@ pub fn decide(
 }
 
 fn decide_here(text: &str, env: names::Env<'_>) -> Result<Decided, Denial> {
+    let text = &*lexer::plain_parameters(text);
     lexer::gate(text)?;
     bounded(text)?;
     let mut statements = parse(text)?;
