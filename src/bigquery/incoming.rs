@@ -162,7 +162,7 @@ struct Field {
     quoted: bool,
 }
 
-/// Rows as CSV, in the spelling that is always sent: `,`, `"`, no header. `columns`: those of the file,
+/// Rows as CSV, in the spelling that is always sent: `,`, `"`, one line with the columns' names. `columns`: those of the file,
 /// in order; the tenant's is filled behind them if it is not among them, and then the second value is
 /// true.
 ///
@@ -181,6 +181,10 @@ pub(super) fn csv_lines(
         return Err(Fault::form("schema.fields"));
     }
     let mut built = Vec::with_capacity(text.len() + text.len() / 8);
+    let mut header = columns.to_vec();
+    header.extend(place.is_none().then(|| mark.column.clone()));
+    let header: Vec<Field> = header.into_iter().map(|text| Field { text, quoted: true }).collect();
+    push_row(&mut built, header.iter());
     let mut reader = Csv { rest: text, form };
     let mut count = 0_u64;
     while let Some(row) = reader.row()? {
@@ -203,15 +207,19 @@ pub(super) fn csv_lines(
         }
         let own = Field { text: mark.text.clone(), quoted: false };
         let filled = place.is_none().then_some(&own);
-        for (index, field) in row.iter().chain(filled).enumerate() {
-            if index > 0 {
-                built.push(b',');
-            }
-            push_field(&mut built, field);
-        }
-        built.push(b'\n');
+        push_row(&mut built, row.iter().chain(filled));
     }
     Ok((built, place.is_none()))
+}
+
+fn push_row<'a>(built: &mut Vec<u8>, fields: impl Iterator<Item = &'a Field>) {
+    for (index, field) in fields.enumerate() {
+        if index > 0 {
+            built.push(b',');
+        }
+        push_field(built, field);
+    }
+    built.push(b'\n');
 }
 
 fn push_field(built: &mut Vec<u8>, field: &Field) {
@@ -375,7 +383,16 @@ mod tests {
     fn csv(text: &str, form: &CsvForm, columns: &[&str]) -> Result<(String, bool), String> {
         let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
         csv_lines(text.as_bytes(), form, &columns, &mark())
-            .map(|(text, filled)| (String::from_utf8(text).unwrap(), filled))
+            .map(|(text, filled)| {
+                let text = String::from_utf8(text).unwrap();
+                let (header, rows) = text.split_once('\n').unwrap();
+                assert_eq!(
+                    header.matches(',').count(),
+                    columns.len() - usize::from(!filled),
+                    "{text}"
+                );
+                (rows.to_owned(), filled)
+            })
             .map_err(|fault| match fault {
                 Fault::Denied(denial) => denial.code.to_string(),
                 other => format!("{other:?}"),

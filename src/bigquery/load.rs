@@ -203,8 +203,8 @@ impl Load {
                     self.sent.insert(name.to_owned(), value.into());
                 }
                 self.sent.insert("allowQuotedNewlines".to_owned(), true.into());
-                // Said aloud: some readers look for a header where nothing is said.
-                self.sent.insert("skipLeadingRows".to_owned(), 0.into());
+                // The columns' names stand in front: no reader has to guess whether they do.
+                self.sent.insert("skipLeadingRows".to_owned(), 1.into());
                 self.sent.insert("encoding".to_owned(), "UTF-8".into());
                 rows.into()
             }

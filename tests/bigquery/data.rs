@@ -250,10 +250,11 @@ async fn loaded_rows_are_checked_or_filled() {
     assert_eq!(got.status, 200, "{got:?}");
     let sent = stand.service.only().text;
     assert!(
-        sent.contains("\r\n\r\n1,tenant-a\n\r\n--") && sent.contains("\"fieldDelimiter\":\",\""),
+        sent.contains("\r\n\r\n\"id\",\"tenant_id\"\n1,tenant-a\n\r\n--")
+            && sent.contains("\"fieldDelimiter\":\",\""),
         "{sent}"
     );
-    assert!(sent.contains("\"skipLeadingRows\":0"), "{sent}");
+    assert!(sent.contains("\"skipLeadingRows\":1"), "{sent}");
     // The columns of the table itself, where the job has none.
     stand.service.answers(|seen| match seen.method.as_str() {
         "GET" => (200, json!({"schema": {"fields": [{"name": "tenant_id"}, {"name": "id"}]}})),
@@ -261,7 +262,7 @@ async fn loaded_rows_are_checked_or_filled() {
     });
     let got = upload(&stand, &load("app.customers", json!({})), "tenant-a,1\n").await;
     assert_eq!(got.status, 200, "{got:?}");
-    assert!(stand.service.seen()[1].text.contains("\r\n\r\ntenant-a,1\n"));
+    assert!(stand.service.seen()[1].text.contains("\"tenant_id\",\"id\"\ntenant-a,1\n"));
     let before = stand.service.seen().len();
     assert_eq!(before, 0);
 
