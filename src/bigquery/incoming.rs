@@ -193,17 +193,13 @@ pub(super) fn csv_lines(
         if count <= form.skip || blank {
             continue;
         }
-        match place {
-            Some(place) => {
-                if row.get(place).is_none_or(|field| field.text != mark.text) {
-                    return Err(outside());
-                }
-            }
-            // A shorter or longer row would hold the tenant in another column.
-            None if row.len() != columns.len() => {
-                return Err(Fault::form("a row with another number of columns"));
-            }
-            None => {}
+        let held = place.map(|place| row.get(place).is_some_and(|field| field.text == mark.text));
+        if held == Some(false) {
+            return Err(outside());
+        }
+        // A shorter or longer row would hold the tenant in another column.
+        if held.is_none() && row.len() != columns.len() {
+            return Err(Fault::form("a row with another number of columns"));
         }
         let own = Field { text: mark.text.clone(), quoted: false };
         let filled = place.is_none().then_some(&own);
