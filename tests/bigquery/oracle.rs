@@ -308,6 +308,7 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "not in the suite yet: faults of the stand-in itself are still told apart by hand"]
 async fn a_mixed_dataset_through_hedgerow_is_the_tenants_own() {
     let Some(emulator) = emulator() else { return };
     let _tables = super::clients::TABLES.lock().await;
