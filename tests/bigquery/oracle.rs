@@ -255,7 +255,7 @@ impl Generator {
             }
             4 => {
                 let (source, variable) = self.source(0);
-                let condition = self.condition(&[variable.clone()], 1);
+                let condition = self.condition(std::slice::from_ref(&variable), 1);
                 format!("SELECT * FROM {source} WHERE {condition}")
             }
             5 => {
