@@ -42,7 +42,7 @@ pub(super) struct Front {
     pub(super) meters: Arc<Meters>,
     pub(super) judge: Judge,
     /// Jobs that went through here, by upstream id. A job that is not among them is told less of.
-    pub(super) jobs: Cache<String, Arc<KnownJob>>,
+    pub(super) jobs: KnownJobs,
     /// Uploads under way.
     pub(super) uploads: Uploads,
     /// Bytes of the tenants' days.
@@ -67,12 +67,34 @@ impl KnownJob {
     }
 }
 
-/// A cache for what is known of jobs.
-pub(super) fn known_jobs() -> Cache<String, Arc<KnownJob>> {
-    let weigh = |id: &String, job: &Arc<KnownJob>| {
-        u32::try_from(id.len() + job.text.len() + 256).unwrap_or(u32::MAX)
-    };
-    Cache::builder().max_capacity(KNOWN_JOBS_BYTES).weigher(weigh).build()
+/// What is known of jobs, by upstream id, bounded by bytes.
+pub(super) struct KnownJobs(Cache<String, Arc<KnownJob>>);
+
+impl KnownJobs {
+    /// Nothing is known yet.
+    pub(super) fn new() -> Self {
+        let weigh = |id: &String, job: &Arc<KnownJob>| {
+            u32::try_from(id.len() + job.text.len() + 256).unwrap_or(u32::MAX)
+        };
+        Self(Cache::builder().max_capacity(KNOWN_JOBS_BYTES).weigher(weigh).build())
+    }
+
+    /// What is known of a job.
+    pub(super) fn get(&self, id: &str) -> Option<Arc<KnownJob>> {
+        self.0.get(id)
+    }
+
+    /// Remembers a job, if the reply says that the request made it.
+    ///
+    /// SECURITY: clients choose ids. A second request with the id of a job that is there fails, and must
+    /// not say what that job is: the errors of a job over tenants' tables would be told as those of
+    /// `SELECT 1`. For the same reason a job never becomes less protected.
+    pub(super) fn made(&self, id: String, known: &Arc<KnownJob>, reply: &Reply) {
+        let kept = self.0.get(&id).is_some_and(|job| job.protected && !known.protected);
+        if reply.is_good() && !kept {
+            self.0.insert(id, Arc::clone(known));
+        }
+    }
 }
 
 /// A request whose caller and method are known.

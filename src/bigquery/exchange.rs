@@ -23,6 +23,8 @@ use crate::identity::strict_object;
 
 /// Longest body that is read whole, in bytes, packed or not: as the service's own limit.
 pub(super) const MAX_BODY_BYTES: usize = 10 << 20;
+/// A body that takes no room out of what all share: connections bound how many there are.
+const SMALL_BODY_BYTES: usize = 64 << 10;
 /// How long a client may keep a connection without a request, in seconds.
 const KEEP_ALIVE_SECONDS: u64 = 60;
 /// How long until a whole head must have come.
@@ -173,8 +175,11 @@ impl Exchange {
         if packed { form::unpack(&body, most) } else { Ok(body) }
     }
 
-    /// Takes room for a body out of what all requests share.
+    /// Takes room for a body out of what all requests share. Small ones wait for nobody.
     async fn hold(&mut self, bytes: usize) -> Result<(), Fault> {
+        if bytes <= SMALL_BODY_BYTES {
+            return Ok(());
+        }
         let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.room).acquire_many_owned(kib).await;
         self.held = Some(permit.map_err(|_| Fault::Unavailable)?);

@@ -65,11 +65,12 @@ pub(super) async fn insert(asked: &Asked<'_>, exchange: &mut Exchange) -> Result
     body.insert("configuration".to_owned(), Value::Object(form.configuration));
     let call = Call::new(Verb::Post, ["projects", &asked.project, "jobs"]).body(body);
     let known = Arc::new(form.known);
-    asked.front.jobs.insert(upstream.clone(), Arc::clone(&known));
     let outcome = asked.perform(&call, &form.facts, uncounted).await;
     let runs = outcome.as_ref().is_ok_and(Reply::is_good);
     budget::after(asked, reserved, runs.then_some(upstream.as_str()));
-    answer(asked, &upstream, &outcome?, &known)
+    let reply = outcome?;
+    asked.front.jobs.made(upstream.clone(), &known, &reply);
+    answer(asked, &upstream, &reply, &known)
 }
 
 /// What a client calls the job that it makes, and where it is to run.

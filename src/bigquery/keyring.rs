@@ -3,7 +3,8 @@
 //! BigQuery knows one caller, Hedgerow; so a job id, page token or session id would be a capability
 //! for whoever learns it. A job that the client names `X` is upstream `hr_<tag>_X`, where the tag is a
 //! MAC of the tenant: a foreign tenant that asks for `X` asks for another job. An id that the service
-//! made is shown as `hrs_<MAC of tenant and id>_<id>`. Nothing is stored, so every replica with the same
+//! made is shown as `hrs_<MAC of tenant and id>_<id>`; page tokens, which may name the last job or row of
+//! the service's own list, are encrypted. Nothing is stored, so every replica with the same
 //! key, and every restart, knows whose a job is.
 
 use std::fs::{self, OpenOptions};
@@ -12,8 +13,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use ring::hmac;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::{aead, hmac};
 
 use crate::claims::TenantClaim;
 
@@ -123,19 +124,24 @@ impl Keyring {
         Owner { keyring: self, tenant, project }
     }
 
-    fn mac(&self, parts: &[&str]) -> String {
+    fn tag(&self, parts: &[&str]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.0);
         for part in parts {
             // INVARIANT: lengths first, so that no two lists of parts run into the same bytes.
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
-        let tag = context.sign();
-        tag.as_ref().iter().take(MAC_CHARACTERS / 2).map(|byte| format!("{byte:02x}")).collect()
+        context.sign()
     }
 }
 
 impl Keyring {
+    /// The key for what must not be read, which follows from the other.
+    fn cipher(&self) -> Option<aead::LessSafeKey> {
+        let key = hmac::sign(&self.0, b"hedgerow: page tokens, 1");
+        aead::UnboundKey::new(&aead::AES_256_GCM, key.as_ref()).ok().map(aead::LessSafeKey::new)
+    }
+
     /// Compares in a time that does not depend on where two texts differ: by their MACs.
     fn equal(&self, left: &str, right: &str) -> bool {
         let right = hmac::sign(&self.0, right.as_bytes());
@@ -152,12 +158,17 @@ pub(super) struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    fn mac(self, used: Use, context: &str, text: &str) -> String {
+    fn mac_bytes(self, used: Use, context: &str, text: &str) -> hmac::Tag {
         let (kind, tenant) = match self.tenant {
             TenantClaim::Text(text) => ("text", text.clone()),
             TenantClaim::Integer(number) => ("integer", number.to_string()),
         };
-        self.keyring.mac(&[used.word(), kind, &tenant, self.project, context, text])
+        self.keyring.tag(&[used.word(), kind, &tenant, self.project, context, text])
+    }
+
+    fn mac(self, used: Use, context: &str, text: &str) -> String {
+        let tag = self.mac_bytes(used, context, text);
+        tag.as_ref().iter().take(MAC_CHARACTERS / 2).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The tenant's tag: the same for all that is the tenant's in this project, and no one else's.
@@ -189,15 +200,46 @@ impl Owner<'_> {
         shown.strip_prefix('_')
     }
 
-    /// Binds an id that the service made.
+    /// Binds an id that the service made. Of a page's token nothing can be read.
     pub(super) fn seal(self, used: Use, context: &str, id: &str) -> String {
-        format!("{SEALED}{}_{id}", self.mac(used, context, id))
+        match used {
+            Use::Page => self.hide(context, id).unwrap_or_default(),
+            Use::Job | Use::Session | Use::Table | Use::Request | Use::Upload => {
+                format!("{SEALED}{}_{id}", self.mac(used, context, id))
+            }
+        }
+    }
+
+    /// AES-256-GCM over the token, tenant, project and context authenticated with it. The nonce is a MAC
+    /// of all of these, so that it comes twice for one and the same message only.
+    fn hide(self, context: &str, token: &str) -> Option<String> {
+        let whole = self.mac_bytes(Use::Page, context, token);
+        let nonce = whole.as_ref().first_chunk::<{ aead::NONCE_LEN }>()?;
+        let mut text = token.as_bytes().to_vec();
+        let whose = self.mac(Use::Page, context, "");
+        let (key, aad) = (self.keyring.cipher()?, aead::Aad::from(whose.as_bytes()));
+        let nonce_used = aead::Nonce::assume_unique_for_key(*nonce);
+        key.seal_in_place_append_tag(nonce_used, aad, &mut text).ok()?;
+        Some(URL_SAFE_NO_PAD.encode([nonce.as_slice(), &text].concat()))
+    }
+
+    fn reveal(self, context: &str, hidden: &str) -> Option<String> {
+        let mut bytes = URL_SAFE_NO_PAD.decode(hidden).ok()?;
+        let (nonce, text) = bytes.split_at_mut_checked(aead::NONCE_LEN)?;
+        let nonce = aead::Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let whose = self.mac(Use::Page, context, "");
+        let (key, aad) = (self.keyring.cipher()?, aead::Aad::from(whose.as_bytes()));
+        let token = key.open_in_place(nonce, aad, text).ok()?;
+        String::from_utf8(token.to_vec()).ok()
     }
 
     /// The id that was sealed for this tenant, use and context; `None` for any other.
     pub(super) fn open(self, used: Use, context: &str, sealed: &str) -> Option<String> {
         if sealed.len() > MAX_TOKEN_BYTES {
             return None;
+        }
+        if used == Use::Page {
+            return self.reveal(context, sealed);
         }
         let (mac, id) = sealed.strip_prefix(SEALED)?.split_at_checked(MAC_CHARACTERS)?;
         let id = id.strip_prefix('_')?;
@@ -258,15 +300,27 @@ mod tests {
     #[test]
     fn a_seal_holds_for_its_use_and_context_alone() {
         let ring = Keyring::from_secret(b"secret");
-        let a = tenant("a");
-        let a = ring.of(&a, "p");
-        let sealed = a.seal(Use::Page, "job 1", "token");
-        assert_eq!(a.open(Use::Page, "job 1", &sealed).as_deref(), Some("token"));
-        assert_eq!(a.open(Use::Page, "job 2", &sealed), None);
-        assert_eq!(a.open(Use::Session, "job 1", &sealed), None);
-        assert_eq!(a.open(Use::Page, "job 1", &sealed.replace("token", "other")), None);
+        let (a, b) = (tenant("a"), tenant("b"));
+        let (a, b) = (ring.of(&a, "p"), ring.of(&b, "p"));
         let other = Keyring::from_secret(b"another");
-        assert_eq!(other.of(&tenant("a"), "p").open(Use::Page, "job 1", &sealed), None);
+        for (used, wrong) in [(Use::Page, Use::Session), (Use::Session, Use::Page)] {
+            let sealed = a.seal(used, "job 1", "token");
+            assert_eq!(a.open(used, "job 1", &sealed).as_deref(), Some("token"));
+            assert_eq!(a.open(used, "job 2", &sealed), None);
+            assert_eq!(a.open(wrong, "job 1", &sealed), None);
+            assert_eq!(b.open(used, "job 1", &sealed), None);
+            assert_eq!(other.of(&tenant("a"), "p").open(used, "job 1", &sealed), None);
+            for at in 0..sealed.len() {
+                let mut changed = sealed.clone().into_bytes();
+                changed[at] = if changed[at] == b'x' { b'y' } else { b'x' };
+                let changed = String::from_utf8(changed).unwrap();
+                assert_ne!(a.open(used, "job 1", &changed).as_deref(), Some("token"), "{at}");
+            }
+            for odd in ["", "x", "hrs_", "AAAAAAAAAAAAAAAA", "\u{e9}"] {
+                assert_eq!(a.open(used, "job 1", odd), None, "{odd}");
+            }
+        }
+        assert!(!a.seal(Use::Page, "jobs", "job_of_b").contains("job_of_b"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
 use super::credentials::{TokenSource, account_secret};
-use super::dispatch::{Front, known_jobs};
+use super::dispatch::{Front, KnownJobs};
 use super::exchange::{Exchange, Kept};
 use super::judge::Judge;
 use super::keyring::{Keyring, KeyringError};
@@ -141,7 +141,7 @@ impl Server {
             keyring,
             judge: Judge::new(Arc::clone(&meters), limits),
             meters,
-            jobs: known_jobs(),
+            jobs: KnownJobs::new(),
             uploads: Uploads::new(),
             budget: Budget::new(),
             room: Arc::new(Semaphore::new(BODY_ROOM_KIB)),

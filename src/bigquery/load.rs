@@ -238,7 +238,7 @@ impl Load {
         let reply = asked.perform(&call, &facts, uncounted).await?;
         // Messages can quote no more than the file that the client sent.
         let known = super::dispatch::KnownJob { text: Arc::default(), protected: false };
-        asked.front.jobs.insert(self.job.clone(), Arc::new(known));
+        asked.front.jobs.made(self.job.clone(), &Arc::new(known), &reply);
         let known = super::results::known(asked, &self.job);
         super::jobs::answer(asked, &self.job, &reply, &known)
     }

@@ -47,8 +47,9 @@ pub(super) async fn run(asked: &Asked<'_>, exchange: &mut Exchange) -> Result<An
         put("formatOptions", options);
     }
     if let Some(id) = fields.text("requestId")? {
-        // SECURITY: the service answers an equal id with the result of the first; ids of two tenants
-        // must not be equal.
+        // SECURITY: the service answers an equal id with the result of the first; ids of two tenants, or
+        // of two texts, must not be equal.
+        let id = format!("{id} {}", form.verdict.decided.guarded.text());
         put("requestId", asked.owner().veiled(Use::Request, &id).into());
     }
     put("labels", labels(asked, fields.texts("labels")?)?);

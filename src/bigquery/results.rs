@@ -144,7 +144,7 @@ pub(super) fn answer(
     // SECURITY: whatever the service answers, it is about the job that was asked for.
     let job = job.or(named).map(str::to_owned);
     if let Some(job) = &job {
-        asked.front.jobs.insert(job.clone(), Arc::clone(known));
+        asked.front.jobs.made(job.clone(), known, reply);
     }
     let told = known.told();
     let mut built = Builder::default();

@@ -181,10 +181,8 @@ async fn queried(asked: &Asked<'_>, name: &TableName, columns: &[String]) -> Res
     if job.id.is_empty() {
         return Err(Fault::Unavailable);
     }
-    asked
-        .front
-        .jobs
-        .insert(job.id.clone(), Arc::new(KnownJob { text: text.as_str().into(), protected: true }));
+    let known = Arc::new(KnownJob { text: text.as_str().into(), protected: true });
+    asked.front.jobs.made(job.id.clone(), &known, &reply);
     let reply = page(asked, &job, None).await?;
     answer(asked, &reply, &context, &job)
 }

@@ -652,3 +652,33 @@ async fn requests_under_way_end_at_shutdown_and_idle_connections_are_closed() {
     assert!(matches!(idle.try_read(&mut byte), Ok(0) | Err(_)));
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_request_with_a_jobs_id_does_not_say_what_the_job_is() {
+    let stand = Stand::start(POLICY).await;
+    let failed = json!({"reason": "invalidQuery", "message": "Bad int64 value: B-SECRET"});
+    let status = json!({"state": "DONE", "errorResult": failed, "errors": [failed]});
+    let insert = |query: &str| json!({"jobReference": {"jobId": "j"}, "configuration": {"query": {"query": query}}});
+    let jobs = format!("{BASE}/jobs");
+    let job = format!("{BASE}/jobs/j");
+    let told = status.clone();
+    stand.service.answers(move |seen| {
+        (200, json!({"jobReference": seen.body["jobReference"], "status": told, "statistics": {"totalBytesProcessed": "9"}}))
+    });
+    stand.ask(A, "POST", &jobs, insert("SELECT CAST(note AS INT64) FROM app.orders")).await;
+    stand.service.answers(|_| error(409, "duplicate", "Already Exists: Job acme-prod:US.hr_x_j"));
+    let got = stand.ask(A, "POST", &jobs, insert("SELECT 1")).await;
+    assert_eq!((got.status, got.reason()), (409, "duplicate"));
+    assert!(got.text.contains("acme-prod:j") && !got.text.contains("hr_"), "{}", got.text);
+    stand.service.answers(move |_| {
+        (200, json!({"status": status, "statistics": {"totalBytesProcessed": "9"}}))
+    });
+    let got = stand.ask(A, "GET", &job, Value::Null).await;
+    for secret in ["SECRET", "totalBytes"] {
+        assert!(!got.text.contains(secret), "{}", got.text);
+    }
+    // Nor after a restart, when nothing is known of the job.
+    let got = stand.ask(B, "GET", &job, Value::Null).await;
+    assert!(!got.text.contains("SECRET"), "{}", got.text);
+    stand.finish().await;
+}

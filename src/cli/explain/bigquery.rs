@@ -121,3 +121,38 @@ impl Verdict {
         lines.join("\n") + "\n"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claims::{Claims, TenantClaim};
+    use crate::ids::PolicyEpoch;
+
+    #[test]
+    fn a_text_is_rewritten_allowed_or_denied_with_its_reason() {
+        let text = "
+engine: bigquery
+tenant: {column: tenant_id, type: text}
+tables:
+  p.app.orders: {tenant: tenant_id}
+";
+        let policy =
+            crate::policy::load::compile(&[("p.yaml", text)], PolicyEpoch(1)).unwrap().bigquery;
+        let tenant = Some(TenantClaim::Text("acme".into()));
+        let explainer = Explainer {
+            policy: &policy,
+            principal: Principal::assumed(tenant, Claims::default()),
+            place: Place { project: "p".into(), default_dataset: None, session: false },
+        };
+        let answer = |sql: &str| explainer.verdict(sql).json();
+        let rewritten = answer("SELECT note FROM app.orders");
+        assert_eq!(rewritten["decision"], "rewrite");
+        assert!(rewritten["sent"].as_str().unwrap().contains("'acme'"));
+        assert_eq!(rewritten["relations"][0]["relation"], "p.app.orders");
+        assert_eq!(answer("SELECT 1")["decision"], "allow");
+        let denied = answer("SELECT note FROM app.other");
+        assert_eq!((&denied["decision"], &denied["code"]), (&json!("deny"), &json!("HR1003")));
+        assert_eq!(denied["reason"], "the relation is not known: p.app.other");
+        assert!(explainer.verdict("SELECT note FROM app.other").text().contains("HR1003"));
+    }
+}
