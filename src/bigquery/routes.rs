@@ -292,11 +292,12 @@ mod tests {
     use super::*;
 
     fn found(verb: &str, target: &str) -> Result<&'static str, String> {
-        let target = parse(target.as_bytes()).map_err(|fault| format!("{fault:?}"))?;
-        route(verb, &target).map(|route| route.method.id).map_err(|fault| match fault {
+        let code = |fault| match fault {
             Fault::Denied(denial) => denial.code.to_string(),
             other => format!("{other:?}"),
-        })
+        };
+        let target = parse(target.as_bytes()).map_err(code)?;
+        route(verb, &target).map(|route| route.method.id).map_err(code)
     }
 
     #[test]
