@@ -74,6 +74,16 @@ oracle: deps ## Noninterference, by generated statements: make oracle SECONDS=60
 mutants: deps ## Plant every seeded fault under the suites; writes docs/mutants.md (an hour)
 	HEDGEROW_MUTANTS=all cargo test --locked --features mutants --test mutants -- --nocapture
 
+.PHONY: wire
+wire: deps ## The same bytes to PostgreSQL and through Hedgerow: make wire SECONDS=600 SEED=7
+	HEDGEROW_WIRE_SECONDS=$(or $(SECONDS),600) HEDGEROW_WIRE_SEED=$(or $(SEED),1) \
+		cargo test --locked --test wire -- --nocapture
+
+.PHONY: faults
+faults: deps ## Many clients of two tenants while everything fails: make faults SECONDS=1800 SEED=7
+	HEDGEROW_FAULT_SECONDS=$$(( $(or $(SECONDS),600) / 20 )) HEDGEROW_FAULT_SEED=$(or $(SEED),1) \
+		cargo test --locked --test faults -- --nocapture --test-threads=1
+
 .PHONY: bench
 bench: deps ## Measure: decisions (criterion), and pgbench against PgBouncer
 	cargo bench --locked $(ARGS)

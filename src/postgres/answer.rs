@@ -82,8 +82,17 @@ pub(super) enum End {
     ClientLeft,
     /// The client is told, with severity FATAL.
     Farewell(Box<Answer>),
+    /// The same, once it was answered what it had asked before.
+    Dismissed(Box<Answer>),
     /// The server ended the session and its own words were forwarded.
     ServerSaidSo,
+}
+
+impl End {
+    /// The end for a client that does not keep to the protocol.
+    pub(super) fn dismissed(answer: Answer) -> Self {
+        Self::Dismissed(Box::new(answer))
+    }
 }
 
 impl From<Answer> for End {

@@ -22,6 +22,9 @@ const LONG_SECRET_BYTES: usize = 32;
 const SHORT_SECRET_BYTES: usize = 4;
 /// How long the upstream may take over a cancel request.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests for one backend that may be on their way at a time, each a connection to the upstream. More
+/// would only cancel what is being cancelled already.
+const MAX_UNDER_WAY: usize = 2;
 /// Tries at finding a process number that is not taken.
 const PROCESS_TRIES: usize = 64;
 
@@ -37,6 +40,9 @@ struct Target {
     backend: Option<BackendKey>,
     /// Requests that are on their way to the upstream.
     under_way: usize,
+    /// A request was sent of which the upstream never said that it is dealt with: it may hit at any
+    /// time.
+    unaccounted: bool,
 }
 
 impl Flight {
@@ -55,7 +61,9 @@ impl Flight {
 
     /// From now on, this backend does what the session asks.
     pub(super) fn attach(&self, backend: BackendKey) {
-        self.target().backend = Some(backend);
+        let mut target = self.target();
+        target.backend = Some(backend);
+        target.unaccounted = false;
     }
 
     /// The session has no backend any more. Whether it may go to another session: not while a cancel
@@ -64,7 +72,7 @@ impl Flight {
         self.set_in_flight(false);
         let mut target = self.target();
         target.backend = None;
-        target.under_way == 0
+        target.under_way == 0 && !target.unaccounted
     }
 
     /// Whether no cancel request is on its way.
@@ -72,20 +80,33 @@ impl Flight {
         self.target().under_way == 0
     }
 
+    /// Whether a cancel request was sent that may still hit.
+    pub(super) fn is_unaccounted(&self) -> bool {
+        self.target().unaccounted
+    }
+
     /// Asks the upstream to cancel what is in flight, if anything is.
     pub(super) async fn cancel(&self) {
-        let Some((backend, _under_way)) = self.aim() else { return };
+        self.cancel_within(CANCEL_TIMEOUT).await;
+    }
+
+    async fn cancel_within(&self, limit: Duration) {
+        let Some((backend, mut under_way)) = self.aim() else { return };
         let attempt = async {
             let mut socket = self.connector.dial().await?;
             let mut request = bytes::BytesMut::new();
             cancel_request(&mut request, backend.process, &backend.secret);
+            under_way.sent = true;
             socket.write_all(&request).await?;
             socket.flush().await?;
-            // The server closes once it has sent the signal.
+            // The server closes once it has sent its signals: PostgreSQL sends two, and the second
+            // may hit what the backend was asked after the first.
             let mut end = [0; 1];
-            socket.read(&mut end).await.map(|_end| ()).or(Ok(()))
+            let _closed = socket.read(&mut end).await;
+            under_way.sent = false;
+            Ok(())
         };
-        match timeout(CANCEL_TIMEOUT, attempt).await {
+        match timeout(limit, attempt).await {
             Ok(Ok(())) => {}
             Ok(Err::<(), super::upstream::ConnectFault>(fault)) => {
                 tracing::warn!(%fault, "a cancel request did not reach the upstream");
@@ -97,22 +118,27 @@ impl Flight {
     /// What to cancel; from here on the backend stays with this session.
     fn aim(&self) -> Option<(BackendKey, UnderWay<'_>)> {
         let mut target = self.target();
-        if !self.in_flight.load(Ordering::Acquire) {
+        if !self.in_flight.load(Ordering::Acquire) || target.under_way >= MAX_UNDER_WAY {
             return None;
         }
         let backend = target.backend.clone()?;
         target.under_way = target.under_way.saturating_add(1);
-        Some((backend, UnderWay(self)))
+        Some((backend, UnderWay { flight: self, sent: false }))
     }
 }
 
 /// A cancel request on its way.
-struct UnderWay<'a>(&'a Flight);
+struct UnderWay<'a> {
+    flight: &'a Flight,
+    /// It was sent, and the upstream has not closed yet.
+    sent: bool,
+}
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        let mut target = self.0.target();
+        let mut target = self.flight.target();
         target.under_way = target.under_way.saturating_sub(1);
+        target.unaccounted |= self.sent;
     }
 }
 
@@ -168,5 +194,47 @@ impl CancelKeys {
             // Without an early end: the time taken says nothing about the bytes.
             && slot.secret.iter().zip(secret).fold(0, |all, (ours, theirs)| all | (ours ^ theirs)) == 0;
         if same { slot.flight.upgrade() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::endpoint::{Endpoint, TlsMode};
+
+    #[tokio::test]
+    async fn a_backend_may_go_to_others_only_when_the_upstream_closed_the_cancel_request() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.1")).unwrap();
+        let connector = Connector::new(Endpoint {
+            host: directory.path().display().to_string(),
+            port: 1,
+            database: None,
+            user: "app".to_owned(),
+            password: None,
+            tls: TlsMode::Disable,
+            ca_file: None,
+            client_certificate: None,
+        })
+        .unwrap();
+        let flight = Flight::new(Arc::new(connector));
+        for closes in [true, false] {
+            flight.attach(BackendKey::default());
+            flight.set_in_flight(true);
+            let cancelling = flight.cancel_within(Duration::from_millis(200));
+            let serving = async {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut request = [0; 12];
+                socket.read_exact(&mut request).await.unwrap();
+                assert!(!flight.is_quiet());
+                (!closes).then_some(socket)
+            };
+            let ((), _held) = tokio::join!(cancelling, serving);
+            assert!(flight.is_quiet());
+            assert_eq!(flight.is_unaccounted(), !closes);
+            assert_eq!(flight.detach(), closes);
+        }
     }
 }

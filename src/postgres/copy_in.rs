@@ -17,6 +17,7 @@ use super::session::Link;
 use crate::sql::Kind;
 use crate::sql::copy::{CopyIn, CopyWay};
 use crate::wire::backend;
+use crate::wire::error_fields::Severity;
 use crate::wire::frontend::{self, tag};
 use crate::wire::{Frame, FrameFault, Header, Piece, Plan, frame::HEADER_BYTES};
 
@@ -116,7 +117,12 @@ impl Link {
             | Piece::Skipped(Header { tag: other, .. }) => {
                 let message =
                     format!("unexpected message type 0x{other:02X} during COPY from stdin");
-                Err(Answer::protocol_violation(&message).into())
+                // PostgreSQL says both, and so knows where the next message begins no better.
+                Answer::protocol_violation(&message)
+                    .fields(Severity::Error)
+                    .encode_error(&mut self.to_client);
+                let lost = "terminating connection because protocol synchronization was lost";
+                Err(Answer::protocol_violation(lost).into())
             }
         }
     }

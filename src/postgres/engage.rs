@@ -65,6 +65,7 @@ impl Link {
     /// Makes sure that what is sent next reaches a backend of the present identity, in the state that
     /// the client knows.
     pub(super) async fn engage(&mut self) -> Result<(), Answer> {
+        self.outlast_cancel().await;
         let key = Arc::clone(&self.current().key);
         if !self.at_rest() {
             let same = self.lease.as_ref().is_some_and(|lease| lease.key == key);
@@ -88,19 +89,29 @@ impl Link {
         self.set_up().await
     }
 
+    /// Holds the next statement back while a cancel request for the one before is on its way:
+    /// PostgreSQL signals twice, and the second signal would end a statement that nobody cancelled.
+    async fn outlast_cancel(&self) {
+        if !self.replies.is_empty() || self.flight.is_quiet() {
+            return;
+        }
+        let patience = Instant::now() + CANCEL_PATIENCE;
+        while !self.flight.is_quiet() && Instant::now() < patience {
+            sleep(CANCEL_LOOK).await;
+        }
+    }
+
     /// Settings, and the BEGIN that the client was told of. In front of the client's own message, so
     /// that it costs no round trip.
     async fn set_up(&mut self) -> Result<(), Answer> {
         let unavailable = |_unavailable| Answer::audit_unavailable();
         let Some(lease) = self.lease.as_mut() else { return Ok(()) };
         let stale = lease.overlay != self.overlay;
-        if stale || matches!(self.block, Block::Begun(_)) {
-            // SECURITY: a cancel request that is late must not hit what is sent here: without its
-            // BEGIN the client's statement would be committed by itself.
-            let patience = Instant::now() + CANCEL_PATIENCE;
-            while !self.flight.is_quiet() && Instant::now() < patience {
-                sleep(CANCEL_LOOK).await;
-            }
+        // SECURITY: a cancel request that is late must not hit what is sent here: without its BEGIN
+        // the client's statement would be committed by itself.
+        let own = stale || matches!(self.block, Block::Begun(_));
+        if own && (!self.flight.is_quiet() || self.flight.is_unaccounted()) {
+            return Err(cancel_unaccounted());
         }
         if stale {
             let mut permits = Vec::with_capacity(self.overlay.len());
@@ -226,6 +237,15 @@ impl Link {
             backend.close_later();
         }
     }
+}
+
+/// A cancel request may still hit: nothing that must not fail can be sent.
+fn cancel_unaccounted() -> Answer {
+    Answer::new(
+        SqlState::CONNECTION_FAILURE,
+        "the database has not taken a cancel request yet: nothing was run",
+    )
+    .with_hint("Try again, or connect again.")
 }
 
 /// The identity changed where the backend cannot.

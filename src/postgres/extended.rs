@@ -123,16 +123,21 @@ impl Link {
         {
             holding = lease.statements.holding(name, &content, segment);
         }
+        let failed = self.status == TransactionStatus::Failed;
         match holding {
             // In a failed transaction the server says so itself.
-            Holding::Same if self.status != TransactionStatus::Failed => {
+            Holding::Same if !failed && !self.replies.await_an_end() => {
                 self.give(Made::ParseComplete, Some(undo));
             }
-            Holding::Same | Holding::Other => {
+            Holding::Same if failed => {
+                self.send_parse(name, &content, &facts, Some(undo), &permit);
+            }
+            Holding::Other => {
                 self.make_room(name);
                 self.send_parse(name, &content, &facts, Some(undo), &permit);
             }
-            Holding::Doubtful => {
+            // Whether the transaction has failed by then is not known yet.
+            Holding::Same | Holding::Doubtful => {
                 self.close_own(name);
                 self.send_parse(name, &content, &facts, Some(undo), &permit);
             }
@@ -214,6 +219,9 @@ impl Link {
 
     pub(super) async fn bind(&mut self, frame: Frame<'_>) -> Result<(), End> {
         let bind = Bind::decode(frame.body()).map_err(malformed)?;
+        if self.awaits_name(bind.statement, frame) {
+            return Ok(());
+        }
         let prepared = match self.statement_named(bind.statement).await {
             Ok(prepared) => prepared,
             Err(answer) => {
@@ -224,6 +232,16 @@ impl Link {
         if let Some(prepared) = &prepared
             && self.is_answered_here(&prepared.facts)
         {
+            let supplied = frontend::parameter_count(bind.parameters);
+            if supplied > 0 {
+                let message = format!(
+                    "bind message supplies {supplied} parameters, but prepared statement \"{}\" \
+                     requires 0",
+                    bind.statement
+                );
+                self.refuse(Form::Extended, Answer::plain(SqlState::PROTOCOL_VIOLATION, &message));
+                return Ok(());
+            }
             let request = self.replies.next_request();
             let mut portal =
                 Portal::new(Arc::clone(&prepared.facts), None, Watch::default(), request);
@@ -277,6 +295,25 @@ impl Link {
         }
         self.owe(Reply::Bind { facts, parameters, statement: Some(there) });
         Ok(())
+    }
+
+    /// Whether it is not known yet what a name stands for, as an earlier part of the pipeline may still
+    /// fail or prepare it: the message then waits until that is answered.
+    fn awaits_name(&mut self, name: &str, frame: Frame<'_>) -> bool {
+        if !self.shares_names() || self.replies.is_empty() {
+            return false;
+        }
+        let waits = self
+            .names
+            .statement(name)
+            .is_none_or(|known| known.unheard.is_some_and(|segment| segment != self.segment));
+        if waits {
+            self.held = Some(frame.bytes.into());
+            if self.pipeline == Pipeline::Open {
+                self.outbox.flush();
+            }
+        }
+        waits
     }
 
     /// A client's statement as it holds now. `None`: only the server can know of it.
@@ -424,6 +461,7 @@ impl Link {
 
     pub(super) async fn describe(&mut self, frame: Frame<'_>) -> Result<(), End> {
         match Target::decode(frame.body()).map_err(malformed)? {
+            Target::Statement(name) if self.awaits_name(name, frame) => Ok(()),
             Target::Statement(name) => self.describe_statement(name).await,
             Target::Portal(name) => {
                 match self.names.portal(name) {

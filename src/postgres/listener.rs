@@ -337,10 +337,11 @@ async fn open(front: &Front, incoming: Incoming, place: &Place) -> Option<sign_i
     };
     let tls = front.tls.load_full();
     match negotiate(incoming, tls.as_deref()).await {
-        Ok(Opening::Cancel { process, secret }) => {
+        Ok(Opening::Cancel { asking, process, secret }) => {
             if let Some(flight) = front.cancel_keys.find(process, &secret) {
                 flight.cancel().await;
             }
+            drop(asking);
             None
         }
         Ok(Opening::Session { mut opened, version, requested }) => {

@@ -39,6 +39,13 @@ pub(super) struct Undo {
     before: Option<Prepared>,
 }
 
+impl Undo {
+    /// Whether it is about the unnamed statement.
+    pub(super) fn is_of_the_unnamed(&self) -> bool {
+        self.name.is_empty()
+    }
+}
+
 /// A portal.
 #[derive(Clone, Debug)]
 pub(super) struct Portal {
@@ -79,6 +86,17 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// The client's name of a statement that backends know by a shared one.
+    pub(super) fn of_shared(&self, shared: &str) -> Option<&str> {
+        let is_it = |prepared: &Prepared| {
+            prepared.content.as_ref().is_some_and(|content| content.shared_name() == shared)
+        };
+        // The unnamed one is sent without a name.
+        let named =
+            self.statements.iter().filter(|(name, prepared)| !name.is_empty() && is_it(prepared));
+        named.map(|(name, _)| &**name).min()
+    }
+
     pub(super) fn statement(&self, name: &str) -> Option<&Prepared> {
         self.statements.get(name)
     }

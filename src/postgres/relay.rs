@@ -16,6 +16,7 @@ use super::replies::{AfterError, AskedBy, Batch, Described, Owed, Own, Refusal, 
 use super::requests::is_reset_all;
 use super::scrub::{self, Known};
 use super::session::{Link, Pipeline};
+use super::statements::SHARED_NAMES;
 use crate::error::{Denial, SqlState};
 use crate::sql::{Keeps, Kind, Residue};
 use crate::wire::backend::{self, TransactionStatus, tag};
@@ -461,11 +462,15 @@ impl Link {
         };
         let state = fields.text(field::CODE).to_owned();
         let refused_as_planned = state == SYNTAX_ERROR && !fields.is_fatal();
+        self.use_clients_name(&mut fields);
         self.doubt_settings();
         if state == CACHED_PLAN || state == UNKNOWN_STATEMENT {
             self.doubt_statement();
         }
         let mut replaced = None;
+        // PostgreSQL drops the unnamed statement before it looks at the new one.
+        let unnamed_failed = matches!(self.replies.front().map(|owed| &owed.reply),
+            Some(Reply::Parse { undo: Some(undo), .. }) if undo.is_of_the_unnamed());
         let skips = match self.replies.front().map(|owed| &mut owed.reply) {
             Some(Reply::Query(batch)) => {
                 let statements = match std::mem::replace(batch.as_mut(), Batch::Over) {
@@ -533,6 +538,9 @@ impl Link {
         if skips {
             self.skip_to_sync();
         }
+        if unnamed_failed {
+            let _gone = self.names.close_statement("");
+        }
         self.settle();
         Ok(())
     }
@@ -575,6 +583,17 @@ impl Link {
             .await
             .map_err(|_unavailable| End::from(Answer::audit_unavailable()))?;
         Ok(None)
+    }
+
+    /// SECURITY: a client knows its statements by its own names, and is not told the shared ones, which
+    /// it could name in SQL.
+    fn use_clients_name(&self, fields: &mut ErrorFields<'_>) {
+        let message = fields.text(field::MESSAGE);
+        let shared = message.split('"').find(|word| word.starts_with(SHARED_NAMES));
+        if let Some(shared) = shared {
+            let message = message.replace(shared, self.names.of_shared(shared).unwrap_or_default());
+            fields.set(field::MESSAGE, message);
+        }
     }
 
     /// The server would not run a statement as it has it.

@@ -62,6 +62,8 @@ pub(super) enum AskedBy {
 pub(super) enum Made {
     ParseComplete,
     CloseComplete,
+    /// Nothing that is told: only something to take back where the server skips.
+    Silence,
 }
 
 /// A query of Hedgerow's own: results, then ReadyForQuery.
@@ -126,6 +128,14 @@ pub(super) struct Replies {
     requests: u64,
     /// Sync messages so far.
     syncs: u64,
+    /// Entries that end a part of the pipeline: what follows them may meet another transaction status
+    /// than the client has been told.
+    ends: usize,
+}
+
+/// Whether a part of the pipeline ends with the message that this is owed to.
+const fn is_end(reply: &Reply) -> bool {
+    matches!(reply, Reply::Sync | Reply::Query(_) | Reply::RefusedQuery(_))
 }
 
 impl Replies {
@@ -140,7 +150,13 @@ impl Replies {
         if matches!(reply, Reply::Sync) {
             self.syncs = self.syncs.saturating_add(1);
         }
+        self.ends = self.ends.saturating_add(usize::from(is_end(&reply)));
         self.queue.push_back(Owed { reply, request: self.requests });
+    }
+
+    /// Whether an earlier part of the pipeline is still to be answered.
+    pub(super) const fn await_an_end(&self) -> bool {
+        self.ends > 0
     }
 
     /// The number of the batch of messages that the next Sync ends, from 1.
@@ -153,7 +169,9 @@ impl Replies {
     }
 
     pub(super) fn pop(&mut self) -> Option<Owed> {
-        self.queue.pop_front()
+        let owed = self.queue.pop_front()?;
+        self.ends = self.ends.saturating_sub(usize::from(is_end(&owed.reply)));
+        Some(owed)
     }
 
     /// Takes the entry at the head if the server owes nothing to it.
@@ -245,12 +263,14 @@ impl Replies {
                 || matches!(owed.reply, Reply::Query(_)) && mutant::on("sync-or-query")
         });
         let after = if sync.is_some() { AfterError::SyncSent } else { AfterError::SyncOwed };
-        let skipped = self
+        let skipped: Vec<Reply> = self
             .queue
             .drain(..sync.unwrap_or(self.queue.len()))
             .rev()
             .map(|owed| owed.reply)
             .collect();
+        let ends = skipped.iter().filter(|reply| is_end(reply)).count();
+        self.ends = self.ends.saturating_sub(ends);
         (skipped, after)
     }
 }
@@ -287,6 +307,11 @@ mod tests {
         assert!(matches!(after, AfterError::SyncSent));
         assert!(matches!(replies.pop().unwrap().reply, Reply::Sync));
         assert_eq!(replies.len(), 2);
+        assert!(replies.await_an_end());
+        replies.skip_to_sync();
+        assert!(replies.await_an_end());
+        replies.pop();
+        assert!(!replies.await_an_end());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::here::in_failed_transaction;
 use super::judge::Refused;
 use super::outbox::{self, Relayed};
 use super::recorder::OpenRecord;
-use super::replies::{AskedBy, Batch, Refusal, Reply, Running};
+use super::replies::{AskedBy, Batch, Made, Refusal, Reply, Running};
 use super::session::{Intake, Link, Pipeline};
 use super::who;
 use crate::audit::AuditUnavailable;
@@ -87,18 +87,17 @@ impl Link {
     pub(super) async fn bad_request(&mut self, fault: FrameFault) -> End {
         match fault {
             FrameFault::Length | FrameFault::TooLong(_) => {
-                Answer::protocol_violation("invalid message length").into()
+                End::dismissed(Answer::protocol_violation("invalid message length"))
             }
             FrameFault::Tag(tag) => {
                 let denial = Denial::of(DenialCode::ProtocolMessage, format!("message type {tag}"));
                 match self.recorder.denied(Refused::of(denial.clone())).await {
                     // The state is PostgreSQL's for a message that it does not know.
-                    Ok(record) => Answer {
+                    Ok(record) => End::dismissed(Answer {
                         state: SqlState::PROTOCOL_VIOLATION,
                         ..Answer::denial(&denial, record)
-                    }
-                    .into(),
-                    Err(_unavailable) => Answer::audit_unavailable().into(),
+                    }),
+                    Err(_unavailable) => End::dismissed(Answer::audit_unavailable()),
                 }
             }
         }
@@ -181,6 +180,7 @@ impl Link {
             }
             return self.token_query(change).await;
         }
+        self.drop_unnamed();
         let decided = match self.judge.decide(text, &[]).await {
             Ok(decided) => decided,
             Err(refused) => return self.deny(Form::Query, refused).await,
@@ -237,6 +237,18 @@ impl Link {
         }
         self.send_batch(statements);
         Ok(())
+    }
+
+    /// A Query takes the unnamed statement away, unless the server skips it.
+    fn drop_unnamed(&mut self) {
+        if !self.shares_names() || self.names.statement("").is_none() {
+            return;
+        }
+        let undo = Some(self.names.close_statement(""));
+        if !self.replies.is_empty() {
+            self.replies.next_request();
+            self.replies.push(Reply::Made { made: Made::Silence, undo });
+        }
     }
 
     fn send_batch(&mut self, statements: VecDeque<Running>) {
@@ -334,6 +346,7 @@ impl Link {
     pub(super) fn mind_effects(&mut self, facts: &Facts) {
         let ends_identity = self.local.is_some() && matches!(facts.kind, Kind::End(_));
         let resets = matches!(facts.kind, Kind::Discard | Kind::Deallocate(None))
+            || self.shares_names() && matches!(facts.kind, Kind::Deallocate(Some(_)))
             || facts.guarded.as_ref().is_some_and(|guarded| is_reset_all(guarded.text()));
         if ends_identity || resets {
             self.intake = Intake::AfterReplies;
@@ -449,7 +462,7 @@ fn discard(statements: VecDeque<Running>) {
 }
 
 pub(super) fn malformed(fault: DecodeFault) -> End {
-    Answer::protocol_violation(&format!("invalid message: {fault}")).into()
+    End::dismissed(Answer::protocol_violation(&format!("invalid message: {fault}")))
 }
 
 pub(super) fn too_many_names() -> Answer {

@@ -207,6 +207,7 @@ impl Link {
     pub(super) fn settle(&mut self) {
         while let Some((made, undo, request)) = self.replies.pop_made() {
             let tag = match made {
+                Made::Silence => continue,
                 Made::ParseComplete => {
                     if let Some(undo) = &undo {
                         self.names.heard(undo, request);
@@ -403,7 +404,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
         };
         match &end {
             End::ClientLeft => self.part().await,
-            End::Farewell(answer) => {
+            End::Farewell(answer) | End::Dismissed(answer) => {
+                if matches!(end, End::Dismissed(_)) {
+                    self.part().await;
+                }
                 self.flush_client().await;
                 // In the middle of a row the client would take the farewell for a part of it.
                 if !self.link.wire.as_ref().is_some_and(|wire| wire.incoming.is_streaming()) {
@@ -546,17 +550,28 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
         let _unheard = timeout(PARTING, self.client.write_all_buf(&mut self.link.to_client)).await;
     }
 
-    /// The client is gone. What it sent before is carried out, as PostgreSQL does, so that the records
-    /// get their outcome; what takes too long is cancelled.
+    /// The client said goodbye, was told to go, or is gone. What it sent before is carried out, as PostgreSQL does, so
+    /// that the records get their outcome, and answered as long as somebody reads; what takes too long
+    /// is cancelled.
     async fn part(&mut self) {
         self.link.abandon_copy();
-        let Some(mut wire) = self.link.wire.take() else { return };
-        let link = &mut self.link;
+        let Some(mut wire) = self.link.wire.take() else {
+            self.flush_client().await;
+            return;
+        };
+        let Self { client, link, .. } = self;
+        let mut reads = true;
         let rest = async {
             wire.socket.write_all_buf(link.outbox.bytes()).await?;
             wire.socket.flush().await?;
-            while !link.replies.is_empty() {
+            loop {
+                if reads {
+                    reads = tell(client, &mut link.to_client).await.is_ok();
+                }
                 link.to_client.clear();
+                if link.replies.is_empty() {
+                    break;
+                }
                 match link.hear(&mut wire.incoming).await {
                     Ok(true) => {}
                     Ok(false) => {
@@ -654,6 +669,12 @@ fn read<R: AsyncRead + Unpin, const BYTES: usize>(
             Poll::Pending
         }
     }
+}
+
+/// Writes all of it.
+async fn tell<W: AsyncWrite + Unpin>(client: &mut W, bytes: &mut BytesMut) -> io::Result<()> {
+    client.write_all_buf(bytes).await?;
+    client.flush().await
 }
 
 fn unix_now() -> i64 {

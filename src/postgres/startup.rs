@@ -38,8 +38,18 @@ pub(super) struct Opened {
 
 /// What a client wants.
 pub(super) enum Opening {
-    Session { opened: Opened, version: ProtocolVersion, requested: Requested },
-    Cancel { process: i32, secret: Vec<u8> },
+    Session {
+        opened: Opened,
+        version: ProtocolVersion,
+        requested: Requested,
+    },
+    /// The connection stays open until the request was carried out: clients wait for its end before
+    /// they go on, so that it does not hit what they ask next.
+    Cancel {
+        asking: Opened,
+        process: i32,
+        secret: Vec<u8>,
+    },
 }
 
 /// Why there is no session.
@@ -128,7 +138,8 @@ pub(super) async fn negotiate(
                 return Err(malformed(opened));
             }
             (Ok(FirstPacket::CancelRequest { process, secret }), _) => {
-                return Ok(Opening::Cancel { process, secret: secret.to_vec() });
+                let secret = secret.to_vec();
+                return Ok(Opening::Cancel { asking: opened, process, secret });
             }
             (Ok(FirstPacket::Startup { version, parameters }), _) => {
                 if must_encrypt && !matches!(opened.socket, Socket::TlsServer(_)) {

@@ -16,6 +16,9 @@ use crate::sql::{Guarded, TokenScope};
 /// closed.
 pub(super) const MAX_HELD: usize = 400;
 
+/// What the names begin with that shared backends know statements by.
+pub(super) const SHARED_NAMES: &str = "hedgerow_";
+
 /// A text that is prepared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Text {
@@ -71,7 +74,7 @@ fn shared_name(text: &Text, types: &[u8], shape: u64) -> Box<str> {
     hasher.update(types);
     hasher.update(words);
     let mut name = String::with_capacity(41);
-    name.push_str("hedgerow_");
+    name.push_str(SHARED_NAMES);
     for byte in hasher.finalize().iter().take(16) {
         for digit in [byte >> 4, byte & 15] {
             name.push(char::from_digit(digit.into(), 16).unwrap_or('0'));

@@ -138,6 +138,11 @@ impl<'a> Bind<'a> {
     }
 }
 
+/// How many [`Bind::parameters`] there are.
+pub fn parameter_count(parameters: &[u8]) -> usize {
+    Reader::new(parameters).count().unwrap_or(0)
+}
+
 /// The values of [`Bind::parameters`], NULLs left out.
 pub fn parameter_values(parameters: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut reader = Reader::new(parameters);

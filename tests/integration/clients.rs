@@ -167,6 +167,32 @@ fn psycopg_works_as_an_application_uses_it() {
 }
 
 #[test]
+fn libpq_18_works_by_protocol_3_2() {
+    run_client(&python(), "libpq18_client.py");
+}
+
+#[test]
+fn libpq_18_works_with_tls_from_the_first_byte() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
+    process::succeed(
+        Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args(["-nodes", "-days", "2"])
+            .args(subject)
+            .args(["-keyout", &file("key.pem"), "-out", &file("cert.pem")]),
+        Duration::from_secs(30),
+    );
+    let postgres_extra =
+        format!("  tls: {{cert_file: {}, key_file: {}}}\n", file("cert.pem"), file("key.pem"));
+    let world = World::with(&Options { postgres_extra, ..Options::new(POLICY) });
+    let env = Path::new("env");
+    let python = python().display().to_string();
+    run_client_in(&world, env, &["HEDGEROW_TLS=1", &python], "libpq18_client.py");
+}
+
+#[test]
 fn one_pool_of_a_service_serves_a_tenant_a_transaction() {
     run_client(&python(), "identities_client.py");
 }

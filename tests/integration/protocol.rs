@@ -147,6 +147,38 @@ fn a_large_result_comes_whole() {
     world.finish();
 }
 
+/// The most memory that the proxy ever held, in KiB.
+fn peak_memory(world: &World) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", world.hedgerow.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// 256 MiB in rows, and a field of 128 MiB; of the client's own and of a tenant's table.
+#[test]
+fn large_results_and_fields_pass_in_constant_memory() {
+    let world = World::new();
+    let token = crate::support::token::of(crate::support::TENANT_A);
+    // Past the canary scanner, which would look at every byte for minutes.
+    let mut a = world.hedgerow.sign_in(world.hedgerow.address, &world.database, &token);
+    a.limit = Duration::from_secs(120);
+    a.query("SELECT id FROM users");
+    let before = peak_memory(&world);
+    for (sql, rows, bytes) in [
+        ("SELECT repeat('x', 1048576) FROM generate_series(1, 256)", 256, 256 << 20),
+        ("SELECT repeat(left(title, 1), 134217728) FROM documents WHERE id = 1", 1, 128 << 20),
+        ("SELECT repeat('x', 134217728)", 1, 128 << 20),
+    ] {
+        a.send(&wire::query(sql));
+        // Count of columns and length of the field.
+        assert_eq!(a.drain(), (rows, bytes + 6 * rows), "{sql}");
+    }
+    let grown = peak_memory(&world) - before;
+    assert!(grown < 16 << 10, "{grown} KiB more than before");
+    a.terminate();
+    world.finish();
+}
+
 #[test]
 fn cancel_ends_the_running_statement_and_nothing_else() {
     let world = World::new();

@@ -42,6 +42,8 @@ pub struct Options {
     pub audit_extra: String,
     /// `TYPE` of the tenant claim's path.
     pub tenant_claim: &'static str,
+    /// Where the upstream is, when it is not PostgreSQL itself.
+    pub upstream_port: Option<u16>,
 }
 
 impl Options {
@@ -62,6 +64,7 @@ impl Options {
             audit_directory: "audit".to_owned(),
             audit_extra: String::new(),
             tenant_claim: "tenant_id",
+            upstream_port: None,
         }
     }
 }
@@ -348,9 +351,10 @@ pub fn write_configuration(
         audit_directory,
         audit_extra,
         tenant_claim,
+        upstream_port,
         policy: _,
     } = options;
-    let upstream = postgres::server().port;
+    let upstream = upstream_port.unwrap_or_else(|| postgres::server().port);
     let (hmac, eddsa, audience) = (token::HMAC_ISSUER, token::EDDSA_ISSUER, token::AUDIENCE);
     let user = postgres::APP_USER;
     write(

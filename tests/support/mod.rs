@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this module")]
 
 pub mod canary;
+pub mod fault_proxy;
 pub mod fixture;
 pub mod hedgerow;
 pub mod http;

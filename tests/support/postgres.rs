@@ -54,8 +54,11 @@ pub fn server() -> &'static Server {
     SERVER.get_or_init(Server::start)
 }
 
-/// The directory of the newest installed server programs.
+/// The directory of the server programs: that of HEDGEROW_POSTGRES, or the newest that is installed.
 pub fn programs() -> PathBuf {
+    if let Some(chosen) = std::env::var_os("HEDGEROW_POSTGRES") {
+        return chosen.into();
+    }
     let version = |path: &Path| {
         path.parent()
             .and_then(Path::file_name)

@@ -35,7 +35,8 @@ pub struct Report {
 }
 
 impl Report {
-    fn parse(body: &[u8]) -> Self {
+    /// Reads a body.
+    pub fn of(body: &[u8]) -> Self {
         let fields = body
             .split(|byte| *byte == 0)
             .filter_map(|field| {
@@ -107,12 +108,12 @@ impl Outcome {
 
     /// The errors, in order.
     pub fn errors(&self) -> Vec<Report> {
-        self.of(b'E').map(|message| Report::parse(&message.body)).collect()
+        self.of(b'E').map(|message| Report::of(&message.body)).collect()
     }
 
     /// The notices, in order.
     pub fn notices(&self) -> Vec<Report> {
-        self.of(b'N').map(|message| Report::parse(&message.body)).collect()
+        self.of(b'N').map(|message| Report::of(&message.body)).collect()
     }
 
     /// The only error.
@@ -239,6 +240,13 @@ impl WireClient {
         Self::over(Box::new(stream))
     }
 
+    /// Over TCP, if anybody answers.
+    pub fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).ok()?;
+        stream.set_nodelay(true).ok();
+        Some(Self::over(Box::new(stream)))
+    }
+
     /// Over a Unix socket.
     pub fn connect_unix(path: &Path) -> Self {
         let stream = UnixStream::connect(path)
@@ -313,6 +321,25 @@ impl WireClient {
             seen += usize::from(message.tag == b'Z');
         }
         outcome
+    }
+
+    /// Reads one answer without keeping it: how many rows came, and their bytes.
+    pub fn drain(&mut self) -> (usize, usize) {
+        let end = Instant::now() + self.limit;
+        let (mut rows, mut bytes) = (0, 0);
+        loop {
+            let mut outcome = Outcome::default();
+            let message = self.message_until(end, &mut outcome);
+            self.forget();
+            match message {
+                Some(Message { tag: b'D', body }) => {
+                    rows += 1;
+                    bytes += body.len();
+                }
+                Some(Message { tag: b'Z', .. }) | None => return (rows, bytes),
+                Some(_) => {}
+            }
+        }
     }
 
     /// Collects until `done` says so, the server closed or the limit passed.

@@ -499,8 +499,10 @@ async fn cancel_egress_scrubbing_and_drain() {
     assert!(replies.iter().any(|reply| reply.starts_with("E 57014")), "{replies:?}");
 
     // An error of a protected statement quotes nothing that the client did not say.
-    client.query("CREATE TABLE hidden_table (id int PRIMARY KEY, secret text)").await;
-    client.query("INSERT INTO hidden_table VALUES (1, 'hunter2')").await;
+    let made = client.query("CREATE TABLE hidden_table (id int PRIMARY KEY, secret text)").await;
+    assert_eq!(made, ["C CREATE TABLE", "ZI"], "a late cancel request hits nothing");
+    let filled = client.query("INSERT INTO hidden_table VALUES (1, 'hunter2')").await;
+    assert_eq!(filled, ["C INSERT 0 1", "ZI"]);
     assert_eq!(
         client.query("SELECT /*protected*/ secret::int FROM visible").await[1..],
         ["E 22P02 invalid input syntax for type integer: \"…\"|", "ZI"]

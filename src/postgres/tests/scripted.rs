@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::net::UnixListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -34,8 +35,17 @@ use crate::sql;
 use crate::wire::FrameBuffer;
 
 fn session(audit: &Audit) -> (Session<DuplexStream>, DuplexStream, DuplexStream) {
+    let (session, client, server, _flight) = session_at(audit, "/nowhere");
+    (session, client, server)
+}
+
+/// A session whose upstream listens in this directory, for cancel requests.
+fn session_at(
+    audit: &Audit,
+    host: &str,
+) -> (Session<DuplexStream>, DuplexStream, DuplexStream, Arc<Flight>) {
     let endpoint = Endpoint {
-        host: "/nowhere".to_owned(),
+        host: host.to_owned(),
         port: 1,
         database: None,
         user: "app".to_owned(),
@@ -70,6 +80,7 @@ fn session(audit: &Audit) -> (Session<DuplexStream>, DuplexStream, DuplexStream)
     let pool =
         Pool::new("d", Arc::clone(&connector), 4, Duration::from_secs(60), Arc::new(Meters::new()));
     let key = Key::new(Some(tenant.clone()), Vec::new());
+    let flight = Flight::new(connector);
     let (client, near_client) = duplex(1 << 16);
     let (server, near_server) = duplex(1 << 16);
     let link = Link::new(Beginning {
@@ -95,11 +106,11 @@ fn session(audit: &Audit) -> (Session<DuplexStream>, DuplexStream, DuplexStream)
             variables: [].into(),
             serial: 0,
         },
-        flight: Flight::new(connector),
+        flight: Arc::clone(&flight),
         backend: Some(pool.backend_for_test(&key, Socket::Memory(near_server))),
         welcome: BytesMut::new(),
     });
-    (Session::new((near_client, FrameBuffer::new()), link), client, server)
+    (Session::new((near_client, FrameBuffer::new()), link), client, server, flight)
 }
 
 /// What the client gets and how the session ends, when both sides say this and then close.
@@ -159,6 +170,39 @@ async fn an_answer_that_is_not_owed_ends_the_session() {
             assert!(got.starts_with(b"E"), "{leaked}");
         }
     }
+}
+
+/// PostgreSQL sends its signal twice, to the process and to its group: a statement that reached the
+/// backend in between was cancelled though nobody had asked for it.
+#[tokio::test]
+async fn no_statement_is_sent_while_a_cancel_request_for_the_one_before_is_on_its_way() {
+    const CANCELLED: &[u8] = b"E\0\0\0\x0eC57014\0M\0\0Z\0\0\0\x05I";
+    let (_directory, audit) = opened();
+    let directory = TempDir::new().unwrap();
+    let upstream = UnixListener::bind(directory.path().join(".s.PGSQL.1")).unwrap();
+    let host = directory.path().display().to_string();
+    let (session, mut client, mut server, flight) = session_at(&audit, &host);
+    let running = tokio::spawn(async move {
+        session.run(&CancellationToken::new(), &Notify::new(), Duration::from_secs(1)).await
+    });
+    let mut bytes = [0; 256];
+    client.write_all(b"Q\0\0\0\x0dSELECT 1\0").await.unwrap();
+    assert_eq!(server.read(&mut bytes).await.unwrap(), 14);
+    let cancelling = tokio::spawn(async move { flight.cancel().await });
+    let (mut cancel, _) = upstream.accept().await.unwrap();
+    cancel.read_exact(&mut [0; 12]).await.unwrap();
+    server.write_all(CANCELLED).await.unwrap();
+    assert_eq!(client.read(&mut bytes).await.unwrap(), CANCELLED.len());
+
+    client.write_all(b"Q\0\0\0\x0dSELECT 2\0").await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(200), server.read(&mut bytes)).await;
+    assert!(early.is_err(), "sent while the signal was on its way");
+    drop(cancel);
+    let sent = server.read(&mut bytes).await.unwrap();
+    assert_eq!(&bytes[..sent], b"Q\0\0\0\x0dSELECT 2\0");
+    cancelling.await.unwrap();
+    drop((client, server));
+    running.await.unwrap();
 }
 
 #[tokio::test]
