@@ -12,6 +12,7 @@ use crate::policy::Policy;
 use crate::sql::account::Account;
 use crate::sql::postgres::totality::Parameter;
 use crate::sql::postgres::{Form, Split};
+use crate::sql::temporary::Temporary;
 use crate::sql::{Decided, Limits};
 
 /// Everything that a decision depends on, besides the text.
@@ -53,6 +54,23 @@ pub fn decide_prepared(
         context.principal,
         context.limits,
         declared,
+    )
+    .map_err(|denial| Refusal { fingerprint: crate::sql::postgres::fingerprint(text), denial })
+}
+
+/// The same in a session that has temporary tables.
+///
+/// # Errors
+/// As [`decide`].
+pub fn decide_in_session(
+    text: &str,
+    context: Context<'_>,
+    declared: &[Parameter],
+    temporary: &Temporary,
+) -> Result<Vec<Decided>, Refusal> {
+    let Context { policy, catalog, principal, limits } = context;
+    crate::sql::postgres::decide_in_session(
+        text, policy, catalog, principal, limits, declared, temporary,
     )
     .map_err(|denial| Refusal { fingerprint: crate::sql::postgres::fingerprint(text), denial })
 }

@@ -179,7 +179,7 @@ mod tests {
         while flow.next(&mut data)? || flow.finish()? {
             let row = flow.row();
             let mut out = bytes::BytesMut::new();
-            crate::wire::copy::write_text(&mut out, row.tenant.unwrap(), row.others());
+            crate::wire::copy::write_text(&mut out, row.tenant, row.others());
             rows.push(String::from_utf8(out.to_vec()).unwrap());
         }
         Ok(rows)

@@ -71,7 +71,7 @@ impl Link {
             let same = self.lease.as_ref().is_some_and(|lease| lease.key == key);
             return if same { Ok(()) } else { Err(identity_changed_within()) };
         }
-        if self.lease.as_ref().is_some_and(|lease| lease.key != key) {
+        if self.lease.as_ref().is_some_and(|lease| lease.key != key) || self.has_anothers_tables() {
             self.leave_backend();
         }
         if self.lease.is_none() {
@@ -223,6 +223,7 @@ impl Link {
     /// Parts from a backend that is at rest: to the pool if it is as clean as it was, closed otherwise.
     pub(super) fn leave_backend(&mut self) {
         let (Some(wire), Some(lease)) = (self.wire.take(), self.lease.take()) else { return };
+        self.forget_tables();
         let no_cancel = self.flight.detach();
         let backend = Backend { wire, lease };
         let clean = no_cancel

@@ -14,12 +14,15 @@ use super::facts::Facts;
 use super::meters::Meters;
 use crate::catalog::Catalog;
 use crate::catalog_load::Catalogs;
-use crate::decide::{Made, Question, Refusal, Source, Verdicts, Viewpoint, decide_prepared, form};
+use crate::decide::{
+    Made, Question, Refusal, Source, Verdicts, Viewpoint, decide_in_session, form,
+};
 use crate::error::{Denial, DenialCode};
 use crate::ids::{CatalogEpoch, PolicyEpoch};
 use crate::mutant;
 use crate::policy::Policy;
 use crate::sql::postgres::{Form, Guarded, Split, is_tenant_column};
+use crate::sql::temporary::Temporary;
 use crate::sql::{Decided, Fingerprint};
 use crate::wire::backend::RowColumn;
 
@@ -40,6 +43,8 @@ pub(super) struct Judge {
     /// Whoever takes on another identity takes on another viewpoint.
     pub(super) viewpoint: Viewpoint,
     pub(super) meters: Arc<Meters>,
+    /// The temporary tables that the session has on its backend.
+    pub(super) temporary: Temporary,
 }
 
 /// A refused text, and under what it was refused.
@@ -156,9 +161,16 @@ impl Judge {
         // A count of none is as good as no count.
         let types = if types == [0, 0] { &[] } else { types };
         let question = Question { text, types, policy, catalog, viewpoint: &self.viewpoint };
+        if !self.temporary.is_empty() {
+            // Its names mean something that no other session knows: nothing of it is kept.
+            let begun = Instant::now();
+            let decided = think(question, None, &self.temporary);
+            self.meters.decided(begun.elapsed());
+            return decided.map(|(decided, form)| prepare(question, decided, form).verdict);
+        }
         let make = |question: Question<'_>, split: Option<&Split<'_>>| {
             let begun = Instant::now();
-            let decided = think(question, split);
+            let decided = think(question, split, Temporary::NONE);
             self.meters.decided(begun.elapsed());
             decided.map(|(decided, form)| prepare(question, decided, form))
         };
@@ -176,6 +188,7 @@ impl Judge {
 fn think(
     question: Question<'_>,
     split: Option<&Split<'_>>,
+    temporary: &Temporary,
 ) -> Result<(Vec<Decided>, Option<Form>), Refusal> {
     #[cfg(test)]
     if super::tests::scripted() {
@@ -185,7 +198,8 @@ fn think(
     let (text, context) = (question.text, question.context());
     stacker::maybe_grow(MIN_STACK_BYTES, DECIDING_STACK_BYTES, || {
         catch_unwind(AssertUnwindSafe(|| {
-            let decided = decide_prepared(text, context, &question.declared())?;
+            let declared = question.declared();
+            let decided = decide_in_session(text, context, &declared, temporary)?;
             let form = split.and_then(|split| form(split, text, &decided, context));
             Ok((decided, form))
         }))
@@ -247,6 +261,7 @@ mod tests {
             verdicts: Arc::clone(verdicts),
             viewpoint: Viewpoint::new(&principal, "d", Limits { max_statement: 100 }),
             meters: Arc::new(Meters::new()),
+            temporary: Temporary::default(),
         }
     }
 

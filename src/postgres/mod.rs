@@ -39,6 +39,7 @@ mod sign_in;
 mod socket;
 mod startup;
 mod statements;
+mod tables;
 mod tls;
 mod token;
 mod upstream;

@@ -65,11 +65,10 @@ pub(super) struct CopyRows<'o> {
 impl CopyRows<'_> {
     /// Appends a row that was checked.
     pub(super) fn put(&mut self, row: &CheckedRow<'_>) {
-        let Some(tenant) = row.tenant else { return };
         if row.binary {
-            write_binary(self.bytes, tenant, row.others());
+            write_binary(self.bytes, row.tenant, row.others());
         } else {
-            write_text(self.bytes, tenant, row.others());
+            write_text(self.bytes, row.tenant, row.others());
         }
     }
 }

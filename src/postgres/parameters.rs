@@ -8,14 +8,18 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Limits;
+use crate::catalog::Catalog;
 use crate::claims::{ClaimPath, Claims};
 use crate::endpoint::Secret;
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
+use crate::sql::postgres::keeps_search_path;
 use crate::wire::startup::split_options;
 
 /// The startup option that carries a token.
 const TOKEN: &str = "hedgerow.token";
+/// Allowed where it changes nothing: Django's `options` and JDBC's `currentSchema` send it.
+const SEARCH_PATH: &str = "search_path";
 /// What a client may set, as PostgreSQL spells it.
 const ALLOWED: [&str; 8] = [
     "application_name",
@@ -39,6 +43,8 @@ pub(super) struct Requested {
     pub(super) token: Option<Secret>,
     /// `_pq_.` options, which are none of ours.
     pub(super) unknown_options: Vec<String>,
+    /// A search path, which [`Requested::take_search_path`] judges once the schema is known.
+    search_path: Option<String>,
     settings: Vec<(&'static str, String)>,
 }
 
@@ -96,8 +102,8 @@ impl Requested {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), ParameterFault> {
-        if mutant::on("start-parameter") && name == "search_path" {
-            self.settings.push(("search_path", value.to_owned()));
+        if name.eq_ignore_ascii_case(SEARCH_PATH) {
+            self.search_path = Some(value.to_owned());
             return Ok(());
         }
         let Some(known) = ALLOWED.iter().find(|known| known.eq_ignore_ascii_case(name)) else {
@@ -118,6 +124,19 @@ impl Requested {
         }
         self.settings.retain(|(set, _)| set != known);
         self.settings.push((known, value.to_owned()));
+        Ok(())
+    }
+
+    /// Takes the search path that was asked for, if it is the one that a session has anyway.
+    ///
+    /// # Errors
+    /// HR1006 for any other.
+    pub(super) fn take_search_path(&mut self, catalog: &Catalog) -> Result<(), Denial> {
+        let Some(path) = self.search_path.take() else { return Ok(()) };
+        if !keeps_search_path(&path, catalog) && !mutant::on("start-parameter") {
+            return Err(Denial::of(DenialCode::ProtectedSetting, SEARCH_PATH));
+        }
+        self.settings.push((SEARCH_PATH, path));
         Ok(())
     }
 
@@ -206,13 +225,12 @@ mod tests {
     #[test]
     fn what_is_not_on_the_list_is_denied() {
         for name in [
-            "search_path",
             "role",
             "session_authorization",
             "app.current_tenant",
             "standard_conforming_strings",
             "row_security",
-            "Search_Path",
+            "Row_Security",
         ] {
             let expected = ParameterFault::Denied(Denial::of(DenialCode::ProtectedSetting, name));
             assert_eq!(read(&[(name, "x")]).unwrap_err(), expected);
@@ -223,6 +241,34 @@ mod tests {
         assert!(matches!(read(&[("options", "-f s")]), Err(ParameterFault::Options)));
         assert!(matches!(read(&[("client_encoding", "LATIN1")]), Err(ParameterFault::Encoding)));
         assert!(matches!(Requested::read(&[]), Err(ParameterFault::NoUser)));
+    }
+
+    #[test]
+    fn a_search_path_is_taken_only_where_it_changes_nothing() {
+        let catalog = Catalog { search_path: vec!["public".to_owned()], ..Catalog::default() };
+        let taken = |parameter: (&str, &str)| {
+            let mut requested = read(&[parameter]).unwrap();
+            requested.take_search_path(&catalog)?;
+            requested.backend_settings(&Limits::default(), &[], &Claims::default())
+        };
+        for parameter in [
+            ("search_path", "\"$user\", public"),
+            ("Search_Path", "public"),
+            ("options", "-c search_path=public"),
+        ] {
+            let settings = taken(parameter).unwrap();
+            assert!(settings.iter().any(|(name, _)| name == "search_path"), "{parameter:?}");
+        }
+        for parameter in [
+            ("search_path", "x"),
+            ("search_path", ""),
+            ("Search_Path", "public, x"),
+            ("options", "-c search_path=x"),
+            ("options", "-csearch_path=x,public"),
+        ] {
+            let denial = taken(parameter).unwrap_err();
+            assert_eq!(denial, Denial::of(DenialCode::ProtectedSetting, "search_path"));
+        }
     }
 
     #[test]

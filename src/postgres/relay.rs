@@ -18,6 +18,7 @@ use super::scrub::{self, Known};
 use super::session::{Link, Pipeline};
 use super::statements::SHARED_NAMES;
 use crate::error::{Denial, SqlState};
+use crate::sql::advisory::UNLOCK_ALL;
 use crate::sql::{Keeps, Kind, Residue};
 use crate::wire::backend::{self, TransactionStatus, tag};
 use crate::wire::error_fields::{ErrorFields, Severity, field};
@@ -359,6 +360,7 @@ impl Link {
             }
             Kind::Listen(name) => self.listens(name),
             Kind::SchemaChange => self.schema_changed = true,
+            Kind::Temporary(change) => self.table_changed(change),
             Kind::Deallocate(Some(name)) => {
                 if !self.shares_names()
                     && let Some(lease) = self.lease.as_mut()
@@ -375,7 +377,9 @@ impl Link {
                 if let Some(lease) = self.lease.as_mut() {
                     lease.pins.clear();
                 }
+                self.forget_tables();
             }
+            Kind::Discard if body == b"DISCARD TEMP\0" => self.forget_tables(),
             Kind::Setting
                 if facts.guarded.as_ref().is_some_and(|text| is_reset_all(text.text())) =>
             {
@@ -385,11 +389,20 @@ impl Link {
             Kind::End(_) => {
                 if rolled_back {
                     self.pending.clear();
+                    self.restore_tables();
+                } else {
+                    self.keep_tables();
                 }
                 self.end_local_identity();
             }
             // To a savepoint: some settings were taken back, and some were not.
-            Kind::Transaction if rolled_back => self.doubt_settings(),
+            Kind::Transaction if rolled_back => {
+                self.doubt_settings();
+                self.doubt_some_tables();
+            }
+            Kind::Select if facts.guarded.as_ref().is_some_and(|text| unlocks_all(text.text())) => {
+                self.unpin(Keeps::Lock);
+            }
             Kind::Discard
             | Kind::Select
             | Kind::Insert
@@ -448,6 +461,7 @@ impl Link {
                 self.judge.refresh_catalog().await;
             }
             self.keep_settings();
+            self.keep_tables();
             self.end_local_identity();
         }
         self.forward(frame);
@@ -464,6 +478,7 @@ impl Link {
         let refused_as_planned = state == SYNTAX_ERROR && !fields.is_fatal();
         self.use_clients_name(&mut fields);
         self.doubt_settings();
+        self.doubt_tables();
         if state == CACHED_PLAN || state == UNKNOWN_STATEMENT {
             self.doubt_statement();
         }
@@ -667,6 +682,13 @@ impl Link {
         fields.encode_notice(&mut self.to_client);
         Ok(())
     }
+}
+
+/// Whether a statement gives up every advisory lock of the session, and does nothing else.
+fn unlocks_all(text: &str) -> bool {
+    let call = text.trim().strip_prefix("SELECT ").unwrap_or_default();
+    let call = call.strip_prefix("pg_catalog.").unwrap_or(call);
+    call.strip_prefix(UNLOCK_ALL) == Some("()")
 }
 
 /// Takes out of an error what the client must not see.

@@ -345,9 +345,10 @@ impl Link {
     /// What is sent next changes what later messages mean: they wait for its outcome.
     pub(super) fn mind_effects(&mut self, facts: &Facts) {
         let ends_identity = self.local.is_some() && matches!(facts.kind, Kind::End(_));
-        let resets = matches!(facts.kind, Kind::Discard | Kind::Deallocate(None))
-            || self.shares_names() && matches!(facts.kind, Kind::Deallocate(Some(_)))
-            || facts.guarded.as_ref().is_some_and(|guarded| is_reset_all(guarded.text()));
+        let resets =
+            matches!(facts.kind, Kind::Discard | Kind::Deallocate(None) | Kind::Temporary(_))
+                || self.shares_names() && matches!(facts.kind, Kind::Deallocate(Some(_)))
+                || facts.guarded.as_ref().is_some_and(|guarded| is_reset_all(guarded.text()));
         if ends_identity || resets {
             self.intake = Intake::AfterReplies;
             if self.pipeline == Pipeline::Open {

@@ -33,6 +33,7 @@ use super::requests;
 use super::sign_in::{farewell, linger, refuse};
 use super::who::{Door, Who};
 use crate::error::{Denial, DenialCode, SqlState};
+use crate::sql::temporary::Temporary;
 use crate::wire::backend::{TransactionStatus, bare, tag};
 use crate::wire::error_fields::{ErrorFields, Severity};
 use crate::wire::{Frame, FrameBuffer, FrameFault, Piece};
@@ -126,6 +127,10 @@ pub(super) struct Link {
     pub(super) lease: Option<Lease>,
     pub(super) upstream: Upstream,
     pub(super) block: Block,
+    /// The temporary tables as they were before the present transaction changed them.
+    pub(super) tables_before: Option<Temporary>,
+    /// Who made the temporary tables.
+    pub(super) tables_owner: Option<Arc<Who>>,
     /// Settings that the client made, and those of the present transaction.
     pub(super) overlay: Overlay,
     pub(super) pending: Vec<Change>,
@@ -188,6 +193,8 @@ impl Link {
             lease,
             upstream: Upstream::AtRest,
             block: Block::None,
+            tables_before: None,
+            tables_owner: None,
             overlay: Overlay::new(),
             pending: Vec::new(),
             intake: Intake::Open,

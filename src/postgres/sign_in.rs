@@ -23,6 +23,7 @@ use super::{Method, PoolMode, oauth};
 use crate::audit::ClientAddress;
 use crate::error::{Denial, DenialCode, SqlState};
 use crate::identity::VerifiedIdentity;
+use crate::sql::temporary::Temporary;
 use crate::wire::backend::{
     TransactionStatus, authentication_cleartext_password, authentication_ok, backend_key_data,
     ready_for_query,
@@ -109,21 +110,28 @@ pub(super) async fn sign_in(
     let identity = identify(front, opened, requested, &recorder).await?;
     recorder.identified(&identity);
     // The catalog comes first: a database that does not exist gets no entry among the backends.
-    if let Err(error) = front.shared.catalogs.current(&caller.database).await {
-        tracing::warn!(%error, "no catalog for a new session");
-        return Err(unreachable_upstream().into());
+    let catalog = match front.shared.catalogs.current(&caller.database).await {
+        Ok(catalog) => catalog,
+        Err(error) => {
+            tracing::warn!(%error, "no catalog for a new session");
+            return Err(unreachable_upstream().into());
+        }
+    };
+    let mut requested = requested.clone();
+    requested.token = None;
+    if let Err(denial) = requested.take_search_path(&catalog) {
+        return Err(refuse(&recorder, &denial, denial.sqlstate()).await.into());
     }
     let mut door = Door {
         pool: front.pool(&caller.database),
         mode: front.settings.pool_mode,
         authenticator: Some(front.shared.authenticator.clone()),
         database: Arc::clone(&caller.database),
-        requested: requested.clone(),
+        requested,
         limits: front.settings.limits,
         variables: Arc::clone(&front.session_variables),
         serial: 0,
     };
-    door.requested.token = None;
     let who = match door.admit(identity) {
         Ok(who) => who,
         Err(denial) => return Err(refuse(&recorder, &denial, denial.sqlstate()).await.into()),
@@ -187,6 +195,7 @@ impl Admitted {
             verdicts: Arc::clone(&front.verdicts),
             viewpoint: who.viewpoint.clone(),
             meters: Arc::clone(&front.meters),
+            temporary: Temporary::default(),
         };
         let rules = Rules {
             leeway: front.settings.leeway,

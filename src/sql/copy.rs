@@ -7,7 +7,8 @@ use crate::copy_format::CopyFormat;
 pub struct CopyIn {
     /// The columns that the client's rows have, in order.
     pub columns: Vec<String>,
-    /// Whose the rows must be; `None` where the statement that is sent checks each row itself.
+    /// Whose the rows must be; `None` where the statement that is sent checks each row itself, or the
+    /// table is the session's own.
     pub tenant: Option<CopyTenant>,
     /// The form in which the rows come.
     pub format: CopyFormat,

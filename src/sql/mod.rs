@@ -3,10 +3,12 @@
 //! [`Guarded`] is the permission to send a text upstream; only the checker makes one.
 
 pub mod account;
+pub mod advisory;
 pub mod bigquery;
 pub mod channel;
 pub mod copy;
 pub mod postgres;
+pub mod temporary;
 
 use std::sync::Arc;
 
@@ -64,6 +66,8 @@ pub enum Kind {
     CopyIn(Arc<copy::CopyIn>),
     /// CREATE, ALTER, DROP, …: what a `ddl` identity may do to the schema.
     SchemaChange,
+    /// A temporary table of the session's own, made, changed or dropped.
+    Temporary(Arc<temporary::TemporaryChange>),
     /// DISCARD, UNLISTEN *: what drivers' pools send on release.
     Discard,
     /// LISTEN channel, by the client's name
@@ -114,6 +118,10 @@ pub enum Keeps {
     Prepared,
     /// A registration with LISTEN.
     Listening,
+    /// A temporary table.
+    Temporary,
+    /// An advisory lock of the session.
+    Lock,
 }
 
 impl Keeps {
@@ -124,6 +132,8 @@ impl Keeps {
             Self::Cursor => "cursor",
             Self::Prepared => "prepared",
             Self::Listening => "listen",
+            Self::Temporary => "temporary_table",
+            Self::Lock => "advisory_lock",
         }
     }
 }
@@ -164,6 +174,7 @@ impl Kind {
             Self::Cursor => "cursor",
             Self::CopyOut | Self::CopyIn(_) => "copy",
             Self::SchemaChange => "schema_change",
+            Self::Temporary(_) => "temporary_table",
             Self::Discard => "discard",
             Self::Listen(_) => "listen",
             Self::Notify => "notify",

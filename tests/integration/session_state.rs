@@ -118,6 +118,55 @@ fn harmless_startup_parameters_work() {
 }
 
 #[test]
+fn the_search_path_that_holds_anyway_can_be_set_and_no_other() {
+    let world = World::new();
+    let mut a = world.a();
+    for sql in [
+        "SET search_path TO public",
+        "SET SESSION search_path = \"$user\", public",
+        "SET search_path TO 'public'",
+        "SET SCHEMA 'public'",
+        "SET search_path TO DEFAULT",
+    ] {
+        assert_eq!(a.query(sql).tags(), ["SET"], "{sql}");
+        assert_eq!(a.query("SELECT id FROM users ORDER BY id").lines(), ["1", "2", "3"], "{sql}");
+    }
+    a.query("SET search_path TO public");
+    assert_eq!(a.query("SHOW search_path").value(), "public");
+    for sql in [
+        "SET search_path TO metrics, public",
+        "SET search_path TO public, metrics",
+        "SET LOCAL search_path TO metrics",
+        "SET search_path TO pg_temp, public",
+        "SET search_path TO public, pg_catalog",
+        "SET search_path TO ''",
+    ] {
+        assert_eq!(a.query(sql).denial_code(), "HR1006", "{sql}");
+    }
+    assert_eq!(a.query("SELECT count(*) FROM samples").denial_code(), "HR1003");
+    a.terminate();
+    let token = token::of(TENANT_A);
+    for (name, value, welcome) in [
+        ("options", "-c search_path=public", true),
+        ("search_path", "\"$user\", public", true),
+        ("search_path", "metrics", false),
+        ("options", "-c search_path=public,metrics", false),
+    ] {
+        let mut client = WireClient::connect(world.hedgerow.for_a());
+        let parameters = [("user", "x"), ("database", world.database.as_str()), (name, value)];
+        let start = client.start(&parameters, Some(&token));
+        assert_eq!(start.ready(), welcome, "{value}: {start:?}");
+        if welcome {
+            assert_eq!(client.query("SELECT id FROM users ORDER BY id").lines(), ["1", "2", "3"]);
+            client.terminate();
+        } else {
+            assert_eq!(start.denial_code(), "HR1006", "{value}");
+        }
+    }
+    world.finish();
+}
+
+#[test]
 fn nothing_of_a_session_is_left_to_the_next() {
     let world = World::new();
     for round in 0..4 {

@@ -166,7 +166,7 @@ impl Grammar {
                     format!("'{}'::{cast}", self.tenants.a)
                 }
                 "order_id" => self.random.between(1, 12).to_string(),
-                "region" => "'eu'".to_owned(),
+                "region" => self.random.pick(&["'eu'", "lower('EU')"]).to_owned(),
                 "day" => self.random.pick(&["'2025-06-01'::date", "'2026-06-01'::date"]).to_owned(),
                 "sku" if from_select => format!("'n{base}-' || s.id"),
                 "sku" => format!("'n{base}'"),
@@ -230,6 +230,11 @@ impl Grammar {
         for column in self.changeable(table) {
             let value = self.fresh(&target, &column);
             settings.push(Tree::of(Sort::Optional, &format!("{} = $", column.name), vec![value]));
+        }
+        // Within the row rule: what is outside of it is denied.
+        if table.name == "regional" && self.random.chance(50) {
+            let value = self.random.pick(&["'eu'", "u.region", "lower('EU')", "left(u.region, 2)"]);
+            settings.push(Tree::text(Sort::Optional, format!("region = {value}")));
         }
         let (from, scope) = self.further("FROM", &target, "update from");
         let filter = Tree::clause("WHERE $", vec![self.condition(&scope, 2)]);

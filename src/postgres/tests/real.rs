@@ -458,8 +458,11 @@ async fn only_valid_tokens_open_a_session() {
     let too_long = refused("x".repeat(70_000)).await;
     assert!(too_long.starts_with("E 28P01 ") && too_long.contains("HR2001"), "{too_long}");
 
+    // Which path changes nothing is for the schema to say: it is asked once the caller is known.
+    let option = format!("-c hedgerow.token={}", token(json!({"tenant_id": "a"}), 600));
     let mut client = Client::dial(proxy.port).await;
-    client.start(ProtocolVersion::V3_0, &[("user", "a"), ("search_path", "x")]).await;
+    let parameters = [("user", "a"), ("options", &*option), ("search_path", "x")];
+    client.start(ProtocolVersion::V3_0, &parameters).await;
     assert_eq!(
         client.next().await.unwrap(),
         "E 42501 hedgerow: this setting is protected|HR1006: search_path"

@@ -66,6 +66,7 @@ fn session_at(
             sql::Limits { max_statement: 1000 },
         ),
         meters: Arc::clone(&meters),
+        temporary: sql::temporary::Temporary::default(),
     };
     let caller = Caller {
         address: ClientAddress::Unix,

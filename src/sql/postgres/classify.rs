@@ -13,6 +13,7 @@ use crate::ids::RelationName;
 use crate::mutant;
 use crate::policy::Access;
 use crate::sql::account::NamedRelation;
+use crate::sql::advisory;
 use crate::sql::{End, Kind, RelationUse};
 
 /// What is known of a statement that may run.
@@ -127,7 +128,7 @@ pub fn classify(statement: &Tree<'_>, env: Env<'_>) -> Result<Class, Denial> {
         "DeleteStmt" => Kind::Delete,
         "MergeStmt" => Kind::Merge,
         "TransactionStmt" => return transaction(statement),
-        "VariableSetStmt" => return setting(statement),
+        "VariableSetStmt" => return setting(statement, env),
         "VariableShowStmt" => return show(statement),
         "ConstraintsSetStmt" => return Ok(plain(Kind::Transaction)),
         "DiscardStmt" => return Ok(plain(Kind::Discard)),
@@ -205,7 +206,7 @@ fn transaction(statement: &Tree<'_>) -> Result<Class, Denial> {
     }
 }
 
-fn setting(statement: &Tree<'_>) -> Result<Class, Denial> {
+fn setting(statement: &Tree<'_>, env: Env<'_>) -> Result<Class, Denial> {
     let name = statement.at("name").text().unwrap_or_default().to_ascii_lowercase();
     let denied = || Denial::of(DenialCode::ProtectedSetting, name.clone());
     match statement.at("kind").number() {
@@ -216,6 +217,12 @@ fn setting(statement: &Tree<'_>) -> Result<Class, Denial> {
         }
         // Back to the path that the session began with, which is the one that names resolve by.
         Some(codes::SET_DEFAULT | codes::RESET) if name == "search_path" => {
+            return Ok(plain(Kind::Setting));
+        }
+        Some(codes::SET_VALUE)
+            if name == "search_path"
+                && super::search_path::is_unchanged_by(statement, env.catalog) =>
+        {
             return Ok(plain(Kind::Setting));
         }
         Some(codes::SET_VALUE | codes::SET_DEFAULT | codes::RESET) => {}
@@ -307,6 +314,7 @@ pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Den
     let mut closed: Vec<Closed<'_>> = Vec::new();
     let mut aliases: Vec<(&str, Option<Vec<&str>>)> = Vec::new();
     let mut changes_setting = false;
+    let into_temporary = super::temporary::is_temporary(statement.at("into_clause").at("rel"));
     let mut asked: Vec<*const Tree<'_>> = Vec::new();
     walk(statement, &mut |met| match met {
         Met::Node(node) => {
@@ -317,6 +325,11 @@ pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Den
             if asked.contains(&std::ptr::from_ref(node)) {
                 return env.function(&[CURRENT_SETTING]);
             }
+            // `SELECT … INTO TEMP` itself, which `temporary` has judged.
+            if into_temporary && std::ptr::eq(node, statement) {
+                return Ok(());
+            }
+            class.rewritten |= is_lock(node);
             judge_node(node, env)
         }
         Met::Read(relation) => {
@@ -462,6 +475,7 @@ pub fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
         "FuncCall" if shows_closed_setting(node) => {
             Err(Denial::of(DenialCode::ProtectedSetting, CURRENT_SETTING))
         }
+        "FuncCall" if is_lock(node) => judge_lock(node, env),
         "FuncCall" => {
             let parts =
                 node.at("funcname").name_parts().ok_or(Denial::new(DenialCode::Function))?;
@@ -487,6 +501,20 @@ pub fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
         kind if NODES.contains(&kind) || mutant::on("any-node") => Ok(()),
         kind if kind.ends_with("Stmt") => Err(kind_denied(node)),
         kind => Err(Denial::of(DenialCode::StatementKind, kind)),
+    }
+}
+
+/// Whether a call is one of an advisory lock, which the rewriter brings into the tenant's own space.
+fn is_lock(node: &Tree<'_>) -> bool {
+    let name = node.at("funcname").items().last().and_then(Tree::text);
+    node.is("FuncCall") && name.is_some_and(|name| advisory::FUNCTIONS.contains(&name))
+}
+
+fn judge_lock(call: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
+    match call.at("funcname").name_parts().as_deref() {
+        Some([name]) if !env.is_user_function(name) => Ok(()),
+        Some(["pg_catalog", _]) => Ok(()),
+        name => Err(Denial::of(DenialCode::Function, name.unwrap_or_default().join("."))),
     }
 }
 

@@ -151,6 +151,28 @@ codes! {
     AT_SET_IDENTITY = AlterTableType::AT_SetIdentity;
     /// ALTER TABLE: drop identity.
     AT_DROP_IDENTITY = AlterTableType::AT_DropIdentity;
+    /// `NULL`
+    CONSTR_NULL = ConstrType::CONSTR_NULL;
+    /// `NOT NULL`
+    CONSTR_NOTNULL = ConstrType::CONSTR_NOTNULL;
+    /// `DEFAULT`
+    CONSTR_DEFAULT = ConstrType::CONSTR_DEFAULT;
+    /// `GENERATED … AS IDENTITY`
+    CONSTR_IDENTITY = ConstrType::CONSTR_IDENTITY;
+    /// `GENERATED ALWAYS AS (…) STORED`
+    CONSTR_GENERATED = ConstrType::CONSTR_GENERATED;
+    /// `CHECK`
+    CONSTR_CHECK = ConstrType::CONSTR_CHECK;
+    /// `PRIMARY KEY`
+    CONSTR_PRIMARY = ConstrType::CONSTR_PRIMARY;
+    /// `UNIQUE`
+    CONSTR_UNIQUE = ConstrType::CONSTR_UNIQUE;
+    /// `FOREIGN KEY`
+    CONSTR_FOREIGN = ConstrType::CONSTR_FOREIGN;
+    /// `ON COMMIT DROP`
+    ONCOMMIT_DROP = OnCommitAction::ONCOMMIT_DROP;
+    /// `CASCADE`
+    DROP_CASCADE = DropBehavior::DROP_CASCADE;
 }
 
 /// A temporary relation (`relpersistence`).

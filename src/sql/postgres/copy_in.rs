@@ -17,6 +17,7 @@ use crate::error::{Denial, DenialCode};
 use crate::ids::QuotedIdent;
 use crate::policy::{Protection, TenantType};
 use crate::sql::copy::{CopyIn, CopyTenant, CopyWay, TenantKind};
+use crate::sql::temporary::SCHEMA;
 
 /// Longest null marker, in bytes.
 const MAX_NULL: usize = 1000;
@@ -63,7 +64,8 @@ pub fn plan(statement: &Tree<'_>, env: Env<'_>) -> Result<Plan, Denial> {
     let columns = columns(statement, &table)?;
     let options = statement.at("options").items();
     let format = Options { columns: &columns, options, env }.format()?;
-    let tenant = tenant(&table, &columns, env)?;
+    let own = table.name.schema == SCHEMA;
+    let tenant = if own { None } else { tenant(&table, &columns, env)? };
     let at = tenant.as_ref().and_then(|tenant| tenant.at);
     let rest: Vec<&str> = columns
         .iter()
@@ -72,10 +74,11 @@ pub fn plan(statement: &Tree<'_>, env: Env<'_>) -> Result<Plan, Denial> {
         .map(|(_, column)| column.as_str())
         .collect();
     let refers = env.references(&table).iter().any(|own| rest.contains(&own.column));
-    let way = if tenant.is_none() || refers || refuses_copy(&table, env) {
-        CopyWay::Insert
-    } else {
+    let tested = refers || table.policy.condition.is_some();
+    let way = if own || tenant.is_some() && !tested && !refuses_copy(&table, env) {
         CopyWay::Copy
+    } else {
+        CopyWay::Insert
     };
     if way == CopyWay::Insert && !statement.at("where_clause").is_absent() {
         return Err(denied("WHERE"));

@@ -16,6 +16,7 @@ use crate::policy::{
     TenantType,
 };
 use crate::sql::account::{NamedRelation, Notes};
+use crate::sql::temporary::{self, Temporary};
 
 /// The name of the rule under which catalogs are open.
 const CATALOG_RULE: &str = "pg_catalog";
@@ -35,6 +36,8 @@ pub struct Env<'a> {
     pub privileges: Privileges,
     /// What is only monitored is open.
     pub lenient: bool,
+    /// The session's temporary tables.
+    pub temporary: &'a Temporary,
     /// Where the account of the decision goes.
     pub notes: Notes<'a>,
 }
@@ -174,6 +177,13 @@ impl<'a> Env<'a> {
         if database.is_some() {
             return Err(unknown());
         }
+        if matches!(schema, None | Some(temporary::SCHEMA))
+            && let Some(table) = self.temporary.table(name)
+        {
+            let name = RelationName::new(temporary::SCHEMA, name);
+            let relation = table.relation.as_ref();
+            return Ok(Resolved::Table(Table { name, policy: own_table(), relation }));
+        }
         match schema {
             Some("pg_catalog") => return catalog(name, written(), self.catalog.server_version),
             Some("information_schema") if !name.starts_with('_') => {
@@ -310,6 +320,12 @@ impl<'a> Env<'a> {
         (found, rule)
     }
 
+    /// Whether a bare name means a relation of the database.
+    pub fn is_relation(&self, name: &str) -> bool {
+        self.catalog.relations.keys().any(|relation| relation.name == name)
+            || self.policy.tables.keys().any(|relation| relation.name == name)
+    }
+
     /// Whether the catalog knows the relation as a view.
     pub fn is_view(&self, name: &RelationName) -> bool {
         self.catalog.relation(name).is_some_and(|relation| relation.kind == RelationKind::View)
@@ -418,6 +434,19 @@ impl<'a> Env<'a> {
             (TenantClaim::Integer(_), TenantType::Uuid | TenantType::Text) => Err(unusable()),
         }
     }
+}
+
+/// The rule of a temporary table: its rows are the session's own.
+fn own_table() -> Arc<TablePolicy> {
+    Arc::new(TablePolicy {
+        protection: Protection::Shared,
+        access: Access::ALL,
+        condition: None,
+        columns: std::collections::BTreeMap::new(),
+        mode: Mode::Enforce,
+        rule: "temporary".into(),
+        at: crate::yaml::SourcePosition::default(),
+    })
 }
 
 /// The rule of a relation that no policy names, where every file monitors.

@@ -44,6 +44,7 @@ pub fn learn(
         | Kind::CopyOut
         | Kind::CopyIn(_)
         | Kind::SchemaChange
+        | Kind::Temporary(_)
         | Kind::Listen(_)
         | Kind::Notify
         | Kind::Discard

@@ -29,6 +29,8 @@ mod residue;
 mod rewrite;
 mod schema_change;
 mod scope;
+mod search_path;
+mod temporary;
 mod tokens;
 pub mod totality;
 mod tree;
@@ -49,6 +51,7 @@ use crate::error::{Denial, DenialCode};
 use crate::ids::QuotedIdent;
 use crate::policy::{Policy, Protection};
 use crate::sql::account::{Account, Notes};
+use crate::sql::temporary::Temporary;
 use env::Env;
 use totality::Parameter;
 use tree::Tree;
@@ -58,6 +61,7 @@ pub use expression::check_expression;
 pub use literals::{Literal, Split, split};
 pub use residue::token_change;
 pub use rewrite::{MARKER, parse_condition};
+pub use search_path::is_unchanged_by_text as keeps_search_path;
 
 /// Stack that [`bounds::MAX_DEPTH`] levels of either parser's recursion need at most, in a debug
 /// build. A thread that has less left gets [`DECIDING_STACK`].
@@ -96,12 +100,28 @@ pub fn decide_prepared(
     limits: Limits,
     declared: &[Parameter],
 ) -> Result<Vec<Decided>, Denial> {
+    decide_in_session(text, policy, catalog, principal, limits, declared, Temporary::NONE)
+}
+
+/// See [`crate::decide::decide_in_session`].
+///
+/// # Errors
+/// The denial of the first statement that may not run.
+pub fn decide_in_session(
+    text: &str,
+    policy: &Policy,
+    catalog: &Catalog,
+    principal: &Principal,
+    limits: Limits,
+    declared: &[Parameter],
+    temporary: &Temporary,
+) -> Result<Vec<Decided>, Denial> {
     bounds::check(text, limits)?;
     let privileges = policy.privileges(principal)?;
     let notes = Notes::default();
     let lenient = false;
     let parameters = declared;
-    let env = Env { policy, catalog, principal, parameters, privileges, lenient, notes };
+    let env = Env { policy, catalog, principal, parameters, privileges, lenient, temporary, notes };
     stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || statements(text, env))
 }
 
@@ -117,8 +137,16 @@ pub fn form(
     limits: Limits,
 ) -> Option<Form> {
     let privileges = policy.privileges(principal).ok()?;
-    let (notes, lenient) = (Notes::default(), false);
-    let env = Env { policy, catalog, principal, parameters: &[], privileges, lenient, notes };
+    let env = Env {
+        policy,
+        catalog,
+        principal,
+        parameters: &[],
+        privileges,
+        lenient: false,
+        temporary: Temporary::NONE,
+        notes: Notes::default(),
+    };
     forms::learn(split, text, decided, env, limits)
 }
 
@@ -137,6 +165,7 @@ pub fn explain(
             let privileges = policy.privileges(principal)?;
             let parsed = parse_some(text)?;
             let mut decided = Vec::new();
+            let mut temporary = Temporary::default();
             let alone = (parsed.len() == 1).then_some(text);
             for statement in parsed.stmts() {
                 let account = RefCell::new(Account::default());
@@ -148,12 +177,17 @@ pub fn explain(
                     parameters: &[],
                     privileges,
                     lenient: false,
+                    temporary: &temporary,
                     notes,
                 };
                 let verdict = decide_or_monitor(statement, alone, env);
                 let relations = classify::named_relations(statement, env);
                 accounts.push(Account { relations, ..account.take() });
-                decided.push(verdict?);
+                let verdict = verdict?;
+                if let Kind::Temporary(change) = &verdict.kind {
+                    temporary.change(change);
+                }
+                decided.push(verdict);
             }
             Ok(decided)
         })
@@ -173,7 +207,22 @@ fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Denial> {
     let parsed = parse_some(text)?;
     // What stands alone can be read from the client's own text.
     let alone = (parsed.len() == 1).then_some(text);
-    parsed.stmts().map(|statement| decide_or_monitor(statement, alone, env)).collect()
+    if let Some(only) = alone {
+        let decided = parsed.stmts().map(|statement| decide_or_monitor(statement, Some(only), env));
+        return decided.collect();
+    }
+    // A table that one statement makes is there for the next.
+    let mut temporary = env.temporary.clone();
+    let mut decided = Vec::with_capacity(parsed.len());
+    for statement in parsed.stmts() {
+        let env = Env { temporary: &temporary, ..env };
+        let one = decide_or_monitor(statement, None, env)?;
+        if let Kind::Temporary(change) = &one.kind {
+            temporary.change(change);
+        }
+        decided.push(one);
+    }
+    Ok(decided)
 }
 
 /// The decision; where what refuses is only monitored, the decision without it, and what it was.
@@ -215,6 +264,9 @@ fn decide_one(
     }
     if copy_in::writes(&tree) {
         return decide_copy_in(statement, &tree, env);
+    }
+    if let Some(plan) = temporary::plan(&tree, || canonical(statement), env)? {
+        return decide_temporary(statement, &tree, plan, env);
     }
     let class = classify::classify(&tree, env)?;
     let canonical = canonical(statement)?;
@@ -286,6 +338,36 @@ fn own_query<'t>(text: &'t str, tree: &Tree<'_>) -> Option<&'t str> {
         let mut print = String::new();
         let same = Tree::of(statement, &mut print).is_ok_and(|read| read == *query);
         same.then_some(rest)
+    })
+}
+
+/// Temporary tables, which are the session's own.
+fn decide_temporary(
+    statement: pg_raw_parse::Node<'_>,
+    tree: &Tree<'_>,
+    plan: temporary::Plan,
+    env: Env<'_>,
+) -> Result<Decided, Denial> {
+    let temporary::Plan { class, change, text } = plan;
+    let canonical = canonical(statement)?;
+    let kind = Kind::Temporary(Arc::new(change));
+    let text = match text {
+        Some(text) => text,
+        None if class.rewritten => bind(statement, tree, &canonical, env)?.0,
+        None => canonical.clone(),
+    };
+    let guarded = check::seal(tree, text, env)?;
+    let rewritten = guarded.text() != canonical;
+    Ok(Decided {
+        guarded,
+        would_deny: None,
+        residue: residue::residue(tree, &kind),
+        fingerprint: fingerprint_of(&canonical, &kind, tree),
+        kind,
+        protected: class.protected,
+        rewritten,
+        relations: class.relations,
+        tenant_columns: Vec::new(),
     })
 }
 
@@ -392,10 +474,10 @@ fn bind(
         }
         "CreateTableAsStmt" => {
             let (text, after) = match canonical.strip_suffix(NO_DATA) {
-                Some(text) => (text, NO_DATA),
+                Some(text) => (text.trim_end(), NO_DATA),
                 None => (canonical, ""),
             };
-            (text.strip_suffix(inner_text.as_str()).ok_or_else(disagree)?.to_owned(), after)
+            (text.strip_suffix(inner_text.trim_end()).ok_or_else(disagree)?.to_owned(), after)
         }
         _ => (canonical.strip_suffix(inner_text.as_str()).ok_or_else(disagree)?.to_owned(), ""),
     };

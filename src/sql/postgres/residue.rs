@@ -8,6 +8,8 @@
 use super::codes;
 use super::tree::Tree;
 use crate::endpoint::Secret;
+use crate::sql::advisory;
+use crate::sql::temporary::TemporaryChange;
 use crate::sql::{Begin, Keeps, Kind, Residue, TokenChange, TokenScope};
 
 /// The setting by which a session takes on another identity.
@@ -20,6 +22,12 @@ pub fn residue(statement: &Tree<'_>, kind: &Kind) -> Residue {
     match kind {
         Kind::Prepare(_) => return Residue::Kept(Keeps::Prepared),
         Kind::Listen(_) => return Residue::Kept(Keeps::Listening),
+        Kind::Temporary(change) => {
+            return match **change {
+                TemporaryChange::Made(_) => Residue::Kept(Keeps::Temporary),
+                TemporaryChange::Dropped(_) | TemporaryChange::Kept => Residue::Nothing,
+            };
+        }
         Kind::Cursor
             if statement.is("DeclareCursorStmt")
                 && statement
@@ -54,6 +62,8 @@ pub fn residue(statement: &Tree<'_>, kind: &Kind) -> Residue {
     let walked: Result<(), ()> = statement.walk(&mut |node| {
         if is_set_config(node) && !is_local(node) {
             kept = Residue::Kept(Keeps::Setting);
+        } else if takes_lock(node) && kept == Residue::Nothing {
+            kept = Residue::Kept(Keeps::Lock);
         }
         Ok(())
     });
@@ -63,6 +73,12 @@ pub fn residue(statement: &Tree<'_>, kind: &Kind) -> Residue {
 fn is_set_config(node: &Tree<'_>) -> bool {
     node.is("FuncCall")
         && node.at("funcname").items().last().and_then(Tree::text) == Some(SET_CONFIG)
+}
+
+/// Whether a call may leave the session with an advisory lock.
+fn takes_lock(node: &Tree<'_>) -> bool {
+    let name = node.at("funcname").items().last().and_then(Tree::text);
+    node.is("FuncCall") && name.is_some_and(|name| advisory::OF_SESSION.contains(&name))
 }
 
 /// Whether a `set_config` plainly ends with the transaction.

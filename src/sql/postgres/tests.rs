@@ -59,6 +59,10 @@ pub(super) fn policy() -> Policy {
         at: position(),
     });
     policy.tables.insert(RelationName::new("public", "regional"), Arc::new(regional));
+    let mut ruled = entry(tenant("tenant_id"), "ruled");
+    let text = "region = claim('region') AND (kind < 10 OR kind IS NULL)".to_owned();
+    ruled.condition = Some(PolicyExpression { text, at: position() });
+    policy.tables.insert(RelationName::new("public", "ruled"), Arc::new(ruled));
     policy
 }
 
@@ -123,6 +127,10 @@ pub(super) fn catalog() -> Catalog {
         relation("secrets", &[("id", "int4")]),
         relation("unlisted", &[("id", "int4")]),
         relation("regional", &[("id", "int4"), ("tenant_id", "uuid"), ("region", "text")]),
+        relation(
+            "ruled",
+            &[("id", "int4"), ("tenant_id", "uuid"), ("region", "varchar"), ("kind", "int4")],
+        ),
     ] {
         catalog.relations.insert(relation.relation_name(), relation);
     }
@@ -301,6 +309,11 @@ fn everything_that_is_allowed_passes_the_checker() {
         "SET search_path TO DEFAULT",
         "SELECT pg_catalog.pg_am.amname <> current_setting($1::varchar) FROM pg_catalog.pg_am",
         "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT * FROM n",
+        "SET search_path TO public",
+        "SET SESSION search_path = \"$user\", 'public'",
+        "SET LOCAL search_path TO pg_catalog, public",
+        "SET SCHEMA 'public'",
+        "SHOW search_path",
         "SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new",
         "SELECT current_setting('server_version_num')::int, pg_catalog.current_setting('TimeZone'::text, true)",
         "SELECT pg_catalog.set_config('TimeZone', $1, true)",
@@ -313,6 +326,16 @@ fn everything_that_is_allowed_passes_the_checker() {
         "SELECT st.relid, st.relname FROM pg_catalog.pg_statio_all_tables AS st",
         "SELECT schemaname, sequencename, start_value, cache_size FROM pg_sequences AS seq",
         "SELECT policyname, qual, with_check FROM pg_policies",
+        "SELECT pg_advisory_lock(1), pg_try_advisory_xact_lock_shared(1, $1) AS got FROM customers WHERE pg_advisory_unlock(id)",
+        "WITH l AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtext('x'))) INSERT INTO customers (id) VALUES (1)",
+        "PREPARE p AS SELECT pg_advisory_lock($1)",
+        "UPDATE customers AS c SET name = 'x' WHERE CURRENT OF cur RETURNING c.id",
+        "DELETE FROM items WHERE CURRENT OF \"C u r\"",
+        "CREATE TEMP TABLE t (id int, a text DEFAULT lower('X') CHECK (a > ''), b numeric(3, 1)[])",
+        "CREATE TEMP TABLE t ON COMMIT DROP AS SELECT * FROM customers WHERE secret::int = 1 WITH NO DATA",
+        "SELECT c.id INTO TEMPORARY t FROM customers c GROUP BY c.id",
+        "CREATE TEMP TABLE customers (LIKE customers INCLUDING DEFAULTS); INSERT INTO customers SELECT * FROM public.customers; DROP TABLE customers; SELECT * FROM customers",
+        "DROP TABLE IF EXISTS staging",
         "DISCARD ALL",
         "SHOW server_version",
         "SELECT relname FROM pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace",
@@ -358,6 +381,38 @@ fn everything_that_is_allowed_passes_the_checker() {
 }
 
 #[test]
+fn a_row_rule_over_several_columns_looks_at_all_of_them_as_they_are_written() {
+    for sql in [
+        "INSERT INTO ruled (id, region, kind) VALUES (1, 'eu', 2), (2, lower($1), NULL)",
+        "INSERT INTO ruled VALUES (1, 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa', 'eu', $1)",
+        "INSERT INTO ruled (region, kind) SELECT note, id FROM orders",
+        "UPDATE ruled SET kind = kind + 1",
+        "UPDATE ruled SET kind = -1, region = lower(region)",
+        "UPDATE ruled AS r SET region = o.note FROM orders o WHERE o.id = r.id",
+        "UPDATE ruled SET id = 2",
+        "DELETE FROM ruled",
+        "INSERT INTO ruled (region, kind) VALUES ('eu', 1) ON CONFLICT (id) DO UPDATE SET kind = excluded.kind",
+        "MERGE INTO ruled r USING orders o ON o.id = r.id WHEN MATCHED THEN UPDATE SET kind = o.id WHEN NOT MATCHED THEN INSERT (region, kind) VALUES ('eu', o.id + 1)",
+    ] {
+        assert!(decide(sql).is_ok(), "{sql}\n{:?}", decide(sql));
+    }
+    for (sql, code) in [
+        ("INSERT INTO ruled (region) VALUES ('eu')", DenialCode::WriteOutsideTenant),
+        ("INSERT INTO ruled (region, kind) VALUES ('eu', DEFAULT)", DenialCode::WriteOutsideTenant),
+        // Two values that may come out otherwise where they stand twice.
+        (
+            "INSERT INTO ruled (region, kind) VALUES (lower('EU'), 1 + random()::int)",
+            DenialCode::LeakPossible,
+        ),
+        ("UPDATE ruled SET region = lower(region), kind = kind + 1", DenialCode::LeakPossible),
+        ("UPDATE ruled SET (region, kind) = ('eu', 1)", DenialCode::WriteOutsideTenant),
+        ("COPY ruled FROM STDIN", DenialCode::Copy),
+    ] {
+        assert_eq!(decide(sql).unwrap_err(), code, "{sql}");
+    }
+}
+
+#[test]
 fn what_may_not_run_is_denied_by_its_code() {
     for (sql, code) in [
         ("SELEC 1", DenialCode::CannotParse),
@@ -384,6 +439,11 @@ fn what_may_not_run_is_denied_by_its_code() {
         ("SELECT my_function(1)", DenialCode::Function),
         ("SET app.current_tenant = 'x'", DenialCode::ProtectedSetting),
         ("SET search_path = x", DenialCode::ProtectedSetting),
+        ("SET search_path TO public, x", DenialCode::ProtectedSetting),
+        ("SET LOCAL search_path TO 'public, x'", DenialCode::ProtectedSetting),
+        ("SET SCHEMA ''", DenialCode::ProtectedSetting),
+        ("SET search_path TO pg_temp, public", DenialCode::ProtectedSetting),
+        ("SET search_path FROM CURRENT", DenialCode::ProtectedSetting),
         ("SET ROLE x", DenialCode::ProtectedSetting),
         ("SET standard_conforming_strings = off", DenialCode::ProtectedSetting),
         ("SET client_encoding = 'SJIS'", DenialCode::ProtectedSetting),
@@ -589,6 +649,7 @@ fn the_deepest_text_that_passes_the_bounds_fits_the_stack_that_is_asked_for() {
                     parameters: &[],
                     privileges: crate::policy::Privileges::default(),
                     lenient: false,
+                    temporary: crate::sql::temporary::Temporary::NONE,
                     notes: crate::sql::account::Notes::default(),
                 };
                 let _ = super::statements(&text, env);

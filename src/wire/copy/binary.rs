@@ -181,7 +181,7 @@ mod tests {
             [&[Some(b"ab"), None], &[Some(b""), Some(b"\0\xff")], &[None, None]];
         let mut written = bytes::BytesMut::from(BINARY_HEADER);
         for row in rows {
-            write_binary(&mut written, b"t", row.iter().copied());
+            write_binary(&mut written, Some(b"t"), row.iter().copied());
         }
         let expected: Rows = rows
             .iter()

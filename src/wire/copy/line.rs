@@ -554,7 +554,7 @@ mod tests {
             let mut written = bytes::BytesMut::new();
             let mut expected: Rows = Vec::new();
             while let Ok(Progress::Row) = reader.read(&mut rest, &mut row) {
-                super::super::write_text(&mut written, b"t", row.fields());
+                super::super::write_text(&mut written, Some(b"t"), row.fields());
                 let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
                 let first = std::iter::once(Some("t".to_owned()));
                 expected.push(first.chain(row.fields().map(|field| field.map(text))).collect());

@@ -1,6 +1,6 @@
 //! Rows in the one form that goes upstream: text with PostgreSQL's defaults, or binary. Layer 1.
 //!
-//! INVARIANT: the first field is the caller's own; the client's fields follow. No byte of a field can
+//! INVARIANT: the first field is the caller's own, where there is one; the client's fields follow. No byte of a field can
 //! end it: in text all that is special is escaped, in binary the length stands in front.
 
 use bytes::{BufMut as _, BytesMut};
@@ -15,12 +15,13 @@ pub const BINARY_TRAILER: &[u8] = b"\xff\xff";
 /// Appends a row of text: tab between fields, `\N` for NULL, newline at the end.
 pub fn write_text<'a>(
     out: &mut BytesMut,
-    first: &[u8],
+    first: Option<&'a [u8]>,
     fields: impl Iterator<Item = Option<&'a [u8]>>,
 ) {
-    escape(out, first);
-    for field in fields {
-        out.put_u8(b'\t');
+    for (position, field) in first.map(Some).into_iter().chain(fields).enumerate() {
+        if position > 0 {
+            out.put_u8(b'\t');
+        }
         match field {
             Some(value) => escape(out, value),
             None => out.put_slice(b"\\N"),
@@ -51,13 +52,13 @@ fn escape(out: &mut BytesMut, value: &[u8]) {
 /// Appends a row of the binary format.
 pub fn write_binary<'a>(
     out: &mut BytesMut,
-    first: &'a [u8],
+    first: Option<&'a [u8]>,
     fields: impl Iterator<Item = Option<&'a [u8]>>,
 ) {
     let start = out.len();
     out.put_i16(0);
     let mut count: i16 = 0;
-    for field in std::iter::once(Some(first)).chain(fields) {
+    for field in first.map(Some).into_iter().chain(fields) {
         count = count.saturating_add(1);
         match field {
             Some(value) => {

@@ -113,6 +113,14 @@ impl Comparison<'_> {
             {
                 self.same_copy(client, sent)
             }
+            (Tree::Node("FuncCall", _), Tree::Node("FuncCall", _))
+                if super::locks::is_lock(client) || super::locks::is_lock(sent) =>
+            {
+                self.same_lock(client, sent)
+            }
+            (Tree::Node("DropStmt", _), Tree::Node("DropStmt", _)) => {
+                client == sent || super::temporary::drops_the_same(client, sent)
+            }
             (Tree::Node("ExplainStmt", _), Tree::Node("ExplainStmt", _)) => {
                 self.same_explain(client, sent)
             }
@@ -441,6 +449,20 @@ impl Comparison<'_> {
             && !sent.at("lateral").truth()
             && relation.at("inh") == sent_relation.at("inh")
             && same_alias(relation.at("alias"), sent.at("alias"), name)
+    }
+
+    /// A lock by the client's numbers, in the tenant's own space.
+    fn same_lock(&self, client: &Tree<'_>, sent: &Tree<'_>) -> bool {
+        let Some(numbers) = super::locks::numbers(sent, self.env) else { return false };
+        let asked = client.at("args").items();
+        let others = client
+            .fields()
+            .iter()
+            .zip(sent.fields())
+            .all(|((name, value), (_, other))| *name == "args" || value == other);
+        others
+            && asked.len() == numbers.len()
+            && asked.iter().zip(numbers).all(|(asked, number)| self.same(asked, number))
     }
 
     /// `COPY (SELECT columns FROM table WHERE guards) TO STDOUT` for `COPY table (columns) TO STDOUT`.

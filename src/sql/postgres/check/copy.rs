@@ -11,15 +11,24 @@ impl<'e> Verifier<'e> {
     /// `COPY schema.table (tenant, …) FROM STDIN [WITH (FORMAT binary)] [WHERE …]`.
     pub(super) fn copy_in(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         let table = target(statement, self.env)?;
-        let Protection::Tenant { column, .. } = &table.policy.protection else {
-            return Err(unguarded(&table.name.name));
-        };
         let columns = statement.at("attlist").name_parts().ok_or_else(leak)?;
-        let once = columns.iter().filter(|name| *name == column).count() == 1;
-        let refers =
-            self.env.references(&table).iter().any(|reference| columns.contains(&reference.column));
-        if columns.first() != Some(&column.as_str()) || !once || refers {
-            return Err(unguarded(column));
+        if table.policy.condition.is_some() {
+            return Err(unguarded("where"));
+        }
+        match &table.policy.protection {
+            Protection::Tenant { column, .. } => {
+                let once = columns.iter().filter(|name| *name == column).count() == 1;
+                let references = self.env.references(&table);
+                let refers = references.iter().any(|reference| columns.contains(&reference.column));
+                if columns.first() != Some(&column.as_str()) || !once || refers {
+                    return Err(unguarded(column));
+                }
+            }
+            // The session's own.
+            Protection::Shared if is_temporary(&table) => {}
+            Protection::Shared | Protection::TenantThrough { .. } | Protection::Deny => {
+                return Err(unguarded(&table.name.name));
+            }
         }
         let streams = statement.at("filename").is_absent()
             && !statement.at("is_program").truth()
@@ -46,6 +55,10 @@ fn target<'e>(statement: &Tree<'_>, env: Env<'e>) -> Result<Table<'e>, Denial> {
     }
 }
 
+fn is_temporary(table: &Table<'_>) -> bool {
+    table.name.schema == "pg_temp"
+}
+
 fn is_binary(option: &Tree<'_>) -> bool {
     option.at("defname").text() == Some("format") && option.at("arg").text() == Some("binary")
 }
@@ -64,9 +77,13 @@ pub(super) fn takes_the_same(client: &Tree<'_>, sent: &Tree<'_>, env: Env<'_>) -
         (true, Some(relation)) => relation.columns.iter().map(|own| own.name.as_str()).collect(),
         (true, None) => return false,
     };
-    let Some((tenant, rest)) = written.split_first() else { return false };
+    let (tenant, rest) = match written.split_first() {
+        _ if is_temporary(&table) => (None, written.as_slice()),
+        Some((tenant, rest)) => (Some(tenant), rest),
+        None => return false,
+    };
     let binary = |statement: &Tree<'_>| statement.at("options").items().iter().any(is_binary);
-    all.iter().filter(|column| *column != tenant).eq(rest.iter())
+    all.iter().filter(|column| Some(*column) != tenant).eq(rest.iter())
         && binary(client) == binary(sent)
         && client.at("where_clause") == sent.at("where_clause")
         && sent.at("is_from").truth()

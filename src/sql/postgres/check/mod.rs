@@ -9,9 +9,14 @@ mod compare;
 mod copy;
 mod form;
 mod guards;
+mod level;
 mod listen;
+mod locks;
 mod masks;
+mod outputs;
+mod rows;
 mod shape;
+mod temporary;
 mod types;
 mod verify;
 mod writes;
@@ -86,6 +91,7 @@ pub fn unguarded(client: &Tree<'_>, text: String, env: Env<'_>) -> Result<Guarde
         }
         Ok(())
     })?;
+    locks::are_own(&sent, env)?;
     if !monitored || *client != sent {
         return Err(Denial::new(DenialCode::LeakPossible));
     }

@@ -23,8 +23,16 @@ fn verdict(client: &str, text: &str) -> Result<(), DenialCode> {
     let privileges = policy.privileges(&principal).unwrap();
     let (policy, catalog, principal) = (&policy, &catalog, &principal);
     let notes = Notes::default();
-    let env =
-        Env { policy, catalog, principal, parameters: &[], privileges, lenient: false, notes };
+    let env = Env {
+        policy,
+        catalog,
+        principal,
+        parameters: &[],
+        privileges,
+        lenient: false,
+        temporary: crate::sql::temporary::Temporary::NONE,
+        notes,
+    };
     let parsed = pg_raw_parse::parse(client).unwrap();
     let print = format!("{:?}", parsed.stmts().next().unwrap());
     let tree = Tree::read(&print).unwrap();
@@ -90,6 +98,39 @@ const STEPS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("SELECT a FROM customers c(a, b)", &[("WHERE c.tenant_id = $A", "")]),
+    (
+        "UPDATE regional SET region = lower('EU') WHERE id = 1",
+        &[
+            ("hedgerow_check.region IS NULL", "true"),
+            ("'eu'::text", "'us'::text"),
+            ("(lower('EU'))::text", "('eu')::text"),
+            ("hedgerow:HR1011", "nothing"),
+            ("THEN (hedgerow_check.region)", "THEN (hedgerow_check.other)"),
+            ("OFFSET 0) AS hedgerow_check", "FROM public.currencies OFFSET 0) AS hedgerow_check"),
+        ],
+    ),
+    (
+        "INSERT INTO ruled (id, region, kind) VALUES (1, 'eu', 2)",
+        &[
+            ("(2)::int4 AS kind", "(3)::int4 AS kind"),
+            ("(2)::int4 AS kind", "(2)::int8 AS kind"),
+            ("('eu')::varchar AS region, ", ""),
+            ("WHEN (hedgerow_check.region LIKE '% ') IS TRUE THEN", "WHEN false THEN"),
+            ("LIKE '% '", "LIKE '%x'"),
+            ("hedgerow_check.kind < 10", "hedgerow_check.kind < 100"),
+        ],
+    ),
+    (
+        "SELECT pg_advisory_xact_lock(5, 6)",
+        &[
+            ("sha256(", "sha224("),
+            ("(5)::INT4", "(7)::INT4"),
+            ("p' ||", "q' ||"),
+            ("|| ' ' || (6)::INT4::TEXT", ""),
+            ("(6)::INT4", "(5)::INT4"),
+            ("1, 16", "1, 15"),
+        ],
+    ),
     (
         "SELECT id FROM customers WHERE secret::int = 1",
         &[("ELSE false END", "ELSE true END"), ("THEN (", "THEN (true OR ")],
@@ -218,6 +259,40 @@ fn what_leaves_the_guard_out_or_puts_it_elsewhere_is_refused() {
             "EXPLAIN SELECT id FROM public.customers WHERE customers.tenant_id = $A",
         ),
         ("SELECT id FROM regional", "SELECT id FROM public.regional WHERE regional.tenant_id = $A"),
+        (
+            "INSERT INTO regional (id, region) VALUES (1, 'us')",
+            "INSERT INTO public.regional (id, region, tenant_id) VALUES (1, 'us', $A)",
+        ),
+        (
+            "UPDATE ruled SET kind = 1 WHERE id = 1",
+            "UPDATE public.ruled SET kind = 1 WHERE ruled.tenant_id = $A AND CASE WHEN ruled.tenant_id = $A THEN (ruled.region = 'eu'::text AND (ruled.kind < 10 OR ruled.kind IS NULL)) ELSE false END AND (id = 1)",
+        ),
+        ("SELECT pg_advisory_lock(5)", "SELECT pg_advisory_lock(5)"),
+        ("SELECT pg_try_advisory_lock(5, 6)", "SELECT pg_try_advisory_lock(5, 6)"),
+        (
+            "UPDATE customers SET name = 'x' WHERE CURRENT OF c",
+            "UPDATE public.customers SET name = 'x'",
+        ),
+        (
+            "UPDATE customers SET name = o.note FROM orders o WHERE CURRENT OF c",
+            "UPDATE public.customers SET name = o.note FROM public.orders o WHERE CURRENT OF c",
+        ),
+        (
+            "CREATE TEMP TABLE t AS SELECT id FROM customers",
+            "CREATE TEMP TABLE t AS SELECT id FROM public.customers",
+        ),
+        ("SELECT id INTO TEMP t FROM customers", "SELECT id INTO TEMP t FROM public.customers"),
+        (
+            "SELECT id FROM customers",
+            "SELECT id INTO TEMP t FROM public.customers WHERE customers.tenant_id = $A",
+        ),
+        ("DROP TABLE IF EXISTS nobody", "DROP TABLE IF EXISTS pg_temp.other"),
+        ("DROP TABLE IF EXISTS nobody", "DROP TABLE IF EXISTS nobody"),
+        ("CREATE TEMP TABLE t (a int)", "CREATE TABLE t (a int)"),
+        (
+            "CREATE TEMP TABLE t () INHERITS (customers)",
+            "CREATE TEMP TABLE t () INHERITS (customers)",
+        ),
         (
             "UPDATE customers SET tenant_id = $1",
             "UPDATE public.customers SET tenant_id = $1 WHERE customers.tenant_id = $A",

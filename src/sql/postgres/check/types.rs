@@ -8,7 +8,7 @@ use super::super::codes;
 use super::super::totality::{self, Class};
 use super::super::tree::Tree;
 use super::guards::column;
-use super::verify::Level;
+use super::level::Level;
 use crate::catalog::{Relation, RelationKind};
 use crate::mutant;
 
@@ -50,6 +50,8 @@ fn compares(tree: &Tree<'_>, level: &Level<'_>) -> bool {
 
 fn told(tree: &Tree<'_>, level: &Level<'_>) -> Told {
     match column(tree).as_deref() {
+        Some([name]) if level.is_computed(None, name) => Told::Loose,
+        Some([.., qualifier, name]) if level.is_computed(Some(qualifier), name) => Told::Loose,
         Some([name]) => match level.owners(name).as_slice() {
             [known] => class(*known, name),
             _ => Told::Nothing,
@@ -60,6 +62,11 @@ fn told(tree: &Tree<'_>, level: &Level<'_>) -> Told {
         },
         Some([]) | None => Told::Nothing,
     }
+}
+
+/// Whether a relation's column can be read without error.
+pub(super) fn reads_freely(relation: Option<&Relation>, name: &str) -> bool {
+    !matches!(class(relation, name), Told::Loose)
 }
 
 /// The class of a relation's column, where it is stored and of a built-in type.

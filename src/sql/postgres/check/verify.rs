@@ -1,7 +1,5 @@
 //! Walks the tree that would be sent, level by level, and demands the guards. Layer 2.
 
-use std::ops::Range;
-
 use super::super::codes;
 use super::super::env::{Env, Resolved, Table};
 use super::super::functions;
@@ -12,186 +10,13 @@ use super::guards::{
     are_guarded, conjuncts, is_counted, is_policy_condition, is_tenant_guard, null_extended,
     shielded,
 };
+pub(super) use super::level::{Condition, Exposure, Flat, Level, Scope};
 use super::masks::{Target, masked_table, shows_masked};
+use super::outputs::Outputs;
 use super::shape::is_total;
 use super::types::are_total;
-use crate::catalog::Relation;
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
-
-/// What the planner may merge of a query into its reader.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Exposure {
-    /// Rows that only the query's own guards keep out.
-    rows: bool,
-    /// A guard that is a semi-join, which may be done after sorting.
-    semi_join: bool,
-}
-
-impl Exposure {
-    fn or(self, other: Self) -> Self {
-        Self { rows: self.rows || other.rows, semi_join: self.semi_join || other.semi_join }
-    }
-
-    fn unless(self, apart: bool) -> Self {
-        if apart { Self::default() } else { self }
-    }
-}
-
-/// CTEs in scope: name, and whether the planner may merge unguarded rows of it into its reader.
-#[derive(Clone, Copy)]
-pub(super) struct Scope<'s> {
-    pub(super) outer: Option<&'s Scope<'s>>,
-    pub(super) own: &'s [(&'s str, Exposure)],
-    pub(super) level: Option<&'s Level<'s>>,
-}
-
-impl Scope<'_> {
-    fn cte(&self, name: &str) -> Option<Exposure> {
-        let own = self.own.iter().rev().find(|(own, _)| *own == name);
-        own.map(|(_, exposed)| *exposed).or_else(|| self.outer.and_then(|outer| outer.cte(name)))
-    }
-}
-
-/// A protected relation of a level, under conditions of that level.
-#[derive(Clone)]
-pub(super) struct Flat<'s> {
-    pub(super) table: Table<'s>,
-    pub(super) visible: &'s str,
-}
-
-/// One FROM.
-pub(super) struct Level<'s> {
-    pub(super) outer: Option<&'s Level<'s>>,
-    pub(super) flat: Vec<Flat<'s>>,
-    /// A derived table or CTE that may be merged stands in it.
-    pub(super) merged: bool,
-    /// How many of them.
-    pub(super) merges: usize,
-    /// A guard in it, or in what is merged, is a semi-join.
-    pub(super) semi_join: bool,
-    /// It does nothing but show one relation masked.
-    pub(super) shows_masked: bool,
-    /// Flat relations that a LATERAL sub-select at hand cannot name.
-    pub(super) hidden: Vec<Range<usize>>,
-    /// The other relations, by the name that qualifies their columns; known ones with their columns.
-    pub(super) beside: Vec<(&'s str, Option<&'s Relation>)>,
-    /// A function in FROM is given columns, which it may pass on under names of its own.
-    pub(super) passes_columns: bool,
-}
-
-/// A condition of a level, and the relations that it can name.
-pub(super) struct Condition<'t> {
-    tree: &'t Tree<'t>,
-    /// For the ON of a join: its operands among the flat relations, and whether one is merged.
-    operands: Option<(Range<usize>, bool)>,
-}
-
-impl<'t> Condition<'t> {
-    /// A condition on all of a level.
-    pub(super) const fn whole(tree: &'t Tree<'t>) -> Self {
-        Self { tree, operands: None }
-    }
-}
-
-impl<'s> Level<'s> {
-    /// A level without relations.
-    pub(super) const fn new(outer: Option<&'s Level<'s>>) -> Self {
-        Self {
-            outer,
-            flat: Vec::new(),
-            merged: false,
-            merges: 0,
-            semi_join: false,
-            shows_masked: false,
-            hidden: Vec::new(),
-            beside: Vec::new(),
-            passes_columns: false,
-        }
-    }
-
-    /// The protected relation of that name, here or further out: what the catalog knows of it.
-    pub(super) fn flat_of(&self, qualifier: &str) -> Option<Option<&Relation>> {
-        if let Some(flat) = self.flat.iter().find(|flat| flat.visible == qualifier) {
-            return Some(flat.table.relation);
-        }
-        if self.beside.iter().any(|(beside, _)| *beside == qualifier) {
-            return None;
-        }
-        self.outer.and_then(|outer| outer.flat_of(qualifier))
-    }
-
-    /// The protected relations of this level that own a column, or whose columns nobody knows; none
-    /// where another relation owns it.
-    pub(super) fn owners(&self, column: &str) -> Vec<Option<&Relation>> {
-        let has =
-            |known: Option<&Relation>| known.is_some_and(|known| known.column(column).is_some());
-        if self.beside.iter().any(|(_, known)| has(*known)) {
-            return Vec::new();
-        }
-        let known = self.flat.iter().map(|flat| flat.table.relation);
-        known.filter(|known| known.is_none() || has(*known)).collect()
-    }
-
-    /// Whether an expression that names the column by these parts may meet rows of the relation.
-    fn may_name(&self, parts: &[&str], flat: &Flat<'_>) -> bool {
-        match parts {
-            [.., qualifier, _] if self.flat.iter().any(|flat| flat.visible == *qualifier) => {
-                flat.visible == *qualifier
-            }
-            [.., qualifier, _] => {
-                self.passes_columns && !self.beside.iter().any(|(beside, _)| beside == qualifier)
-            }
-            [column] => {
-                let owns = |flat: &Flat<'_>| {
-                    flat.visible == *column
-                        || flat.table.relation.is_none_or(|known| known.column(column).is_some())
-                };
-                let beside = |known: &Option<&Relation>| {
-                    known.is_some_and(|known| known.column(column).is_some())
-                };
-                let elsewhere = self.flat.iter().any(owns)
-                    || self.beside.iter().any(|(_, known)| beside(known));
-                owns(flat) || self.passes_columns && !elsewhere
-            }
-            [] => true,
-        }
-    }
-
-    /// The part of the level that the given flat relations make.
-    fn part(&self, keeps: impl Fn(usize) -> bool, merged: bool) -> Self {
-        let kept = self.flat.iter().enumerate().filter(|(at, _)| keeps(*at));
-        Self {
-            outer: self.outer,
-            flat: kept.map(|(_, flat)| flat.clone()).collect(),
-            merged,
-            merges: usize::from(merged),
-            semi_join: self.semi_join,
-            shows_masked: self.shows_masked,
-            hidden: Vec::new(),
-            beside: self.beside.clone(),
-            passes_columns: self.passes_columns,
-        }
-    }
-
-    fn merge(&mut self, exposure: Exposure) {
-        self.merged |= exposure.rows;
-        self.merges += usize::from(exposure.rows);
-        self.semi_join |= exposure.semi_join;
-    }
-
-    fn finds(&self, wanted: &dyn Fn(&Flat<'_>) -> bool) -> bool {
-        self.flat.iter().any(wanted) || self.outer.is_some_and(|outer| outer.finds(wanted))
-    }
-
-    fn holds_any(&self) -> bool {
-        self.finds(&|_| true)
-    }
-
-    fn merges_any(&self) -> bool {
-        self.merged || self.outer.is_some_and(Level::merges_any)
-    }
-}
 
 pub(super) fn unguarded(name: &str) -> Denial {
     Denial::of(DenialCode::ParsersDisagree, name)
@@ -209,8 +34,11 @@ pub(super) fn verify(statement: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     let verifier = Verifier { env, tenants: reads_tenants(statement, env) };
     let scope = Scope { outer: None, own: &[], level: None };
     let inner = statement.at("query");
+    super::temporary::makes_no_other(statement)?;
+    super::locks::are_own(statement, env)?;
     match statement.kind() {
         _ if super::listen::concerns(statement) => super::listen::verify(statement, env),
+        _ if super::temporary::concerns(statement) => verifier.temporary(statement, scope),
         kind if is_statement(kind) => verifier.statement(statement, scope).map(|_| ()),
         "CopyStmt" if statement.at("is_from").truth() => verifier.copy_in(statement, scope),
         "ExplainStmt" | "PrepareStmt" | "DeclareCursorStmt" | "CopyStmt" => {
@@ -234,9 +62,24 @@ pub(super) fn verify(statement: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
             }
         }
         // Statements without relations; the arguments of EXECUTE may hold sub-queries.
-        _ => verifier.expressions(statement, scope),
+        kind if WITHOUT_RELATIONS.contains(&kind) => verifier.expressions(statement, scope),
+        _ => Err(leak()),
     }
 }
+
+/// Statements that name no relation.
+const WITHOUT_RELATIONS: &[&str] = &[
+    "ClosePortalStmt",
+    "ConstraintsSetStmt",
+    "DeallocateStmt",
+    "DiscardStmt",
+    "ExecuteStmt",
+    "FetchStmt",
+    "TransactionStmt",
+    "UnlistenStmt",
+    "VariableSetStmt",
+    "VariableShowStmt",
+];
 
 /// Whether a statement of that kind is this caller's to change the schema with.
 fn changes_schema(kind: &str, env: Env<'_>) -> bool {
@@ -314,10 +157,11 @@ impl<'e> Verifier<'e> {
         if recursive {
             // SECURITY: PostgreSQL merges them as any other, but for those that read themselves; one
             // that is not known yet is taken for the worst.
-            let worst = Exposure { rows: self.tenants, semi_join: self.tenants };
+            let columns = Outputs::default();
+            let worst = Exposure { rows: self.tenants, semi_join: self.tenants, columns };
             own.extend(ctes.iter().filter_map(|cte| {
                 let apart = cte.at("ctematerialized").number() == Some(1);
-                cte.at("ctename").text().map(|name| (name, worst.unless(apart)))
+                cte.at("ctename").text().map(|name| (name, worst.clone().unless(apart)))
             }));
         }
         for cte in ctes {
@@ -363,7 +207,7 @@ impl<'e> Verifier<'e> {
         if select.at("op").number() != Some(codes::SETOP_NONE) {
             let left = self.statement(select.at("larg"), scope)?;
             let right = self.statement(select.at("rarg"), scope)?;
-            self.fields(select, scope, &["larg", "rarg", "with_clause"])?;
+            self.fields(select, scope, &["larg", "rarg", "with_clause", "into_clause"])?;
             return Ok(left.or(right).unless(limited));
         }
         let mut level = Level::new(scope.level);
@@ -387,7 +231,8 @@ impl<'e> Verifier<'e> {
         // What is computed of groups is computed of rows that the guards have let through, by a
         // query that is merged into no other; a guard in it would name columns without a group.
         let computed = ["target_list", "having_clause"];
-        let rest = ["with_clause", "from_clause", "limit_count", "limit_offset"];
+        // Only a whole statement has INTO: `makes_no_other` has seen to that.
+        let rest = ["with_clause", "from_clause", "limit_count", "limit_offset", "into_clause"];
         self.fields(select, here, &[&rest[..], &computed[..]].concat())?;
         let after = if is_grouped(select) { Scope { level: None, ..here } } else { here };
         for field in computed {
@@ -407,7 +252,8 @@ impl<'e> Verifier<'e> {
             return Err(leak());
         }
         let rows = !level.flat.is_empty() || level.merged;
-        Ok(Exposure { rows, semi_join: level.semi_join }.unless(limited))
+        let columns = Outputs::of(select, &level);
+        Ok(Exposure { rows, semi_join: level.semi_join, columns }.unless(limited))
     }
 
     /// One FROM item: relations into the level, ON conditions among the conditions.
@@ -442,7 +288,8 @@ impl<'e> Verifier<'e> {
                 } else {
                     self.statement(item.at("subquery"), scope)?
                 };
-                level.merge(exposure);
+                let alias = item.at("alias");
+                level.merge(alias.at("aliasname").text(), alias.at("colnames"), exposure);
                 level
                     .beside
                     .extend(item.at("alias").at("aliasname").text().map(|name| (name, None)));
@@ -503,7 +350,8 @@ impl<'e> Verifier<'e> {
         'e: 't,
     {
         if let Some(exposed) = bare_name(relation).and_then(|name| scope.cte(name)) {
-            level.merge(exposed);
+            let names = relation.at("alias").at("colnames");
+            level.merge(visible_name(relation), names, exposed);
             level.beside.extend(visible_name(relation).map(|visible| (visible, None)));
             return Ok(());
         }
@@ -628,12 +476,19 @@ impl<'e> Verifier<'e> {
         let condition = statement.at("where_clause");
         let mut level = Level::new(None);
         let mut conditions = vec![Condition::whole(condition)];
-        if condition.is("CurrentOfExpr") {
-            // The cursor's own query was guarded when it was declared.
-            return Err(leak());
-        }
         let no_ctes = Scope { outer: None, own: &[], level: None };
-        self.relation(statement.at("relation"), Place::In(condition), no_ctes, &mut level)?;
+        if condition.is("CurrentOfExpr") {
+            // The row is one that a cursor shows: its query was guarded when it was declared, and no
+            // guard can stand beside it.
+            let alone = ["from_clause", "using_clause"];
+            if !alone.iter().all(|field| statement.at(field).is_absent()) {
+                return Err(leak());
+            }
+            self.current_row(statement, &mut level)?;
+            conditions.clear();
+        } else {
+            self.relation(statement.at("relation"), Place::In(condition), no_ctes, &mut level)?;
+        }
         level.hidden.push(0..level.flat.len());
         for field in ["from_clause", "using_clause"] {
             for item in statement.at(field).items() {
@@ -650,11 +505,25 @@ impl<'e> Verifier<'e> {
             && let Some(table) = self.protected_target(statement)?
             && !mutant::on("check-assignments")
         {
-            self.assignments(statement.at("target_list"), &table, false)?;
+            let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
+            self.assignments(statement.at("target_list"), &table, visible, false)?;
         }
         self.fields(statement, here, &["with_clause", "relation", "from_clause", "using_clause"])?;
         self.beside_relations(statement.at("from_clause"), here)?;
         self.beside_relations(statement.at("using_clause"), here)
+    }
+
+    /// The target of a change of the row that a cursor stands on.
+    fn current_row<'t>(&self, statement: &'t Tree<'_>, level: &mut Level<'t>) -> Result<(), Denial>
+    where
+        'e: 't,
+    {
+        let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
+        match self.protected_target(statement)? {
+            Some(table) => level.flat.push(Flat { table, visible }),
+            None => level.beside.push((visible, None)),
+        }
+        Ok(())
     }
 
     pub(super) fn protected_target(

@@ -8,6 +8,7 @@ use super::guards::{
     are_guarded, cast_type, column, conjuncts, is_policy_condition, is_tenant_guard,
     is_tenant_literal, selects_keys, selects_parents, string,
 };
+use super::rows::meets_condition;
 use super::verify::{Condition, Flat, Level, Place, Scope, Verifier, leak, unguarded};
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
@@ -135,6 +136,9 @@ impl<'e> Verifier<'e> {
                     _ => return Err(unguarded(column)),
                 }
             }
+            if table.policy.condition.is_some() {
+                self.rows_meet(source, &columns, &table)?;
+            }
             self.conflict(statement, &table, scope)?;
             level.flat.push(Flat { table, visible });
         }
@@ -189,12 +193,68 @@ impl<'e> Verifier<'e> {
         }
     }
 
+    /// Every row of an INSERT's source satisfies the policy's condition.
+    fn rows_meet(
+        &self,
+        source: &Tree<'_>,
+        columns: &[&str],
+        table: &Table<'e>,
+    ) -> Result<(), Denial> {
+        let outside = || unguarded("where");
+        if source.at("op").number() != Some(codes::SETOP_NONE) {
+            self.rows_meet(source.at("larg"), columns, table)?;
+            return self.rows_meet(source.at("rarg"), columns, table);
+        }
+        let place = |name: &str| {
+            let mut places = columns.iter().enumerate().filter(|(_, known)| **known == name);
+            match (places.next(), places.next()) {
+                (Some((at, _)), None) => Some(at),
+                (_, _) => None,
+            }
+        };
+        let rows = source.at("values_lists").items();
+        for row in rows {
+            let written = |name: &str| place(name).and_then(|at| row.items().get(at));
+            if row.items().len() != columns.len()
+                || !meets_condition(table, None, &written, self.env)
+            {
+                return Err(outside());
+            }
+        }
+        if !rows.is_empty() {
+            return Ok(());
+        }
+        let items = source.at("target_list").items();
+        let written =
+            |name: &str| place(name).and_then(|at| items.get(at)).map(|item| item.at("val"));
+        let star = items.iter().any(|item| {
+            let value = item.at("val");
+            let mut parts =
+                value.at("fields").items().iter().chain(value.at("indirection").items());
+            parts.any(|part| part.is("A_Star"))
+        });
+        let meets = !star
+            && items.len() == columns.len()
+            && meets_condition(table, None, &written, self.env);
+        if meets { Ok(()) } else { Err(outside()) }
+    }
+
     pub(super) fn assignments(
         &self,
         list: &Tree<'_>,
         table: &Table<'e>,
+        visible: &str,
         upsert: bool,
     ) -> Result<(), Denial> {
+        let written = |name: &str| {
+            let mut items = list.items().iter();
+            let found = items.find(|item| item.at("name").text() == Some(name))?;
+            // A part of a column is not the column.
+            Some(if found.at("indirection").is_absent() { found.at("val") } else { found })
+        };
+        if !meets_condition(table, Some(visible), &written, self.env) {
+            return Err(unguarded("where"));
+        }
         for (name, demand) in demands(table, self.env) {
             for item in list.items().iter().filter(|item| item.at("name").text() == Some(name)) {
                 let value = item.at("val");
@@ -235,7 +295,7 @@ impl<'e> Verifier<'e> {
         let level =
             Level { flat: vec![Flat { table: table.clone(), visible }], ..Level::new(None) };
         self.conditions(conflict.at("where_clause"), &level)?;
-        self.assignments(conflict.at("target_list"), table, true)?;
+        self.assignments(conflict.at("target_list"), table, visible, true)?;
         self.expressions(conflict, Scope { level: Some(&level), ..scope })
     }
 
@@ -290,9 +350,19 @@ impl<'e> Verifier<'e> {
                         return Err(unguarded(name));
                     }
                 }
+                let written = |name: &str| {
+                    let at =
+                        columns.iter().position(|item| item.at("name").text() == Some(name))?;
+                    values.get(at)
+                };
+                if !meets_condition(table, None, &written, self.env) {
+                    return Err(unguarded("where"));
+                }
                 Ok(())
             }
-            Some(codes::CMD_UPDATE) => self.assignments(clause.at("target_list"), table, false),
+            Some(codes::CMD_UPDATE) => {
+                self.assignments(clause.at("target_list"), table, visible, false)
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -328,15 +398,29 @@ pub(super) fn checked_parts<'t, 'a>(value: &'t Tree<'a>) -> Option<(&'t Tree<'a>
 
 /// The value that a checked value was made of, its cast taken off.
 pub(super) fn checked_value<'t, 'a>(value: &'t Tree<'a>) -> Option<&'t Tree<'a>> {
-    checked_parts(value)?;
     let select = value.at("subselect");
-    let [derived] = select.at("from_clause").items() else { return None };
-    let [inner] = derived.at("subquery").at("target_list").items() else { return None };
-    Some(inner.at("val").at("arg"))
+    let ([item], [derived]) = (select.at("target_list").items(), select.at("from_clause").items())
+    else {
+        return None;
+    };
+    let inner = derived.at("subquery").at("target_list").items();
+    let case = item.at("val");
+    let [when] = case.at("args").items() else { return None };
+    let Some([_, carrier]) =
+        column(when.at("result")).as_deref().and_then(|parts| <[&str; 2]>::try_from(parts).ok())
+    else {
+        return None;
+    };
+    let of_row = raises(case.at("defresult"));
+    if checked_parts(value).is_none() && !of_row {
+        return None;
+    }
+    let own = inner.iter().find(|item| item.at("name").text() == Some(carrier))?;
+    Some(own.at("val").at("arg"))
 }
 
 /// Text that is no number, cast to a number: it fails whenever it is reached.
-fn raises(tree: &Tree<'_>) -> bool {
+pub(super) fn raises(tree: &Tree<'_>) -> bool {
     let to_text = tree.at("arg");
     let to_int = to_text.at("arg");
     let text = to_int.at("arg");

@@ -439,6 +439,25 @@ pub fn checked(
     Expr::Subquery(Box::new(select_from(derived, SelectItem::UnnamedExpr(verdict), None)))
 }
 
+/// A written value that carries the test of its row: `(SELECT CASE WHEN test THEN v ELSE <raise> END
+/// FROM (SELECT items) …)`, where `v` is the item of the name `carrier`.
+pub fn checked_row(items: Vec<SelectItem>, carrier: &str, test: Expr, type_name: &str) -> Expr {
+    let mut select = empty_select();
+    select.projection = items;
+    let mut inner = query(SetExpr::Select(Box::new(select)));
+    super::keep_apart(&mut inner);
+    let derived = TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(inner),
+        alias: Some(table_alias(CHECK)),
+        sample: None,
+    };
+    let seen = || column(CHECK, carrier);
+    let refusal = raise(DenialCode::WriteOutsideTenant, seen(), type_name);
+    let verdict = case(test, seen(), refusal);
+    Expr::Subquery(Box::new(select_from(derived, SelectItem::UnnamedExpr(verdict), None)))
+}
+
 /// The plain type name in which a column's checked value is cast: a built-in scalar type, else
 /// `None`, and then the value cannot be checked.
 pub fn checkable_type(type_name: &str) -> Option<&'static str> {

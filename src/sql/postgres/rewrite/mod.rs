@@ -18,10 +18,12 @@ mod group;
 mod grouping;
 mod guard;
 mod level;
+mod locks;
 mod mask;
 mod parameters;
 mod subqueries;
 mod total;
+mod with_check;
 mod write;
 
 use std::cell::Cell;
@@ -115,6 +117,7 @@ pub struct Rewritten {
 /// A denial where the statement cannot be bound to the tenant.
 pub fn rewrite(text: &str, env: Env<'_>) -> Result<Rewritten, Denial> {
     let mut parsed = parse(text)?;
+    locks::bind(&mut parsed.statement, env)?;
     let parameters = parameters::of_statement(&parsed.statement, text, env.parameters);
     let env = Env { parameters: &parameters, ..env };
     let mut rewriter = Rewriter {

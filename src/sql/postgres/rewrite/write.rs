@@ -126,7 +126,7 @@ fn among(value: Expr, keys: Query) -> Expr {
     Expr::InSubquery { expr: Box::new(value), subquery: Box::new(keys), negated: false }
 }
 
-fn is_default(value: &Expr) -> bool {
+pub(super) fn is_default(value: &Expr) -> bool {
     matches!(value, Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
 }
 
@@ -237,6 +237,7 @@ impl<'a> Rewriter<'a> {
         let visible = insert.table_alias.as_ref().map_or(visible, |alias| name_of(&alias.alias));
         let guards = guard::guards(self.env, &table, &visible)?;
         let demands = self.demands(&table)?;
+        let check = self.row_check(&table)?;
         for demand in &demands {
             note_written(self.env, &table, demand);
         }
@@ -253,7 +254,7 @@ impl<'a> Rewriter<'a> {
         }
 
         // WITH stands on the source query; its CTEs are rewritten with it.
-        if insert.source.is_none() && !demands.is_empty() {
+        if insert.source.is_none() && (!demands.is_empty() || check.is_some()) {
             // DEFAULT VALUES: the one value that has no default is the tenant.
             let own = demands.last().filter(|demand| !demand.may_default());
             let own = own.ok_or_else(|| Denial::of(DenialCode::LeakPossible, visible.clone()))?;
@@ -267,7 +268,7 @@ impl<'a> Rewriter<'a> {
             self.expanding = around;
             self.depth -= 1;
         }
-        if !demands.is_empty() {
+        if !demands.is_empty() || check.is_some() {
             let source = insert.source.as_mut().ok_or(Denial::new(DenialCode::Internal))?;
             let mut named: Vec<String> =
                 insert.columns.iter().map(column_name).collect::<Result<_, _>>()?;
@@ -291,6 +292,11 @@ impl<'a> Rewriter<'a> {
                     insert.columns.push(column_list_entry(&demand.column));
                 }
                 fill(&mut source.body, at, named.len(), demand)?;
+            }
+            if let Some(check) = &check {
+                let named: Vec<String> =
+                    insert.columns.iter().map(column_name).collect::<Result<_, _>>()?;
+                check.rows(&mut source.body, &named)?;
             }
         }
 
@@ -327,6 +333,9 @@ impl<'a> Rewriter<'a> {
                     });
                     let scope = Scope { level: Some(&level), ctes };
                     self.assignments(&mut update.assignments, &demands, scope, true)?;
+                    if let Some(check) = &check {
+                        check.assignments(&mut update.assignments, &visible)?;
+                    }
                     let client = update.selection.take();
                     update.selection = if mutant::on("upsert-guard") {
                         client
@@ -354,6 +363,7 @@ impl<'a> Rewriter<'a> {
         }
         let demands = self.demands_of(&update.table.relation)?;
         let (table, visible) = self.target_of(&update.table.relation)?;
+        let check = self.row_check(&table)?;
         for assignment in &mut update.assignments {
             self.mask_expression(&mut assignment.value, &table, &visible)?;
         }
@@ -381,13 +391,11 @@ impl<'a> Rewriter<'a> {
         let level = level;
         let scope = Scope { level: Some(&level), ctes };
         self.join_conditions(from, &mut barriers, scope, &mut true)?;
-        update.selection = self.bound(
-            std::mem::take(&mut barriers.conditions),
-            update.selection.take(),
-            scope,
-            &mut true,
-        )?;
+        update.selection = self.selected(&mut barriers, update.selection.take(), scope)?;
         self.assignments(&mut update.assignments, &demands, scope, false)?;
+        if let Some(check) = &check {
+            check.assignments(&mut update.assignments, &visible)?;
+        }
         let total = !barriers.unclean;
         level.settle_semi_joins(total);
         if !total {
@@ -429,12 +437,7 @@ impl<'a> Rewriter<'a> {
         let level = level;
         let scope = Scope { level: Some(&level), ctes };
         self.join_conditions(using, &mut barriers, scope, &mut true)?;
-        delete.selection = self.bound(
-            std::mem::take(&mut barriers.conditions),
-            delete.selection.take(),
-            scope,
-            &mut true,
-        )?;
+        delete.selection = self.selected(&mut barriers, delete.selection.take(), scope)?;
         let total = !barriers.unclean;
         level.settle_semi_joins(total);
         if !total {
@@ -444,12 +447,29 @@ impl<'a> Rewriter<'a> {
         self.returning(delete.returning.as_mut(), &level, ctes)
     }
 
+    /// The condition of an UPDATE or DELETE under its guards. The row that a cursor stands on is the
+    /// tenant's, for its query was guarded; PostgreSQL takes nothing beside CURRENT OF.
+    fn selected(
+        &mut self,
+        barriers: &mut Placement,
+        client: Option<Expr>,
+        scope: Scope<'_>,
+    ) -> Result<Option<Expr>, Denial> {
+        let guards = std::mem::take(&mut barriers.conditions);
+        match client {
+            Some(current) if dialect::is_current_row(&current) => Ok(Some(current)),
+            client => self.bound(guards, client, scope, &mut true),
+        }
+    }
+
     pub(super) fn merge(
         &mut self,
         merge: &mut Merge,
         ctes: Option<&Ctes<'_>>,
     ) -> Result<(), Denial> {
         let demands = self.demands_of(&merge.table)?;
+        let (table, visible) = self.target_of(&merge.table)?;
+        let check = self.row_check(&table)?;
         let mut level = Level::new(self.env, None);
         let mut placement = Placement::default();
         let mut target = TableWithJoins { relation: merge.table.clone(), joins: Vec::new() };
@@ -494,7 +514,7 @@ impl<'a> Rewriter<'a> {
                     for value in values.rows.iter_mut().flat_map(|row| row.content.iter_mut()) {
                         self.subqueries(value, named)?;
                     }
-                    if demands.is_empty() {
+                    if demands.is_empty() && check.is_none() {
                         continue;
                     }
                     if insert.columns.is_empty() {
@@ -513,12 +533,22 @@ impl<'a> Rewriter<'a> {
                         }
                         fill_values(values, at, named.len(), demand)?;
                     }
+                    if let Some(check) = &check {
+                        let named: Vec<String> =
+                            insert.columns.iter().map(column_name).collect::<Result<_, _>>()?;
+                        for row in &mut values.rows {
+                            check.row(&mut row.content, &named)?;
+                        }
+                    }
                 }
                 MergeAction::Update(update) => {
                     let MergeUpdateKind::Set(assignments) = &mut update.kind else {
                         return Err(Denial::new(DenialCode::CannotParse));
                     };
                     self.assignments(assignments, &demands, scope, false)?;
+                    if let Some(check) = &check {
+                        check.assignments(assignments, &visible)?;
+                    }
                 }
                 MergeAction::Delete { .. } => {}
                 MergeAction::DoNothing { .. } => {}

@@ -17,6 +17,9 @@ use swapper::{Swapper, is_worded_call};
 /// What encloses the number of a swapped clause.
 const MARK: char = '\0';
 
+/// Stands for `CURRENT OF cursor` behind its mark.
+const CURRENT_ROW: &str = "hedgerow_current_row";
+
 /// Words that sqlparser reserves for other databases. PostgreSQL takes them as names, and prints
 /// them without quotes.
 const NAMES: &[Keyword] = &[
@@ -110,6 +113,16 @@ pub fn marked(mark: &str, name: &Ident) -> Ident {
     if mark.is_empty() { name.clone() } else { Ident::new(format!("{mark}{name}")) }
 }
 
+/// Whether a condition is `CURRENT OF cursor`.
+pub fn is_current_row(condition: &sqlparser::ast::Expr) -> bool {
+    match condition {
+        sqlparser::ast::Expr::Identifier(word) => {
+            word.value.starts_with(MARK) && word.value.ends_with(CURRENT_ROW)
+        }
+        _ => false,
+    }
+}
+
 /// Whether an expression's text ends in a swapped `.*`.
 pub fn ends_in_star(expression: &sqlparser::ast::Expr) -> bool {
     use sqlparser::ast::{AccessExpr, Expr};
@@ -200,6 +213,8 @@ mod tests {
             "SELECT json_exists(a, '$'), json_query(a, '$' WITH WRAPPER), xmlelement(name x, b), xmlpi(name y) FROM t",
             "SELECT json_value(value, name DEFAULT error ON ERROR), json_exists(passing, keys), xmlforest(a AS b, name) FROM t",
             "SELECT a FROM t WHERE (a = b) BETWEEN c AND d",
+            "UPDATE t SET a = 1 WHERE CURRENT OF c RETURNING a",
+            "DELETE FROM t AS x WHERE CURRENT OF \"C d\"",
         ] {
             assert_eq!(understands(sql), Ok(()), "{sql}");
         }

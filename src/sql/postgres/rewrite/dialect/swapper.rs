@@ -3,7 +3,7 @@
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Word};
 
-use super::{MARK, Swap};
+use super::{CURRENT_ROW, MARK, Swap};
 
 /// Calls whose arguments carry words of their own.
 const WORDED_CALLS: &[&str] = &[
@@ -183,6 +183,7 @@ impl<'t> Swapper<'t> {
                 Keyword::TRIM => self.trim(),
                 Keyword::ROWS => self.rows_from(),
                 Keyword::ON => self.conflict(),
+                Keyword::CURRENT if self.is_word(1, "of") => self.current_of(),
                 Keyword::CURRENT | Keyword::UNBOUNDED | Keyword::PRECEDING | Keyword::FOLLOWING => {
                     self.frame_end()
                 }
@@ -247,6 +248,14 @@ impl<'t> Swapper<'t> {
         self.at += first + 1;
         (1..taken).for_each(|_| self.copy());
         self.at += usize::from(bracketed);
+        true
+    }
+
+    /// `CURRENT OF cursor`
+    fn current_of(&mut self) -> bool {
+        let Some(Token::Word(_)) = self.token(2) else { return false };
+        let text = self.take(3);
+        self.push_mark(Swap { before: "", text, after: CURRENT_ROW }, CURRENT_ROW);
         true
     }
 
