@@ -31,7 +31,7 @@ pub struct Temporary(Vec<TemporaryTable>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TemporaryChange {
     /// There is one more.
-    Made(TemporaryTable),
+    Made(Box<TemporaryTable>),
     /// These are gone.
     Dropped(Vec<String>),
     /// They are what they were: rows, indexes and statistics only.
@@ -62,7 +62,7 @@ impl Temporary {
         match change {
             // `IF NOT EXISTS` leaves the one that is there.
             TemporaryChange::Made(table) if self.table(&table.name).is_some() => {}
-            TemporaryChange::Made(table) => self.0.push(table.clone()),
+            TemporaryChange::Made(table) => self.0.push(TemporaryTable::clone(table)),
             TemporaryChange::Dropped(names) => self.0.retain(|table| !names.contains(&table.name)),
             TemporaryChange::Kept => {}
         }

@@ -174,7 +174,7 @@ impl Own<'_> {
         let until_commit = statement.at("oncommit").number() == Some(codes::ONCOMMIT_DROP);
         let relation = columns.map(|columns| table(&name, columns));
         let made = TemporaryTable { name, relation, until_commit };
-        Ok(Plan { class: class(false), change: TemporaryChange::Made(made), text: None })
+        Ok(Plan { class: class(false), change: TemporaryChange::Made(Box::new(made)), text: None })
     }
 
     fn column(&self, column: &Tree<'_>) -> Result<Column, Denial> {
@@ -235,7 +235,7 @@ impl Own<'_> {
         let class = classify::body(query, Kind::Select, self.env)?;
         let until_commit = into.at("on_commit").number() == Some(codes::ONCOMMIT_DROP);
         let made = TemporaryTable { name, relation: None, until_commit };
-        Ok(Plan { class, change: TemporaryChange::Made(made), text: None })
+        Ok(Plan { class, change: TemporaryChange::Made(Box::new(made)), text: None })
     }
 
     /// The session's own table that a name means.

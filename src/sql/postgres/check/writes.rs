@@ -406,11 +406,8 @@ pub(super) fn checked_value<'t, 'a>(value: &'t Tree<'a>) -> Option<&'t Tree<'a>>
     let inner = derived.at("subquery").at("target_list").items();
     let case = item.at("val");
     let [when] = case.at("args").items() else { return None };
-    let Some([_, carrier]) =
-        column(when.at("result")).as_deref().and_then(|parts| <[&str; 2]>::try_from(parts).ok())
-    else {
-        return None;
-    };
+    let [_, carrier] =
+        column(when.at("result")).as_deref().and_then(|parts| <[&str; 2]>::try_from(parts).ok())?;
     let of_row = raises(case.at("defresult"));
     if checked_parts(value).is_none() && !of_row {
         return None;
