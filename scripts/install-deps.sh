@@ -31,6 +31,8 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || need python3 python3-venv
 command -v sqlsmith >/dev/null || ! apt-cache show sqlsmith >/dev/null 2>&1 || need sqlsmith
 # A browser for the tests of the console, which do without where it cannot be had.
 command -v chromium >/dev/null || ! apt-cache show chromium >/dev/null 2>&1 || need chromium
+# Shared quotas and revocations are tested against a real one; the tests say loudly when there is none.
+command -v redis-server >/dev/null || ! apt-cache show redis-server >/dev/null 2>&1 || need redis-server
 command -v setpriv >/dev/null || need util-linux
 command -v kill >/dev/null || need procps
 

@@ -3,6 +3,8 @@
 //! Nothing here verifies anything: a [`Principal`] is only as good as where it came from
 //! (`identity::VerifiedIdentity::principal`, or `Principal::assumed` for `hedgerow explain`).
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 /// A path into the claims: `tenant_id`, `org.id`, `"https://example.com/claims".tenant`.
@@ -83,6 +85,14 @@ impl TenantClaim {
             | Value::Bool(_)
             | Value::Array(_)
             | Value::Object(_) => None,
+        }
+    }
+
+    /// The tenant as text, as patterns and quotas see it.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Integer(number) => Cow::Owned(number.to_string()),
         }
     }
 }

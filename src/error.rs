@@ -26,6 +26,8 @@ impl SqlState {
     pub const TOO_MANY_CONNECTIONS: Self = Self("53300");
     /// `53400`: a quota is spent.
     pub const CONFIGURATION_LIMIT_EXCEEDED: Self = Self("53400");
+    /// `53200`: too much is held in memory.
+    pub const OUT_OF_MEMORY: Self = Self("53200");
     /// `53100`: audit cannot be written.
     pub const DISK_FULL: Self = Self("53100");
     /// `54000`: a statement over `max_statement`.
@@ -113,10 +115,14 @@ denial_codes! {
     TokenRevoked = "HR2010", "the token was revoked", "Fetch a new token.";
     /// No token at all.
     TokenMissing = "HR2011", "no token was given", "Send the JWT as the password, or as the startup option hedgerow.token.";
-    /// A tenant's quota is spent.
+    /// The list of revoked tokens has not been read yet.
+    RevocationsUnknown = "HR2012", "it is not known yet which tokens were revoked", "Try again later; the operator's log has the reason.";
+    /// A tenant's rate of statements is spent.
     Quota = "HR3001", "the tenant's quota is spent", "Send fewer statements, or ask the operator for a larger quota.";
+    /// A tenant has as much at work as it may.
+    QuotaConcurrent = "HR3002", "the tenant has too many statements at work", "Wait until some have ended, or ask the operator for a larger quota.";
     /// The bytes that a tenant may scan a day.
-    ByteBudget = "HR3002", "the bytes that the tenant may scan a day are spent", "Read less, or wait for the next day (UTC); the operator sets the bound.";
+    ByteBudget = "HR3003", "the bytes that the tenant may scan a day are spent", "Read less, or wait for the next day (UTC); the operator sets the bound.";
     /// Audit cannot be written.
     AuditUnavailable = "HR4001", "the audit record cannot be written", "Try again later; the operator has been told.";
     /// A fault of Hedgerow itself: closed, not open.
@@ -142,6 +148,13 @@ denial_codes! {
 impl fmt::Display for DenialCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
+    }
+}
+
+impl DenialCode {
+    /// Whether it is about what a tenant may use, and not about what it may see or do.
+    pub const fn is_quota(self) -> bool {
+        matches!(self, Self::Quota | Self::QuotaConcurrent | Self::QuotaBytes)
     }
 }
 
@@ -178,8 +191,11 @@ impl Denial {
             | DenialCode::TokenClaim
             | DenialCode::TokenTenant
             | DenialCode::TokenRevoked
+            | DenialCode::RevocationsUnknown
             | DenialCode::TokenMissing => SqlState::INVALID_AUTHORIZATION,
-            DenialCode::Quota | DenialCode::ByteBudget => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+            DenialCode::Quota | DenialCode::QuotaConcurrent | DenialCode::ByteBudget => {
+                SqlState::CONFIGURATION_LIMIT_EXCEEDED
+            }
             DenialCode::AuditUnavailable => SqlState::DISK_FULL,
             DenialCode::StatementTooLarge => SqlState::PROGRAM_LIMIT_EXCEEDED,
             _ => SqlState::INSUFFICIENT_PRIVILEGE,

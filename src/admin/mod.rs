@@ -18,7 +18,7 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
@@ -46,6 +46,8 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two lines in the log about that.
+const ACCEPT_LOG: Duration = Duration::from_secs(10);
 
 /// Where the admin server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,7 @@ impl Server {
         let mut connections = JoinSet::new();
         let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
         upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut told: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -108,7 +111,10 @@ impl Server {
                             connections.spawn(serve(stream, router, shutdown.clone()));
                         }
                         Err(error) => {
-                            tracing::warn!(%error, "admin: a connection could not be accepted");
+                            if told.is_none_or(|told| told.elapsed() >= ACCEPT_LOG) {
+                                told = Some(Instant::now());
+                                tracing::warn!(%error, "admin: connections cannot be accepted");
+                            }
                             tokio::time::sleep(ACCEPT_PAUSE).await;
                         }
                     }

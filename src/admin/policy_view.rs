@@ -70,6 +70,7 @@ struct QuotaView {
     burst: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     concurrent: Option<u32>,
+    mode: &'static str,
 }
 
 impl PolicyView {
@@ -115,10 +116,7 @@ impl TableView {
             at: table.at.to_string(),
             protection: ProtectionView::of(&table.protection),
             access: access_words(table.access),
-            mode: match table.mode {
-                Mode::Enforce => "enforce",
-                Mode::Monitor => "monitor",
-            },
+            mode: mode_word(table.mode),
             has_condition: table.condition.is_some(),
             columns: table
                 .columns
@@ -165,13 +163,21 @@ impl ClaimView {
 
 impl QuotaView {
     fn of(quota: &Quota) -> Self {
-        let Quota { tenant, statements_per_second, burst, concurrent } = quota;
+        let Quota { tenant, statements_per_second, burst, concurrent, mode } = quota;
         Self {
             tenant: tenant.clone().unwrap_or_else(|| "*".to_owned()),
             statements_per_second: *statements_per_second,
             burst: *burst,
             concurrent: *concurrent,
+            mode: mode_word(*mode),
         }
+    }
+}
+
+const fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Monitor => "monitor",
     }
 }
 

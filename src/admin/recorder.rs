@@ -217,6 +217,27 @@ pub const METRICS: &[Metric] = &[
         labels: &[],
         help: "Statements that were refused because a tenant's quota was spent.",
     },
+    Metric {
+        name: "hedgerow_redis_up",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &["use"],
+        help: "Whether Redis answers (1) or not (0), by what it is used for: quotas, revocation.",
+    },
+    Metric {
+        name: "hedgerow_buffered_bytes",
+        kind: Kind::Gauge,
+        unit: Unit::Bytes,
+        labels: &[],
+        help: "Long messages that are held in memory, of all clients together.",
+    },
+    Metric {
+        name: "hedgerow_limits_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["limit"],
+        help: "How often a limit on clients and statements was met, by limit (docs/limits.md).",
+    },
 ];
 
 /// Upper bounds of the added latency's buckets: a cached decision takes well under a microsecond,
@@ -332,6 +353,18 @@ pub(super) fn start_at_zero() {
     }
     for result in ["ok", "error"] {
         counter!("hedgerow_reload_total", "result" => result).increment(0);
+    }
+    for limit in [
+        "max_clients",
+        "max_statement",
+        "statement_timeout",
+        "idle_in_transaction_timeout",
+        "slow_client_timeout",
+        "startup_timeout",
+        "max_buffered",
+        "file_descriptors",
+    ] {
+        counter!("hedgerow_limits_total", "limit" => limit).increment(0);
     }
     for metric in METRICS.iter().filter(|metric| metric.labels.is_empty()) {
         match metric.kind {

@@ -164,7 +164,9 @@ fn disposition(event: &Event) -> (u64, &'static str) {
                 | DenialCode::StatementTooLarge
                 | DenialCode::Internal
                 | DenialCode::AuditUnavailable
-                | DenialCode::Quota,
+                | DenialCode::Quota
+                | DenialCode::QuotaConcurrent
+                | DenialCode::QuotaBytes,
             ) => (25, "Rejected"),
             Some(_) | None => (2, "Blocked"),
         },

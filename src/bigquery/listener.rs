@@ -90,16 +90,21 @@ pub struct TlsReload {
     tls: Arc<ArcSwapOption<Acceptor>>,
 }
 
+/// Certificate and key that were read and found good.
+pub struct TlsRenewal(Option<Acceptor>);
+
 impl TlsReload {
-    /// Reads certificate and key from their files. On failure the present ones stay.
+    /// Reads certificate and key from their files. Nothing is in force yet.
     ///
     /// # Errors
     /// [`BindError::Tls`]
-    pub fn reload(&self) -> Result<(), BindError> {
-        if let Some(files) = &self.files {
-            self.tls.store(Some(Arc::new(acceptor(files)?)));
-        }
-        Ok(())
+    pub fn prepare(&self) -> Result<TlsRenewal, BindError> {
+        Ok(TlsRenewal(self.files.as_ref().map(acceptor).transpose()?))
+    }
+
+    /// Puts it in force, for connections that begin from now on.
+    pub fn apply(&self, renewal: TlsRenewal) {
+        self.tls.store(renewal.0.map(Arc::new));
     }
 }
 

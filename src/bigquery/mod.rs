@@ -51,7 +51,7 @@ use arc_swap::ArcSwap;
 
 pub use credentials::CredentialError;
 pub use keyring::KeyringError;
-pub use listener::{BindError, Server, TlsReload};
+pub use listener::{BindError, Server, TlsReload, TlsRenewal};
 
 use crate::audit::Audit;
 use crate::keys::Authenticator;

@@ -112,8 +112,10 @@ fn explain(args: &ExplainArgs, config: &Config, policy: &Policy) -> anyhow::Resu
     let catalog = catalog(args, config)?;
     let path = &config.identity.tenant_claim;
     let principal = principal(args, path, has_integer_tenants(policy))?;
-    let max_statement =
-        config.postgres.as_ref().map_or(Limits::default().max_statement, |p| p.max_statement);
+    let max_statement = config
+        .postgres
+        .as_ref()
+        .map_or(Limits::default().max_statement, |p| p.limits.max_statement);
     let database = config.postgres.as_ref().and_then(|p| p.upstream.database.as_deref());
     let limits = Limits { max_statement };
     let viewpoint = Viewpoint::new(&principal, database.unwrap_or_default(), limits);

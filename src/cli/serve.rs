@@ -22,11 +22,12 @@ use crate::audit::Audit;
 use crate::catalog_load::{Catalogs, posture};
 use crate::config::{Config, Loaded};
 use crate::keys::Authenticator;
+use crate::limiter::Limiter;
 use crate::policy::{BigQueryPolicy, Policies, Policy};
 use crate::postgres::{Server, Shared};
 use crate::sinks::Sinks;
 use crate::{bigquery, postgres};
-use reload::{Certificates, Reloader};
+use reload::{Fronts, Reloader};
 
 /// First and longest pause between two attempts to read the catalog.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -40,8 +41,8 @@ Example:
   hedgerow serve --config hedgerow.yaml
 
 SIGTERM and SIGINT drain: no new clients, transactions may finish, audit is closed; a second signal
-ends at once. SIGHUP, or a changed file, reloads the policies and the
-certificate for clients; a reload with errors changes nothing.";
+ends at once. SIGHUP, or a changed file, reloads policies, quotas, limits, keys and the certificate
+for clients, all or nothing: a reload with errors changes nothing.";
 
 /// Run the sidecar in the foreground
 #[derive(Clone, Debug, Args)]
@@ -134,6 +135,9 @@ async fn run_parts(
     };
 
     let ready = Arc::new(AtomicBool::new(true));
+    let keys = authenticator.clone();
+    let limiter = Limiter::start();
+    let sharing = config.quota_redis.as_ref().map(|url| limiter.share(url.expose(), "postgres"));
     let relational = match config.postgres_settings() {
         Some(settings) => {
             let catalogs = Catalogs::new(settings.endpoint.clone());
@@ -147,6 +151,7 @@ async fn run_parts(
                 catalogs,
                 authenticator: authenticator.clone(),
                 audit: audit.clone(),
+                limiter: limiter.clone(),
                 ready: ready.clone(),
             };
             Some(Server::bind(settings, shared).await.context("postgres.listen")?)
@@ -169,11 +174,11 @@ async fn run_parts(
     );
 
     let stop_servers = CancellationToken::new();
-    let certificates = Certificates {
-        postgres: relational.as_ref().map(Server::tls_reload),
+    let fronts = Fronts {
+        postgres: relational.as_ref().map(Server::reload),
         bigquery: warehouse.as_ref().map(bigquery::Server::tls_reload),
     };
-    let mut reloading = tokio::spawn(reloader.run(certificates));
+    let mut reloading = tokio::spawn(reloader.run(fronts, keys));
     let mut serving = tokio::spawn(serve_all(relational, warehouse, stop_servers.clone()));
     let ended_by_itself = tokio::select! {
         () = signals.stop() => false,
@@ -191,6 +196,9 @@ async fn run_parts(
         }
     }
     reloading.abort();
+    if let Some(sharing) = sharing {
+        sharing.abort();
+    }
     stop_admin.cancel();
     if let Some(admin) = admin {
         let _ = admin.await;

@@ -25,6 +25,8 @@ section! {
         pub policies: Present<At<String>>,
         /// The audit trail.
         pub audit: Present<AuditFile>,
+        /// Quotas that several sidecars share.
+        pub quota: Option<QuotaFile>,
         /// Health and metrics; without it none are served.
         pub admin: Option<AdminFile>,
         /// Hedgerow's own log, on standard error.
@@ -89,7 +91,7 @@ section! {
     pub struct RevocationFile {
         /// File of revocations, one JSON object a line.
         pub file: Option<At<String>>,
-        /// Redis with revocations.
+        /// Redis with revocations: the set `hedgerow:revoked`, whose members are lines of such a file.
         pub redis: Option<At<String>>,
     }
 }
@@ -213,6 +215,14 @@ section! {
 }
 
 section! {
+    /// Quotas that several sidecars share.
+    pub struct QuotaFile {
+        /// Redis through which they tell each other what they let through.
+        pub redis: At<String>,
+    }
+}
+
+section! {
     /// Bounds on clients and statements.
     pub struct LimitsFile {
         /// Most clients at once; default 1000.
@@ -223,6 +233,12 @@ section! {
         pub statement_timeout: Option<DurationText>,
         /// How long a transaction may idle; default 5m, `0s`: without a bound.
         pub idle_in_transaction_timeout: Option<DurationText>,
+        /// How long a client may take none of what it is sent; default 5m, `0s`: without a bound.
+        pub slow_client_timeout: Option<DurationText>,
+        /// How long a client may take to sign in; default 30s.
+        pub startup_timeout: Option<At<DurationText>>,
+        /// Most bytes of long messages held at a time, of all clients together; default 256MiB.
+        pub max_buffered: Option<SizeText>,
     }
 }
 

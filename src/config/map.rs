@@ -22,6 +22,7 @@ impl Config {
             KeySource::JwksFile(path) => keys::KeySource::JwksFile(path.clone()),
             KeySource::HmacSecretFile(path) => keys::KeySource::HmacSecretFile(path.clone()),
         };
+        let revocation = self.identity.revocation.as_ref();
         keys::Settings {
             verifier: VerifierSettings {
                 tenant_claim: self.identity.tenant_claim.clone(),
@@ -30,11 +31,8 @@ impl Config {
                 issuers: self.identity.issuers.iter().map(issuer).collect(),
             },
             sources: self.identity.issuers.iter().map(source).collect(),
-            revocation_file: self
-                .identity
-                .revocation
-                .as_ref()
-                .and_then(|revocation| revocation.file.clone()),
+            revocation_file: revocation.and_then(|revocation| revocation.file.clone()),
+            revocation_redis: revocation.and_then(|revocation| revocation.redis.clone()),
         }
     }
 
@@ -121,12 +119,7 @@ impl Config {
             max_connections: count(side.pool_max_connections),
             idle_timeout: side.pool_idle_timeout,
             session_variables: side.session_variables.clone(),
-            limits: postgres::Limits {
-                max_clients: count(side.max_clients),
-                max_statement: side.max_statement,
-                statement_timeout: side.statement_timeout.unwrap_or_default(),
-                idle_in_transaction_timeout: side.idle_in_transaction_timeout.unwrap_or_default(),
-            },
+            limits: side.limits,
             leeway: self.identity.leeway,
             drain_timeout: side.drain_timeout,
         })

@@ -25,9 +25,10 @@ pub use file::PoolModeWord;
 pub use file::{AlgorithmWord, AuditModeWord, AuthenticationWord, LogFormatWord, LogLevelWord};
 
 use crate::claims::ClaimPath;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Secret};
 use crate::ids::PolicyEpoch;
 use crate::policy::Policies;
+use crate::postgres::Limits;
 use crate::yaml::{Fault, MAX_FILE_BYTES, SourcePosition};
 
 /// Everything that the operator said, checked.
@@ -45,6 +46,8 @@ pub struct Config {
     pub policies: PathBuf,
     /// The audit trail.
     pub audit: Audit,
+    /// The Redis through which sidecars share quotas.
+    pub quota_redis: Option<Secret>,
     /// Where health and metrics are served.
     pub admin: Option<SocketAddr>,
     /// Hedgerow's own log.
@@ -97,8 +100,8 @@ pub enum KeySource {
 pub struct Revocation {
     /// A file, one JSON object a line.
     pub file: Option<PathBuf>,
-    /// A Redis URL.
-    pub redis: Option<String>,
+    /// A Redis URL, which may hold a password.
+    pub redis: Option<Secret>,
 }
 
 /// The PostgreSQL side.
@@ -124,14 +127,8 @@ pub struct Postgres {
     pub pool_idle_timeout: Duration,
     /// Upstream settings that carry claims, in file order.
     pub session_variables: Vec<(String, ClaimPath)>,
-    /// Most clients at once.
-    pub max_clients: u32,
-    /// Longest statement in bytes.
-    pub max_statement: usize,
-    /// Longest run of a statement; `None`: without a bound.
-    pub statement_timeout: Option<Duration>,
-    /// How long a transaction may idle; `None`: without a bound.
-    pub idle_in_transaction_timeout: Option<Duration>,
+    /// Bounds on clients and statements.
+    pub limits: Limits,
     /// Refuse to start when row-level security is missing or not forced.
     pub require_rls: bool,
     /// How long transactions may go on after SIGTERM.

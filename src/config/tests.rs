@@ -75,9 +75,9 @@ fn a_short_configuration_gets_the_contracts_defaults() {
     assert_eq!(postgres.upstream.port, 5432);
     assert_eq!(postgres.upstream.tls, crate::endpoint::TlsMode::Disable);
     assert_eq!(postgres.session_variables[0].0, "app.tenant");
-    assert_eq!((postgres.max_clients, postgres.max_statement), (1000, 1 << 20));
-    assert_eq!(postgres.statement_timeout, None);
-    assert_eq!(postgres.idle_in_transaction_timeout.unwrap().as_secs(), 300);
+    assert_eq!((postgres.limits.max_clients, postgres.limits.max_statement), (1000, 1 << 20));
+    assert!(postgres.limits.statement_timeout.is_zero());
+    assert_eq!(postgres.limits.idle_in_transaction_timeout.as_secs(), 300);
     assert_eq!(postgres.pool_max_connections, 20);
     assert_eq!(postgres.drain_timeout.as_secs(), 25);
     assert_eq!(config.audit.retention.unwrap().as_secs(), 90 * 86_400);
@@ -208,7 +208,7 @@ hedgerow.yaml:1:1: the file lacks the key `policies`
 hedgerow.yaml:8:3: `postgres` needs `listen` or `unix_socket`
 "#);
     assert_snapshot!(place.faults(""), @r#"
-hedgerow.yaml:1:1: the file must be a map with the keys `identity`, `postgres`, `bigquery`, `policies`, `audit`, `admin`, `log`, `drain_timeout`, not nothing
+hedgerow.yaml:1:1: the file must be a map with the keys `identity`, `postgres`, `bigquery`, `policies`, `audit`, `quota`, `admin`, `log`, `drain_timeout`, not nothing
 "#);
     assert_snapshot!(place.faults("postgres:\nidentity: 1\n"), @r#"
 hedgerow.yaml:1:1: `postgres` has no value
@@ -376,10 +376,8 @@ quotas:
     let lines: Vec<String> =
         warnings.iter().map(|warning| warning.to_string().replace(&root, "")).collect();
     assert_snapshot!(lines.join("\n"), @r#"
-hedgerow.yaml:3:23: `redis` is not read yet: what it lists as revoked is accepted until it expires
 policies/b.yaml:1:7: `mode: monitor`: what would be denied is recorded and let through
 policies/b.yaml:4:13: `mode: monitor`: what would be denied is recorded and let through
-policies/b.yaml:9:5: quotas are not built yet: tenants are not limited
 "#);
 }
 

@@ -18,8 +18,10 @@ use super::{
     listener, sinks, upstream,
 };
 use crate::claims::ClaimPath;
-use crate::yaml::read::{At, ClaimPathText, Entries, FromNode as _, Present};
+use crate::endpoint::Secret;
+use crate::yaml::read::{At, ClaimPathText, Entries, FromNode as _, Present, SizeText};
 use crate::yaml::{self, Fault, SourcePosition, quoted};
+use crate::{postgres, store};
 
 /// Fewest bytes of an HS256 secret (RFC 7518, section 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
@@ -28,7 +30,7 @@ pub const MAX_LEEWAY: Duration = Duration::from_secs(600);
 /// Longest `drain_timeout`.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(25);
 /// Largest `max_statement`: PostgreSQL's own bound on a message.
-const MAX_STATEMENT_BYTES: u64 = (1 << 30) - 1;
+const MAX_STATEMENT_BYTES: usize = (1 << 30) - 1;
 
 /// What came of a configuration file.
 pub struct Outcome {
@@ -107,6 +109,7 @@ fn config(
         listeners.iter().map(|(name, listen, address)| (*name, listen, *address)).collect();
     listener::distinct(&listeners, check);
     let audit = file.audit.0.and_then(|section| audit(section, check));
+    let quota_redis = file.quota.and_then(|section| redis(section.redis, check));
     let policies = file.policies.0.map(|named| check.resolve(&named.value));
     if with_postgres && postgres.is_none()
         || with_bigquery && bigquery.is_none()
@@ -121,6 +124,7 @@ fn config(
         bigquery,
         policies: policies?,
         audit: audit?,
+        quota_redis,
         admin,
         log: log(file.log),
         drain_timeout,
@@ -270,19 +274,16 @@ fn revocation(
         check.fault(&at, "`revocation` needs `file` or `redis`");
     }
     let path = file.file.and_then(|named| check.read(&named).map(|(path, _)| path));
-    if let Some(redis) = &file.redis
-        && !redis.value.starts_with("redis://")
-        && !redis.value.starts_with("rediss://")
-    {
-        check.fault(&redis.at, "`redis` must be a URL such as `redis://127.0.0.1:6379/0`");
+    Some(Revocation { file: path, redis: file.redis.and_then(|url| redis(url, check)) })
+}
+
+fn redis(url: At<String>, check: &mut Checker<'_>) -> Option<Secret> {
+    if !store::is_url(&url.value) {
+        // The URL may hold a password: it is not quoted.
+        check.fault(&url.at, "`redis` must be a URL such as `redis://127.0.0.1:6379/0`");
+        return None;
     }
-    if let Some(redis) = &file.redis {
-        check.warn(
-            &redis.at,
-            "`redis` is not read yet: what it lists as revoked is accepted until it expires",
-        );
-    }
-    Some(Revocation { file: path, redis: file.redis.map(|redis| redis.value) })
+    Some(Secret::new(url.value))
 }
 
 fn postgres(
@@ -303,12 +304,7 @@ fn postgres(
     let by_user = file.authentication_by_user.unwrap_or_default().0;
     let by_user: BTreeMap<_, _> =
         by_user.into_iter().map(|(user, method)| (user.text, method.value)).collect();
-    let limits = file.limits.unwrap_or(LimitsFile {
-        max_clients: None,
-        max_statement: None,
-        statement_timeout: None,
-        idle_in_transaction_timeout: None,
-    });
+    let limits = limits(file.limits, check);
     let unix_socket = match &file.unix_socket {
         Some(Present(directory)) => directory.as_ref().map(|d| check.resolve(&d.value)),
         None => None,
@@ -334,18 +330,38 @@ fn postgres(
             .and_then(|pool| pool.idle_timeout)
             .map_or(Duration::from_secs(300), |timeout| timeout.0),
         session_variables,
-        max_clients: limits.max_clients.unwrap_or(1000),
-        max_statement: limits.max_statement.map_or(1 << 20, |size| {
-            usize::try_from(size.0.min(MAX_STATEMENT_BYTES)).unwrap_or(1 << 20)
-        }),
-        statement_timeout: limits.statement_timeout.map(|t| t.0).filter(|t| !t.is_zero()),
-        idle_in_transaction_timeout: Some(
-            limits.idle_in_transaction_timeout.map_or(Duration::from_secs(300), |t| t.0),
-        )
-        .filter(|t| !t.is_zero()),
+        limits,
         require_rls,
         drain_timeout: file.drain_timeout.map_or(drain_timeout, |timeout| timeout.0),
     })
+}
+
+/// The bounds as they are written, and the defaults.
+fn limits(file: Option<LimitsFile>, check: &mut Checker<'_>) -> postgres::Limits {
+    let usual = postgres::Limits::default();
+    let Some(file) = file else { return usual };
+    let bytes = |size: SizeText| usize::try_from(size.0).unwrap_or(usize::MAX);
+    let startup_timeout = file.startup_timeout.map_or(usual.startup_timeout, |timeout| {
+        if timeout.value.0.is_zero() {
+            check.fault(&timeout.at, "`startup_timeout` must be longer than nothing");
+        }
+        timeout.value.0
+    });
+    postgres::Limits {
+        max_clients: file
+            .max_clients
+            .map_or(usual.max_clients, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+        max_statement: file
+            .max_statement
+            .map_or(usual.max_statement, |size| bytes(size).min(MAX_STATEMENT_BYTES)),
+        statement_timeout: file.statement_timeout.map_or(usual.statement_timeout, |t| t.0),
+        idle_in_transaction_timeout: file
+            .idle_in_transaction_timeout
+            .map_or(usual.idle_in_transaction_timeout, |t| t.0),
+        slow_client_timeout: file.slow_client_timeout.map_or(usual.slow_client_timeout, |t| t.0),
+        startup_timeout,
+        max_buffered: file.max_buffered.map_or(usual.max_buffered, bytes),
+    }
 }
 
 /// Settings that carry claims need a class, or the server takes them for its own.

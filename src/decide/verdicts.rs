@@ -75,9 +75,31 @@ impl Viewpoint {
         Self { standing: Arc::new(standing), principal, limits }
     }
 
+    /// Another bound on the length of statements.
+    pub fn set_max_statement(&mut self, max_statement: usize) {
+        if self.limits.max_statement == max_statement {
+            return;
+        }
+        self.limits.max_statement = max_statement;
+        let Standing { database, tenant, claims, lifetime_seconds, max_statement: _ } =
+            &*self.standing;
+        self.standing = Arc::new(Standing {
+            database: database.clone(),
+            tenant: tenant.clone(),
+            claims: *claims,
+            lifetime_seconds: *lifetime_seconds,
+            max_statement,
+        });
+    }
+
     /// The claims that decisions see.
     pub const fn claims(&self) -> &Claims {
         &self.principal.claims
+    }
+
+    /// The tenant; `None` for a caller without one.
+    pub const fn tenant(&self) -> Option<&TenantClaim> {
+        self.principal.tenant.as_ref()
     }
 
     /// The database.

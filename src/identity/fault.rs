@@ -20,6 +20,9 @@ pub enum TokenFault {
     /// It was taken back.
     #[error("the token was revoked")]
     Revoked,
+    /// The store of what was taken back has not been read yet.
+    #[error("it is not known yet which tokens were revoked")]
+    RevocationsUnknown,
     /// Longer than [`super::MAX_TOKEN_BYTES`]; nothing of it was decoded.
     #[error("the token has {0} bytes, more than the limit of {limit}", limit = super::MAX_TOKEN_BYTES)]
     TooLarge(usize),
@@ -126,6 +129,7 @@ impl TokenFault {
         match self {
             Self::Missing => DenialCode::TokenMissing,
             Self::Revoked => DenialCode::TokenRevoked,
+            Self::RevocationsUnknown => DenialCode::RevocationsUnknown,
             Self::TooLarge(_) | Self::Malformed(_) | Self::Signature { .. } => {
                 DenialCode::TokenInvalid
             }
@@ -152,6 +156,7 @@ impl TokenFault {
             }
             Self::Missing
             | Self::Revoked
+            | Self::RevocationsUnknown
             | Self::TooLarge(_)
             | Self::Malformed(_)
             | Self::Signature { .. }

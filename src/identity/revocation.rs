@@ -59,6 +59,18 @@ impl RevocationList {
         Ok(list)
     }
 
+    /// Takes up entries that come one by one. What is in no known form is counted and left out: it
+    /// must not keep the others from taking effect.
+    pub fn of_entries<'a>(entries: impl IntoIterator<Item = &'a [u8]>) -> (Self, usize) {
+        let mut list = Self::default();
+        let mut refused = 0_usize;
+        for entry in entries.into_iter().filter(|entry| !entry.trim_ascii().is_empty()) {
+            let taken = std::str::from_utf8(entry).ok().and_then(|line| list.add(line));
+            refused = refused.saturating_add(usize::from(taken.is_none()));
+        }
+        (list, refused)
+    }
+
     fn add(&mut self, line: &str) -> Option<()> {
         let entry = strict_object(line.trim().as_bytes()).ok()?;
         let text = |name: &str| entry.get(name)?.as_str().map(str::to_owned);
@@ -147,5 +159,13 @@ mod tests {
             );
         }
         assert_eq!(RevocationList::parse(b"\xff"), Err(RevocationFault::NotUtf8));
+    }
+
+    #[test]
+    fn an_entry_in_no_known_form_does_not_keep_the_others_out() {
+        let entries: [&[u8]; 4] =
+            [b"{\"iss\":\"i\",\"jti\":\"1\"}", b"", b"soon", b"{\"tenant\":7,\"not_before\":10}"];
+        let (list, refused) = RevocationList::of_entries(entries);
+        assert_eq!((list.len(), refused), (2, 1));
     }
 }

@@ -29,6 +29,7 @@ use tokio::task::JoinHandle;
 pub use revocation::RevocationError;
 pub use source::{KeySource, LoadError, UrlError, check_url};
 
+use crate::endpoint::Secret;
 use crate::error::Denial;
 use crate::identity::{
     self, KeyKind, MAX_TOKEN_BYTES, Quoted, SelfTestError, TokenFault, VerifiedIdentity, Verifier,
@@ -53,6 +54,8 @@ pub struct Settings {
     pub sources: Vec<KeySource>,
     /// The file of tokens that were taken back.
     pub revocation_file: Option<PathBuf>,
+    /// The URL of a Redis with tokens that were taken back.
+    pub revocation_redis: Option<Secret>,
 }
 
 /// When keys are read anew. The defaults are the contract's; tests shorten them.
@@ -262,9 +265,9 @@ impl Authenticator {
         if !broken.is_empty() {
             return Err(StartError::Files(broken));
         }
-        let revocations = match &settings.revocation_file {
-            Some(file) => Some(Revocations::start(file).await?),
-            None => None,
+        let revocations = match (&settings.revocation_file, &settings.revocation_redis) {
+            (None, None) => None,
+            (file, redis) => Some(Revocations::start(file.as_deref(), redis.as_ref()).await?),
         };
         let mut tasks: Vec<_> = (0..settings.sources.len())
             .map(|index| tokio::spawn(Arc::clone(&state).watch(index)))
@@ -276,6 +279,15 @@ impl Authenticator {
             .expire_after(AtExpiry { leeway: settings.verifier.leeway })
             .build();
         Ok(Self(Arc::new(Inner { verifier, state, verified, clock, tasks, revocations })))
+    }
+
+    /// Reads every key source anew. What cannot be read stays as it was.
+    pub async fn reload(&self) {
+        for (index, issuer) in self.0.verifier.settings().issuers.iter().enumerate() {
+            if let Err(error) = self.0.state.reload(index).await {
+                tracing::error!(issuer = issuer.issuer, %error, "the issuer's keys stay as they were");
+            }
+        }
     }
 
     /// Verifies a token and answers with the denial that the client may see. The reason goes to
@@ -299,6 +311,7 @@ impl Authenticator {
     /// A [`TokenFault`].
     pub async fn verify(&self, token: &str) -> Result<VerifiedIdentity, TokenFault> {
         let outcome = match self.verify_uncounted(token).await {
+            Ok(_) if !self.knows_revocations() => Err(TokenFault::RevocationsUnknown),
             Ok(identity) if self.revokes(&identity) => Err(TokenFault::Revoked),
             outcome => outcome,
         };
@@ -313,6 +326,11 @@ impl Authenticator {
     /// Whether an identity's token was taken back.
     pub fn revokes(&self, identity: &VerifiedIdentity) -> bool {
         self.0.revocations.as_ref().is_some_and(|revocations| revocations.revokes(identity))
+    }
+
+    /// Whether it is known which tokens were taken back.
+    fn knows_revocations(&self) -> bool {
+        self.0.revocations.as_ref().is_none_or(Revocations::complete)
     }
 
     /// Counts the changes of what was taken back.
@@ -330,10 +348,10 @@ impl Authenticator {
         self.0.verifier.settings().issuers.first().map(|issuer| issuer.issuer.as_str())
     }
 
-    /// Whether every issuer's keys are there. Stays true when a later refresh fails: the last good
+    /// Whether every issuer's keys are there, and what was taken back is known. Stays true when a later refresh fails: the last good
     /// keys are in force.
     pub fn healthy(&self) -> bool {
-        self.0.state.complete()
+        self.0.state.complete() && self.knows_revocations()
     }
 
     async fn verify_uncounted(&self, token: &str) -> Result<VerifiedIdentity, TokenFault> {

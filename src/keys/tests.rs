@@ -66,6 +66,7 @@ fn settings(source: KeySource) -> Settings {
         },
         sources: vec![source],
         revocation_file: None,
+        revocation_redis: None,
     }
 }
 
@@ -464,4 +465,20 @@ fn settings_are_checked_all_at_once() {
     assert_eq!(check_settings(&secret), Ok(()));
     secret.verifier.issuers[0].algorithms = vec![Algorithm::Rs256];
     assert_eq!(check_settings(&secret).unwrap_err(), [SettingsError::PublicKeysNeeded(0)]);
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_before_redis_told_what_was_taken_back() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let directory = TempDir::new().unwrap();
+    let (file, pair) = (directory.path().join("jwks.json"), pair("one", 1));
+    std::fs::write(&file, jwks(&[&pair])).unwrap();
+    let mut settings = settings(KeySource::JwksFile(file));
+    let start = |settings| Authenticator::start_with(settings, idle(), Box::new(system_time));
+    let without = start(settings.clone()).await.unwrap();
+    assert_eq!((without.healthy(), code(&without, &token(&pair)).await), (true, None));
+    settings.revocation_redis = Some(Secret::new(format!("redis://{nobody}/0")));
+    let with = start(settings).await.unwrap();
+    assert!(!with.healthy());
+    assert_eq!(code(&with, &token(&pair)).await, Some(DenialCode::RevocationsUnknown));
 }

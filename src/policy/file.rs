@@ -361,9 +361,9 @@ section! {
         pub tenant: Option<ScalarText>,
         /// Statements per second.
         pub statements_per_second: Option<f64>,
-        /// Statements at once above the rate.
+        /// Statements at once above the rate; default what the rate gives in a second.
         pub burst: Option<u32>,
-        /// Statements in flight.
+        /// Sessions or requests with a statement in flight.
         pub concurrent: Option<u32>,
     }
 }

@@ -30,7 +30,7 @@ pub const MAX_TENANT_THROUGH: usize = 3;
 const MONITOR: &str = "`mode: monitor`: what would be denied is recorded and let through";
 const MONITOR_LATER: &str = "`mode: monitor` is not built yet for BigQuery";
 const MASK: &str = "masks are not built yet for BigQuery";
-const QUOTA: &str = "quotas are not built yet: tenants are not limited";
+const QUOTA: &str = "quotas are not built yet for BigQuery: tenants are not limited";
 
 /// Everything that the policy files say.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,7 @@ pub struct Policies {
     /// The policy for BigQuery.
     pub bigquery: BigQueryPolicy,
     /// What is accepted but not enforced as written yet, sorted. Each of these fails closed, but for
-    /// quotas.
+    /// BigQuery's quotas.
     pub warnings: Vec<Fault>,
 }
 
@@ -210,7 +210,7 @@ impl Compiler {
             self.postgres.break_glass = self.break_glass(value, &at);
         }
         for quota in file.quotas.unwrap_or_default() {
-            let quota = self.quota(quota);
+            let quota = self.quota(quota, defaults.mode);
             self.postgres.quotas.extend(quota);
         }
     }
@@ -278,7 +278,8 @@ impl Compiler {
             }
         }
         for quota in file.quotas.unwrap_or_default() {
-            let quota = self.quota(quota);
+            self.warn(&quota.at, QUOTA);
+            let quota = self.quota(quota, defaults.mode);
             self.bigquery.quotas.extend(quota);
         }
     }
@@ -466,8 +467,7 @@ impl Compiler {
         Some(BreakGlass { rule, max_lifetime_seconds })
     }
 
-    fn quota(&mut self, At { value, at }: At<QuotaEntry>) -> Option<Quota> {
-        self.warn(&at, QUOTA);
+    fn quota(&mut self, At { value, at }: At<QuotaEntry>, mode: Mode) -> Option<Quota> {
         if value.statements_per_second.is_none() && value.concurrent.is_none() {
             let message = "a quota needs `statements_per_second` or `concurrent`";
             self.fault(&at, message);
@@ -482,6 +482,7 @@ impl Compiler {
             statements_per_second: value.statements_per_second,
             burst: value.burst,
             concurrent: value.concurrent,
+            mode,
         })
     }
 

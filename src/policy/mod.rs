@@ -189,8 +189,10 @@ pub struct Quota {
     pub statements_per_second: Option<f64>,
     /// Statements at once above the rate.
     pub burst: Option<u32>,
-    /// Statements in flight.
+    /// Sessions or requests with a statement in flight.
     pub concurrent: Option<u32>,
+    /// Enforced, or only monitored: that of its file.
+    pub mode: Mode,
 }
 
 /// A pattern over `schema.table`, each part with `*`.

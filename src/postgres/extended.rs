@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use super::PoolMode;
+use super::allowance::noting;
 use super::answer::{Answer, End};
 use super::egress::Watch;
 use super::engage::Block;
 use super::facts::Facts;
 use super::here::in_failed_transaction;
 use super::judge::Refused;
-use super::names::{Portal, Prepared, RunsAt, Undo};
+use super::names::{Portal, Prepared, Progress, RunsAt, Undo};
 use super::outbox::Relayed;
 use super::replies::{AskedBy, Described, Description, Made, Reply, Running};
 use super::requests::{Form, already_prepared, malformed, too_many_names};
@@ -414,7 +415,15 @@ impl Link {
         }
         let portal = known
             .unwrap_or_else(|| Portal::new(Arc::new(Facts::unknown()), None, Watch::default(), 0));
-        let Portal { facts, parameters, watch, statement, .. } = portal;
+        let Portal { mut facts, parameters, watch, statement, progress, .. } = portal;
+        // Further rows of a portal are no further statement.
+        if progress == Progress::New {
+            match self.admit(std::slice::from_ref(&facts)) {
+                Ok(would_deny) => facts = noting(facts, would_deny.as_ref()),
+                Err(refused) => return self.deny(Form::Extended, refused).await,
+            }
+            self.names.begun(name);
+        }
         if let Err(answer) = self.engage().await {
             self.refuse(Form::Extended, answer);
             return Ok(());

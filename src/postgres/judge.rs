@@ -11,6 +11,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use super::facts::Facts;
+use super::limits::Met;
 use super::meters::Meters;
 use crate::catalog::Catalog;
 use crate::catalog_load::Catalogs;
@@ -19,6 +20,7 @@ use crate::decide::{
 };
 use crate::error::{Denial, DenialCode};
 use crate::ids::{CatalogEpoch, PolicyEpoch};
+use crate::limiter::{Admitted, Demand, Limiter, Rules};
 use crate::mutant;
 use crate::policy::Policy;
 use crate::sql::postgres::{Form, Guarded, Split, is_tenant_column};
@@ -45,6 +47,7 @@ pub(super) struct Judge {
     pub(super) meters: Arc<Meters>,
     /// The temporary tables that the session has on its backend.
     pub(super) temporary: Temporary,
+    pub(super) limiter: Limiter,
 }
 
 /// A refused text, and under what it was refused.
@@ -72,6 +75,7 @@ impl Judge {
     /// for the parameters, as they came.
     pub(super) async fn decide(&self, text: &str, types: &[u8]) -> Result<Decision, Refused> {
         if text.len() > self.viewpoint.limits().max_statement && !mutant::on("long-statement") {
+            Met::MaxStatement.count();
             return Err(Refused::of(Denial::new(DenialCode::StatementTooLarge)));
         }
         let policy = self.policy.load_full();
@@ -126,6 +130,16 @@ impl Judge {
             }
         }
         held
+    }
+
+    /// Whether the tenant's quotas let so many statements begin. A caller without a tenant has none.
+    pub(super) fn admit(&self, statements: u32, place: bool) -> Result<Admitted, Denial> {
+        let policy = self.policy.load();
+        let Some(tenant) = self.viewpoint.tenant().filter(|_| !policy.quotas.is_empty()) else {
+            return Ok(Admitted::default());
+        };
+        let rules = Rules { epoch: policy.epoch, quotas: &policy.quotas };
+        self.limiter.admit(rules, &tenant.text(), Demand { statements, place })
     }
 
     /// Whether the caller may do something without a tenant.
@@ -262,6 +276,7 @@ mod tests {
             viewpoint: Viewpoint::new(&principal, "d", Limits { max_statement: 100 }),
             meters: Arc::new(Meters::new()),
             temporary: Temporary::default(),
+            limiter: Limiter::default(),
         }
     }
 

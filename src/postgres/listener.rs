@@ -13,13 +13,14 @@ use dashmap::DashMap;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
 use super::cancel::CancelKeys;
 use super::judge::Decision;
+use super::limits::{ClientPlace, InForce, Met};
 use super::meters::{Counted, Meters};
 use super::pool::Pool;
 use super::recorder::{Caller, Recorder};
@@ -29,19 +30,19 @@ use super::socket::tune;
 use super::startup::{Incoming, Opening, StartupFault, negotiate};
 use super::tls::{self, TlsFileError};
 use super::upstream::Connector;
-use super::{Settings, Shared};
+use super::{ClientTls, Limits, Settings, Shared};
 use crate::audit::ClientAddress;
 use crate::catalog_load::LoadError;
 use crate::claims::ClaimPath;
 use crate::decide::Verdicts;
 use crate::error::SqlState;
 
-/// How long a client may take to sign in.
-const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections beyond `max_clients` that are told so, or that bring a cancel request.
 const MAX_TURNED_AWAY: usize = 100;
 /// Pause after a failed accept: the reason, such as too many open files, rarely goes away at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Between two lines in the log about connections that cannot be accepted.
+const ACCEPT_LOG: Duration = Duration::from_secs(10);
 /// Memory for verdicts that were reached before, of all tenants together.
 const VERDICT_BYTES: u64 = 64 << 20;
 /// The port in a Unix socket's name when there is no TCP port.
@@ -89,7 +90,7 @@ pub(super) struct Front {
     pub(super) sessions: Sessions,
     pub(super) session_variables: Arc<[(String, ClaimPath)]>,
     tls: ArcSwapOption<TlsAcceptor>,
-    clients: Arc<Semaphore>,
+    pub(super) limits: InForce,
     turned_away: Arc<Semaphore>,
 }
 
@@ -100,20 +101,33 @@ pub struct Server {
     unix: Option<(UnixListener, SocketFile)>,
 }
 
-/// Reads the client-side certificate anew, for sessions that begin from then on. Cheap to clone.
+/// Replaces what can be replaced while sessions run. Cheap to clone.
 #[derive(Clone)]
-pub struct TlsReload(Arc<Front>);
+pub struct Reload(Arc<Front>);
 
-impl TlsReload {
-    /// Reads certificate and key from their files. On failure the present ones stay.
+/// Certificate, key and limits that were read and found good.
+pub struct Renewal {
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+}
+
+impl Reload {
+    /// Reads certificate and key from their files. Nothing is in force yet.
     ///
     /// # Errors
     /// [`TlsFileError`].
-    pub fn reload(&self) -> Result<(), TlsFileError> {
-        if let Some(files) = &self.0.settings.tls {
-            self.0.tls.store(Some(Arc::new(tls::acceptor(files)?)));
-        }
-        Ok(())
+    pub fn prepare(
+        &self,
+        tls: Option<&ClientTls>,
+        limits: Limits,
+    ) -> Result<Renewal, TlsFileError> {
+        Ok(Renewal { tls: tls.map(tls::acceptor).transpose()?, limits })
+    }
+
+    /// Puts it in force: the certificate for connections that begin from now on, limits for all.
+    pub fn apply(&self, renewal: Renewal) {
+        self.0.tls.store(renewal.tls.map(Arc::new));
+        self.0.limits.replace(renewal.limits);
     }
 }
 
@@ -186,7 +200,7 @@ impl Server {
             sessions: Sessions::default(),
             session_variables: settings.session_variables.clone().into(),
             tls: ArcSwapOption::from_pointee(tls),
-            clients: Arc::new(Semaphore::new(settings.limits.max_clients)),
+            limits: InForce::new(settings.limits),
             turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
             settings,
             shared,
@@ -200,8 +214,8 @@ impl Server {
     }
 
     /// A handle for SIGHUP.
-    pub fn tls_reload(&self) -> TlsReload {
-        TlsReload(Arc::clone(&self.front))
+    pub fn reload(&self) -> Reload {
+        Reload(Arc::clone(&self.front))
     }
 
     /// Serves until `shutdown`; then takes no new clients, lets transactions finish within
@@ -214,6 +228,7 @@ impl Server {
             .authenticator
             .revocation_changes()
             .map(|changes| tokio::spawn(front.sessions.clone().wake_at(changes)));
+        let mut refusals = Refusals::default();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -230,7 +245,8 @@ impl Server {
             match accepted {
                 Ok(incoming) => admit(&front, incoming, &shutdown, &mut sessions),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    refusals.note(&error);
+                    // Sessions that end give back what is missing.
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -243,6 +259,28 @@ impl Server {
         let pools: Vec<_> = front.pools.iter().map(|pool| Arc::clone(&pool)).collect();
         for pool in pools {
             pool.shut().await;
+        }
+    }
+}
+
+/// Connections that could not be accepted since the log was told of it.
+#[derive(Default)]
+struct Refusals {
+    count: u64,
+    told: Option<Instant>,
+}
+
+impl Refusals {
+    fn note(&mut self, error: &io::Error) {
+        Met::FileDescriptors.count();
+        self.count = self.count.saturating_add(1);
+        if self.told.is_none_or(|told| told.elapsed() >= ACCEPT_LOG) {
+            tracing::error!(
+                %error, tries = self.count,
+                "connections cannot be accepted; if too many files are open, raise the limit of \
+                 open files or lower max_clients"
+            );
+            *self = Self { count: 0, told: Some(Instant::now()) };
         }
     }
 }
@@ -281,17 +319,12 @@ async fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     Ok((listener, SocketFile(path.to_owned())))
 }
 
-/// A client's place, given back when dropped.
-struct Place {
-    standing: Standing,
-    _permit: OwnedSemaphorePermit,
-}
-
-enum Standing {
+/// A connection's place, given back when dropped.
+enum Place {
     /// Among the clients.
-    Client,
+    Client(#[expect(dead_code, reason = "held until it is dropped")] ClientPlace),
     /// There is no place left: among those who are told so.
-    TurnedAway,
+    TurnedAway(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit),
 }
 
 fn admit(
@@ -300,12 +333,12 @@ fn admit(
     shutdown: &CancellationToken,
     sessions: &mut JoinSet<()>,
 ) {
-    let place = match Arc::clone(&front.clients).try_acquire_owned() {
-        Ok(permit) => Place { standing: Standing::Client, _permit: permit },
-        Err(_full) => match Arc::clone(&front.turned_away).try_acquire_owned() {
-            Ok(permit) => Place { standing: Standing::TurnedAway, _permit: permit },
+    let place = match front.limits.client() {
+        Some(place) => Place::Client(place),
+        None => match Arc::clone(&front.turned_away).try_acquire_owned() {
+            Ok(permit) => Place::TurnedAway(permit),
             // A flood: nobody is told.
-            Err(_flood) => return,
+            Err(_flood) => return Met::MaxClients.count(),
         },
     };
     // A token of its own: a session asks it at each wake-up, and one for all would be a lock for all.
@@ -313,14 +346,22 @@ fn admit(
 }
 
 async fn serve(front: Arc<Front>, incoming: Incoming, place: Place, shutdown: CancellationToken) {
+    let patience = front.limits.now().startup_timeout;
     let signing_in = Counted::new(&front.meters.clients_signing_in);
     let signed_in = tokio::select! {
-        signed_in = timeout(STARTUP_TIMEOUT, open(&front, incoming, &place)) => signed_in,
+        signed_in = timeout(patience, open(&front, incoming, &place)) => signed_in,
         // Who has not signed in has nothing to finish.
         () = shutdown.cancelled() => return,
     };
     drop(signing_in);
-    let Ok(Some(signed_in)) = signed_in else { return };
+    let signed_in = match signed_in {
+        Ok(Some(signed_in)) => signed_in,
+        Ok(None) => return,
+        Err(_elapsed) => {
+            tracing::info!(seconds = patience.as_secs(), "a client did not sign in in time");
+            return Met::Startup.count();
+        }
+    };
     let sign_in::SignedIn { session, key, flight, registered } = signed_in;
     let _active = Counted::new(&front.meters.clients_active);
     let end =
@@ -386,14 +427,17 @@ async fn open(front: &Front, incoming: Incoming, place: &Place) -> Option<sign_i
 
 /// Why a client cannot be served, whoever it is.
 fn not_now(front: &Front, place: &Place) -> Option<Answer> {
-    match place.standing {
-        Standing::TurnedAway => Some(
-            Answer::new(SqlState::TOO_MANY_CONNECTIONS, "too many clients")
-                .with_hint("Try again later, or ask the operator for a larger limit."),
-        ),
-        Standing::Client if !front.shared.ready.load(Ordering::Acquire) => Some(
+    match place {
+        Place::TurnedAway(_) => {
+            Met::MaxClients.count();
+            Some(
+                Answer::new(SqlState::TOO_MANY_CONNECTIONS, "too many clients")
+                    .with_hint("Try again later, or ask the operator for a larger limit."),
+            )
+        }
+        Place::Client(_) if !front.shared.ready.load(Ordering::Acquire) => Some(
             Answer::new(SqlState::CANNOT_CONNECT_NOW, "not ready").with_hint("Try again later."),
         ),
-        Standing::Client => None,
+        Place::Client(_) => None,
     }
 }

@@ -15,6 +15,7 @@ pub(super) struct Meters {
     allowed: Counter,
     rewritten: Counter,
     cross_tenant: Counter,
+    quota: Counter,
     deciding: Histogram,
     verdicts_known: Counter,
     verdicts_made: Counter,
@@ -33,6 +34,7 @@ impl Meters {
             allowed: decisions("allow"),
             rewritten: decisions("rewrite"),
             cross_tenant: counter!("hedgerow_cross_tenant_attempts_total", "engine" => ENGINE),
+            quota: counter!("hedgerow_quota_rejections_total"),
             deciding: histogram!(
                 "hedgerow_added_latency_seconds", "engine" => ENGINE, "phase" => "decide"
             ),
@@ -74,6 +76,9 @@ impl Meters {
         .increment(1);
         if crosses_tenants(code) {
             self.cross_tenant.increment(1);
+        }
+        if code.is_quota() {
+            self.quota.increment(1);
         }
     }
 

@@ -10,6 +10,7 @@
 //! Refuses: everything that was not decided. What goes upstream goes through
 //! [`outbox::Outbox`], which takes statements only as [`crate::sql::Guarded`] with an audit permit.
 
+mod allowance;
 mod answer;
 mod cancel;
 mod copy_flow;
@@ -20,6 +21,7 @@ mod extended;
 mod facts;
 mod here;
 mod judge;
+mod limits;
 mod listener;
 mod meters;
 mod names;
@@ -57,7 +59,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-pub use listener::{BindError, Server, TlsReload};
+pub use listener::{BindError, Reload, Renewal, Server};
 pub use tls::TlsFileError;
 
 use crate::audit::Audit;
@@ -65,6 +67,7 @@ use crate::catalog_load::Catalogs;
 use crate::claims::ClaimPath;
 use crate::endpoint::Endpoint;
 use crate::keys::Authenticator;
+use crate::limiter::Limiter;
 use crate::policy::Policy;
 
 /// How the front is set up. Plain and validated: [`Server::bind`] checks only what needs the system.
@@ -150,6 +153,12 @@ pub struct Limits {
     pub statement_timeout: Duration,
     /// Longest pause within a transaction; zero: no limit.
     pub idle_in_transaction_timeout: Duration,
+    /// How long a client may take none of what it is sent; zero: no limit.
+    pub slow_client_timeout: Duration,
+    /// How long a client may take to sign in.
+    pub startup_timeout: Duration,
+    /// Most bytes of long messages that are held at a time, of all clients together.
+    pub max_buffered: usize,
 }
 
 impl Default for Limits {
@@ -160,6 +169,9 @@ impl Default for Limits {
             max_statement: 1 << 20,
             statement_timeout: Duration::ZERO,
             idle_in_transaction_timeout: Duration::from_secs(300),
+            slow_client_timeout: Duration::from_secs(300),
+            startup_timeout: Duration::from_secs(30),
+            max_buffered: 256 << 20,
         }
     }
 }
@@ -175,6 +187,8 @@ pub struct Shared {
     pub authenticator: Authenticator,
     /// The audit trail.
     pub audit: Audit,
+    /// The tenants' quotas.
+    pub limiter: Limiter,
     /// Whether new sessions are taken; while false they get `57P03`.
     pub ready: Arc<AtomicBool>,
 }

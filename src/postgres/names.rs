@@ -58,7 +58,17 @@ pub(super) struct Portal {
     pub(super) statement: Option<Box<str>>,
     /// Whether Hedgerow runs it itself, and the server does not know it.
     pub(super) place: RunsAt,
+    /// Whether it was executed before.
+    pub(super) progress: Progress,
     made: u64,
+}
+
+/// How far a portal has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    New,
+    /// An Execute of it was sent: another one asks for more of the same.
+    Begun,
 }
 
 /// Who runs a portal.
@@ -75,7 +85,8 @@ impl Portal {
         watch: Watch,
         made: u64,
     ) -> Self {
-        Self { facts, parameters, watch, statement: None, place: RunsAt::Server, made }
+        let (place, progress) = (RunsAt::Server, Progress::New);
+        Self { facts, parameters, watch, statement: None, place, progress, made }
     }
 }
 
@@ -188,6 +199,13 @@ impl Names {
         }
         self.portals.insert(name.into(), portal);
         Ok(())
+    }
+
+    /// Notes that a portal is executed.
+    pub(super) fn begun(&mut self, name: &str) {
+        if let Some(portal) = self.portals.get_mut(name) {
+            portal.progress = Progress::Begun;
+        }
     }
 
     pub(super) fn close_portal(&mut self, name: &str) {

@@ -10,6 +10,7 @@ use super::answer::{Answer, End};
 use super::copy_in::{Copying, copy_of};
 use super::engage::Change;
 use super::facts::Facts;
+use super::limits::{Met, SHORT_MESSAGE};
 use super::parameters;
 use super::recorder::SUCCESS;
 use super::replies::{AfterError, AskedBy, Batch, Described, Owed, Own, Refusal, Reply, Running};
@@ -31,12 +32,27 @@ const MAX_READ_MESSAGE: usize = 64 << 20;
 const SYNTAX_ERROR: &str = "42601";
 /// The SQLSTATE of "cached plan must not change result type", among others.
 const CACHED_PLAN: &str = "0A000";
+/// The SQLSTATE of a statement that was cancelled, or ran for too long.
+const QUERY_CANCELED: &str = "57014";
 /// The SQLSTATE of a prepared statement that the server does not have.
 const UNKNOWN_STATEMENT: &str = "26000";
 
 impl Link {
     /// What to do with a frame of the server's.
-    pub(super) fn reply_plan(&mut self, header: Header) -> Result<Plan, FrameFault> {
+    pub(super) fn reply_plan(&mut self, header: Header, held: usize) -> Result<Plan, FrameFault> {
+        let plan = self.kind_of_reply(header)?;
+        if plan == Plan::Whole
+            && header.total > SHORT_MESSAGE
+            && let Err(full) = self.reply_hold.grow_to(held.min(header.total))
+        {
+            Met::Buffered.count();
+            self.no_room = Some(full);
+            return Err(FrameFault::TooLong(header.tag));
+        }
+        Ok(plan)
+    }
+
+    fn kind_of_reply(&mut self, header: Header) -> Result<Plan, FrameFault> {
         let watched = self.replies.is_watched();
         let own = self.replies.serves_itself();
         match header.tag {
@@ -590,6 +606,9 @@ impl Link {
                 Ok(id) => Answer::denial(&denial, id),
                 Err(_unavailable) => Answer::audit_unavailable(),
             }));
+        }
+        if state == QUERY_CANCELED && fields.text(field::MESSAGE).contains("statement timeout") {
+            Met::StatementTimeout.count();
         }
         clean(fields, &facts, parameters.as_deref());
         let rows = (rows > 0).then_some(rows);

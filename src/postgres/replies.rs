@@ -202,6 +202,27 @@ impl Replies {
         self.queue.is_empty()
     }
 
+    /// Which statement the server runs for the client now; another pair for each.
+    pub(super) fn statement_at_work(&self) -> Option<(u64, usize)> {
+        let owed = self.queue.front()?;
+        match &owed.reply {
+            Reply::Execute { .. } => Some((owed.request, 0)),
+            Reply::Query(batch) => match batch.as_ref() {
+                Batch::Running(statements) => Some((owed.request, statements.len())),
+                Batch::Over => None,
+            },
+            Reply::Parse { .. }
+            | Reply::Bind { .. }
+            | Reply::Close { .. }
+            | Reply::Made { .. }
+            | Reply::Describe(_)
+            | Reply::RefusedExtended(_)
+            | Reply::Sync
+            | Reply::RefusedQuery(_)
+            | Reply::Own(_) => None,
+        }
+    }
+
     /// The statement whose rows come now.
     pub(super) fn running(&mut self) -> Option<&mut Running> {
         match &mut self.queue.front_mut()?.reply {

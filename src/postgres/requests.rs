@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::allowance::noting;
 use super::answer::{Answer, End};
 use super::copy_in;
 use super::egress::{Shape, Watch};
@@ -15,6 +16,7 @@ use super::engage::{Block, identity_changed_within};
 use super::facts::Facts;
 use super::here::in_failed_transaction;
 use super::judge::Refused;
+use super::limits::{Met, SHORT_MESSAGE, no_room};
 use super::outbox::{self, Relayed};
 use super::recorder::OpenRecord;
 use super::replies::{AskedBy, Batch, Made, Refusal, Reply, Running};
@@ -37,7 +39,7 @@ const MAX_BIND: usize = 64 << 20;
 const STATEMENT_SLACK: usize = 64 << 10;
 
 /// What to do with a frame of the client's.
-pub(super) fn plan(header: Header, max_statement: usize) -> Result<Plan, FrameFault> {
+fn plan(header: Header, max_statement: usize) -> Result<Plan, FrameFault> {
     let bounded = |limit| if header.total > limit { Plan::Skip } else { Plan::Whole };
     match header.tag {
         // Too long: skipped without being held in memory, then refused.
@@ -65,6 +67,24 @@ pub(super) enum Form {
 }
 
 impl Link {
+    /// What to do with a frame of the client's, of which that many bytes are held.
+    pub(super) fn plan_request(
+        &mut self,
+        header: Header,
+        max_statement: usize,
+        held: usize,
+    ) -> Result<Plan, FrameFault> {
+        let plan = plan(header, max_statement)?;
+        if plan == Plan::Whole
+            && header.total > SHORT_MESSAGE
+            && let Err(full) = self.request_hold.grow_to(held.min(header.total))
+        {
+            self.no_room = Some(full);
+            return Ok(Plan::Skip);
+        }
+        Ok(plan)
+    }
+
     /// Handles one piece of what the client sends.
     pub(super) async fn request(&mut self, piece: Piece<'_>) -> Result<(), End> {
         if self.copying.is_flowing() {
@@ -145,7 +165,16 @@ impl Link {
     }
 
     async fn skipped(&mut self, header: Header) -> Result<(), End> {
-        let too_large = || Refused::of(Denial::new(DenialCode::StatementTooLarge));
+        if self.no_room.take().is_some() && self.pipeline != Pipeline::Skipping {
+            Met::Buffered.count();
+            let form = if header.tag == tag::QUERY { Form::Query } else { Form::Extended };
+            self.refuse(form, no_room());
+            return Ok(());
+        }
+        let too_large = || {
+            Met::MaxStatement.count();
+            Refused::of(Denial::new(DenialCode::StatementTooLarge))
+        };
         match (header.tag, self.pipeline) {
             (_, Pipeline::Skipping) => Ok(()),
             (tag::QUERY, Pipeline::Synced | Pipeline::Open) => {
@@ -193,6 +222,10 @@ impl Link {
         if let Err(refusal) = self.may_run(&decided) {
             return self.turn_down(Form::Query, refusal).await;
         }
+        let would_deny = match self.admit(&decided) {
+            Ok(would_deny) => would_deny,
+            Err(refused) => return self.deny(Form::Query, refused).await,
+        };
         // Empty statements beside others get no answer of their own.
         let all_empty = decided.iter().all(|facts| facts.kind == Kind::Empty);
         let to_run = decided
@@ -202,7 +235,7 @@ impl Link {
         let mut to_open = Vec::with_capacity(decided.len());
         for (_, facts) in to_run {
             match self.with_prepared(Arc::clone(facts)).await {
-                Ok(facts) => to_open.push(facts),
+                Ok(facts) => to_open.push(noting(facts, would_deny.as_ref())),
                 Err(answer) => {
                     self.refuse(Form::Query, answer);
                     return Ok(());

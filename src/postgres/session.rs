@@ -23,17 +23,19 @@ use super::cancel::Flight;
 use super::copy_in::Copying;
 use super::engage::{Block, Change, Upstream};
 use super::judge::Judge;
+use super::limits::{AtWork, Full, Hold, InForce, Met, Stall, no_room};
 use super::names::Names;
 use super::notify::LongNames;
 use super::outbox::Outbox;
 use super::pool::{Backend, Lease, Overlay, Wire};
 use super::recorder::Recorder;
 use super::replies::{Made, Replies};
-use super::requests;
 use super::sign_in::{farewell, linger, refuse};
+use super::socket::Patient;
 use super::who::{Door, Who};
 use crate::error::{Denial, DenialCode, SqlState};
 use crate::sql::temporary::Temporary;
+use crate::limiter::Place;
 use crate::wire::backend::{TransactionStatus, bare, tag};
 use crate::wire::error_fields::{ErrorFields, Severity};
 use crate::wire::{Frame, FrameBuffer, FrameFault, Piece};
@@ -78,8 +80,6 @@ pub(super) enum Intake {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) leeway: Duration,
-    /// Zero: no limit.
-    pub(super) idle_in_transaction: Duration,
 }
 
 /// Whether the token still allows new statements.
@@ -139,6 +139,18 @@ pub(super) struct Link {
     pub(super) held: Option<BytesMut>,
     /// Counts Syncs and Queries.
     pub(super) segment: u64,
+    /// The session's place among its tenant's at work.
+    pub(super) place: Option<Place>,
+    pub(super) in_force: InForce,
+    pub(super) limits_seen: u64,
+    pub(super) at_work: Option<AtWork>,
+    /// Long messages that are not whole yet: of the client, of the server.
+    pub(super) request_hold: Hold,
+    pub(super) reply_hold: Hold,
+    /// There was no room for the message that is under way.
+    pub(super) no_room: Option<Full>,
+    client_stall: Stall,
+    server_stall: Stall,
     revocations_seen: Option<u64>,
     rules: Rules,
     expires_at: i64,
@@ -154,6 +166,7 @@ pub(super) struct Beginning {
     pub(super) judge: Judge,
     pub(super) recorder: Recorder,
     pub(super) rules: Rules,
+    pub(super) in_force: InForce,
     pub(super) door: Door,
     pub(super) who: Arc<Who>,
     pub(super) flight: Arc<Flight>,
@@ -165,7 +178,8 @@ pub(super) struct Beginning {
 impl Link {
     /// The state at the beginning.
     pub(super) fn new(beginning: Beginning) -> Self {
-        let Beginning { judge, recorder, rules, door, who, flight, backend, welcome } = beginning;
+        let Beginning { judge, recorder, rules, in_force, door, who, flight, backend, welcome } =
+            beginning;
         let (wire, lease) =
             backend.map_or((None, None), |Backend { wire, lease }| (Some(wire), Some(lease)));
         if let Some(lease) = &lease {
@@ -200,6 +214,15 @@ impl Link {
             intake: Intake::Open,
             held: None,
             segment: 0,
+            place: None,
+            limits_seen: 0,
+            at_work: None,
+            request_hold: in_force.hold(),
+            reply_hold: in_force.hold(),
+            in_force,
+            no_room: None,
+            client_stall: Stall::None,
+            server_stall: Stall::None,
             revocations_seen: None,
             rules,
             notice: Notice::Due,
@@ -228,6 +251,7 @@ impl Link {
         if self.replies.is_empty() {
             self.intake = Intake::Open;
             self.quiet_since = Instant::now();
+            self.place = None;
         }
         self.note_flight();
     }
@@ -317,6 +341,12 @@ impl Link {
 
     /// Whether the session must end now because of the time.
     fn overdue(&mut self, now: Instant, drain: Drain) -> Result<(), End> {
+        let slow = self.door.limits.slow_client_timeout;
+        if self.client_stall.ends(slow).is_some_and(|end| now >= end) {
+            Met::SlowClient.count();
+            tracing::warn!("a client took nothing for too long: the session is closed");
+            return Err(End::ClientLeft);
+        }
         if !self.replies.is_empty() {
             return match drain {
                 Drain::Until(deadline) if now >= deadline => Err(shutting_down().into()),
@@ -332,8 +362,9 @@ impl Link {
         if self.standing == Standing::Expired {
             return Err(expired().into());
         }
-        let idle = self.rules.idle_in_transaction;
+        let idle = self.door.limits.idle_in_transaction_timeout;
         if !idle.is_zero() && self.in_transaction() && now >= self.quiet_since + idle {
+            Met::IdleInTransaction.count();
             return Err(Answer::plain(
                 SqlState::IDLE_IN_TRANSACTION_TIMEOUT,
                 "terminating connection due to idle-in-transaction timeout",
@@ -364,11 +395,18 @@ impl Link {
             };
             let left = u64::try_from(second.saturating_sub(self.unix_now)).unwrap_or(0);
             deadline = deadline.min(now + Duration::from_secs(left.min(FAR_AWAY.as_secs())));
-            if self.in_transaction() && !self.rules.idle_in_transaction.is_zero() {
-                deadline = deadline.min(self.quiet_since + self.rules.idle_in_transaction);
+            let idle = self.door.limits.idle_in_transaction_timeout;
+            if self.in_transaction() && !idle.is_zero() {
+                deadline = deadline.min(self.quiet_since + idle);
             }
         }
-        deadline
+        let slow = self.door.limits.slow_client_timeout;
+        let looks = [
+            self.overrun_at(),
+            self.client_stall.next_look(slow),
+            self.server_stall.next_look(Duration::ZERO),
+        ];
+        looks.into_iter().flatten().fold(deadline, Instant::min)
     }
 }
 
@@ -393,7 +431,7 @@ pub(super) struct Session<C> {
     link: Link,
 }
 
-impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
+impl<C: AsyncRead + AsyncWrite + Patient + Unpin> Session<C> {
     pub(super) fn new((client, from_client): (C, FrameBuffer), link: Link) -> Self {
         Self { client, from_client, link }
     }
@@ -449,6 +487,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
         let mut woken_up = pin!(wake.notified());
         loop {
             self.link.check_token();
+            self.link.mind_limits();
             if self.link.standing == Standing::Revoked {
                 return Err(self.link.revoked().await);
             }
@@ -458,6 +497,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
                 drain = Drain::Until(now + drain_timeout);
             }
             self.link.overdue(now, drain)?;
+            self.link.mind_overrun(now);
+            self.endure_stalls(now);
             self.link.release();
             let deadline = self.link.deadline(now, drain);
             // An alarm that rings too early only makes one more round.
@@ -486,6 +527,16 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
         }
     }
 
+    /// Lets the kernel wait for a side that does not read: whoever is waited for is not gone. The
+    /// client has its limit; the upstream may be stopped by a lock for as long as it takes.
+    fn endure_stalls(&mut self, now: Instant) {
+        let slow = self.link.door.limits.slow_client_timeout;
+        self.link.client_stall.endure(&self.client, slow, now);
+        if let Some(wire) = &self.link.wire {
+            self.link.server_stall.endure(&wire.socket, Duration::ZERO, now);
+        }
+    }
+
     /// Handles what is there of both sides, until there is no whole frame left or a bound is reached.
     async fn handle_frames(&mut self) -> Result<(), End> {
         let Self { from_client, link, .. } = self;
@@ -500,11 +551,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
                 progress = true;
             }
             while link.takes_requests() {
-                match from_client.next(|header| requests::plan(header, max_statement)) {
+                let held = from_client.len();
+                let plan = |header| link.plan_request(header, max_statement, held);
+                match from_client.next(plan) {
                     Ok(Some(piece)) => link.request(piece).await?,
                     Ok(None) => break,
                     Err(fault) => return Err(link.bad_request(fault).await),
                 }
+                link.request_hold.release();
                 progress = true;
             }
             if let Some(mut wire) = link.wire.take() {
@@ -525,13 +579,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
         let mut progress = false;
         if let Some(wire) = &mut self.link.wire {
             match write(&mut wire.socket, self.link.outbox.bytes(), cx) {
-                Ok(wrote) => progress |= wrote && stopped,
+                Ok(wrote) => {
+                    progress |= wrote && stopped;
+                    let waits = !self.link.outbox.is_empty();
+                    self.link.server_stall.note(&wire.socket, wrote, waits);
+                }
                 // What it said before it went is still to be read.
                 Err(_gone) => self.link.outbox.bytes().clear(),
             }
         }
         match write(&mut self.client, &mut self.link.to_client, cx) {
-            Ok(wrote) => progress |= wrote && stopped,
+            Ok(wrote) => {
+                progress |= wrote && stopped;
+                let waits = !self.link.to_client.is_empty();
+                self.link.client_stall.note(&self.client, wrote, waits);
+            }
             Err(_gone) => return Poll::Ready(Woken::ClientGone),
         }
         if self.link.takes_replies()
@@ -606,8 +668,12 @@ impl Link {
     async fn hear(&mut self, incoming: &mut FrameBuffer) -> Result<bool, End> {
         let mut progress = false;
         while self.takes_replies() {
-            match incoming.next(|header| self.reply_plan(header)) {
-                Ok(Some(piece)) => self.reply(piece).await?,
+            let held = incoming.len();
+            match incoming.next(|header| self.reply_plan(header, held)) {
+                Ok(Some(piece)) => {
+                    self.reply(piece).await?;
+                    self.reply_hold.release();
+                }
                 Ok(None) => break,
                 Err(fault) => return Err(self.bad_reply(fault)),
             }
@@ -617,6 +683,10 @@ impl Link {
     }
 
     fn bad_reply(&self, fault: FrameFault) -> End {
+        if self.no_room.is_some() {
+            tracing::warn!("there is no room for an answer of the upstream: the session is closed");
+            return no_room().into();
+        }
         tracing::error!(%fault, "the upstream's answer cannot be read: the session is closed");
         self.upstream_lost().into()
     }

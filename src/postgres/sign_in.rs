@@ -127,8 +127,8 @@ pub(super) async fn sign_in(
         mode: front.settings.pool_mode,
         authenticator: Some(front.shared.authenticator.clone()),
         database: Arc::clone(&caller.database),
-        requested,
-        limits: front.settings.limits,
+        requested: requested.clone(),
+        limits: front.limits.now(),
         variables: Arc::clone(&front.session_variables),
         serial: 0,
     };
@@ -196,16 +196,15 @@ impl Admitted {
             viewpoint: who.viewpoint.clone(),
             meters: Arc::clone(&front.meters),
             temporary: Temporary::default(),
+            limiter: front.shared.limiter.clone(),
         };
-        let rules = Rules {
-            leeway: front.settings.leeway,
-            idle_in_transaction: front.settings.limits.idle_in_transaction_timeout,
-        };
+        let rules = Rules { leeway: front.settings.leeway };
         let flight_of_session = Arc::clone(&flight);
         let link = Link::new(Beginning {
             judge,
             recorder,
             rules,
+            in_force: front.limits.clone(),
             door,
             who,
             flight: flight_of_session,

@@ -10,7 +10,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Idle time after which the kernel asks whether a silent peer is still there.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+/// Between two such questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a peer may leave such questions, or what it was sent, without an acknowledgement: with
+/// the interval, one that is gone is noticed within 30 seconds.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(25);
+/// How long a side may take nothing before the kernel is told to be patient: for the kernel a peer
+/// that does not read and one that is gone look alike, and after [`UNACKNOWLEDGED`] it gives up both.
+pub(super) const STALL_LOOK: Duration = Duration::from_secs(10);
 
 /// A connection to a client or to the upstream.
 pub(super) enum Socket {
@@ -22,11 +30,55 @@ pub(super) enum Socket {
     Memory(tokio::io::DuplexStream),
 }
 
-/// Sets what every TCP connection has: no delay, and keepalive. Failure costs only efficiency.
+/// How long the kernel waits for a peer that takes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    Usual,
+    /// It does not read: so long; zero: for ever.
+    Stalled(Duration),
+}
+
+/// A connection whose kernel can be told to wait.
+pub(super) trait Patient {
+    fn be_patient(&self, patience: Patience);
+}
+
+impl Patient for Socket {
+    fn be_patient(&self, patience: Patience) {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::TlsServer(stream) => stream.get_ref().0,
+            Self::TlsClient(stream) => stream.get_ref().0,
+            // The kernel knows at once when the other side is gone.
+            Self::Unix(_) => return,
+            #[cfg(test)]
+            Self::Memory(_) => return,
+        };
+        let timeout = match patience {
+            Patience::Usual => Some(UNACKNOWLEDGED),
+            Patience::Stalled(limit) if limit.is_zero() => None,
+            Patience::Stalled(limit) => Some(limit),
+        };
+        if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(timeout) {
+            tracing::debug!(%error, "a socket option could not be set");
+        }
+    }
+}
+
+#[cfg(test)]
+impl Patient for tokio::io::DuplexStream {
+    fn be_patient(&self, _patience: Patience) {}
+}
+
+/// Sets what every TCP connection has: no delay, and a peer that is gone is noticed within half a
+/// minute, whether or not something was sent to it. Failure costs only that.
 pub(super) fn tune(stream: &TcpStream) {
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
-    if let Err(error) =
-        stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive))
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    let socket = SockRef::from(stream);
+    if let Err(error) = stream
+        .set_nodelay(true)
+        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED)))
     {
         tracing::debug!(%error, "socket options could not be set");
     }
@@ -70,5 +122,38 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, poll_shutdown, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_is_noticed_within_half_a_minute_and_one_that_stalls_is_waited_for()
+    {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&stream);
+        let bound = Duration::from_secs(30);
+        let options = SockRef::from(&stream);
+        assert!(options.keepalive().unwrap());
+        // The kernel gives up at the first question after the time is over.
+        let (first, between) =
+            (options.tcp_keepalive_time().unwrap(), options.tcp_keepalive_interval().unwrap());
+        let unacknowledged = options.tcp_user_timeout().unwrap().unwrap();
+        assert!(first < unacknowledged && unacknowledged + between <= bound);
+        assert!(STALL_LOOK < unacknowledged, "the kernel is told before it loses patience");
+        let socket = Socket::Tcp(stream);
+        let timeout = |socket: &Socket| match socket {
+            Socket::Tcp(stream) => SockRef::from(stream).tcp_user_timeout().unwrap(),
+            _ => None,
+        };
+        socket.be_patient(Patience::Stalled(Duration::from_secs(300)));
+        assert_eq!(timeout(&socket), Some(Duration::from_secs(300)));
+        socket.be_patient(Patience::Stalled(Duration::ZERO));
+        assert_eq!(timeout(&socket), None);
+        socket.be_patient(Patience::Usual);
+        assert_eq!(timeout(&socket), Some(unacknowledged));
     }
 }

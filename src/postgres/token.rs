@@ -162,6 +162,7 @@ impl Link {
     fn speak_for_current(&mut self) {
         let who = Arc::clone(self.current());
         self.judge.viewpoint = who.viewpoint.clone();
+        self.judge.viewpoint.set_max_statement(self.door.limits.max_statement);
         if let Some(identity) = &who.identity {
             self.recorder.identified(identity);
         }

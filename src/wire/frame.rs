@@ -123,6 +123,11 @@ impl FrameBuffer {
         &mut self.bytes
     }
 
+    /// Bytes that are buffered and not handed out.
+    pub fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(self.lent)
+    }
+
     /// Whether nothing is buffered and no frame is under way.
     pub fn is_empty(&self) -> bool {
         self.bytes.len() == self.lent && matches!(self.position, Position::Boundary)

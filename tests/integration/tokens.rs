@@ -8,6 +8,8 @@ use serde_json::json;
 
 use crate::support::fixture::{POLICY, World};
 use crate::support::hedgerow::Options;
+use crate::support::process;
+use crate::support::redis::Redis;
 use crate::support::token::{self, Token};
 use crate::support::wire::{self, WireClient};
 use crate::support::{TENANT_A, TENANT_B};
@@ -426,4 +428,54 @@ mod oauthbearer {
         assert!(client.collect_until(|outcome| outcome.closed).error().is_fatal());
         world.finish();
     }
+}
+
+#[test]
+fn a_revocation_in_redis_holds_within_seconds_and_outlives_redis() {
+    let Some(redis) = Redis::start() else { return };
+    let mut options = Options::new(POLICY);
+    options.identity_extra = format!("  revocation: {{redis: \"{}\"}}\n", redis.url());
+    let world = World::with(&options);
+    let one = Token::hs256(TENANT_A).claim("jti", json!("taken-back")).sign();
+    let (mut revoked, mut other) = (session(&world, &one), session(&world, &token::of(TENANT_A)));
+    let member = json!({"iss": token::HMAC_ISSUER, "jti": "taken-back"}).to_string();
+    // What nobody understands does not keep the others out.
+    redis.command(&["SADD", "hedgerow:revoked", "soon", &member]);
+    revoked.limit = Duration::from_secs(5);
+    let last = revoked.collect_until(|outcome| outcome.closed);
+    assert_eq!((last.sqlstate().as_str(), last.closed), ("57P01", true), "{last:?}");
+    assert_eq!(other.query(IDS).lines(), A, "other tokens hold");
+    let refused = || {
+        let (_client, again) =
+            world.hedgerow.try_sign_in(world.hedgerow.address, &world.database, &one);
+        assert_eq!(again.error().denial_code(), Some("HR2010"), "{again:?}");
+    };
+    refused();
+    // Redis goes, and comes back without its data: what is known stays in force.
+    redis.stop();
+    process::eventually("the log says it", Duration::from_secs(30), || {
+        world.hedgerow.log().contains("Redis cannot be used").then_some(())
+    });
+    refused();
+    redis.run();
+    process::eventually("the log says it", Duration::from_secs(30), || {
+        world.hedgerow.log().contains("is gone from Redis").then_some(())
+    });
+    refused();
+    assert_eq!(other.query(IDS).lines(), A);
+    // A new list counts again, and an empty member says that there is none.
+    let now = token::now().to_string();
+    let tenant = format!("{{\"tenant\": \"{TENANT_A}\", \"not_before\": {now}}}");
+    redis.command(&["SADD", "hedgerow:revoked", &tenant]);
+    other.limit = Duration::from_secs(5);
+    let last = other.collect_until(|outcome| outcome.closed);
+    assert_eq!((last.sqlstate().as_str(), last.closed), ("57P01", true), "{last:?}");
+    redis.command(&["DEL", "hedgerow:revoked"]);
+    redis.command(&["SADD", "hedgerow:revoked", ""]);
+    process::eventually("the last revocation is taken back", Duration::from_secs(30), || {
+        let (_client, outcome) =
+            world.hedgerow.try_sign_in(world.hedgerow.address, &world.database, &one);
+        outcome.ready().then_some(())
+    });
+    world.finish();
 }

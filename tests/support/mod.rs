@@ -12,6 +12,7 @@ pub mod hedgerow;
 pub mod http;
 pub mod postgres;
 pub mod process;
+pub mod redis;
 pub mod token;
 pub mod wire;
 

@@ -290,3 +290,23 @@ proptest! {
         let _ = compile(&[("f.yaml", text)], PolicyEpoch(1));
     }
 }
+
+#[test]
+fn a_quota_needs_something_to_limit_and_a_burst_needs_a_rate() {
+    assert_snapshot!(faults("
+quotas:
+  - {tenant: a}
+  - {burst: 3, concurrent: 1}
+  - {statements_per_second: 1, burst: 0}
+  - {statements_per_second: 0}
+  - {concurrent: 2}
+"), @r"
+a.yaml:3:5: a quota needs `statements_per_second` or `concurrent`
+a.yaml:4:5: `burst` needs `statements_per_second`
+a.yaml:5:39: `quotas[2].burst` must be a whole number from 1 to 4294967295, not the number 0
+a.yaml:6:5: a quota needs `statements_per_second` or `concurrent`
+a.yaml:6:29: `quotas[3].statements_per_second` must be a number greater than 0, not the number 0
+");
+    let monitored = compiled("mode: monitor\nquotas: [{concurrent: 2}]\n").postgres;
+    assert_eq!(monitored.quotas[0].mode, Mode::Monitor);
+}

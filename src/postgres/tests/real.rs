@@ -23,6 +23,7 @@ use crate::endpoint::{Endpoint, Secret, TlsMode};
 use crate::identity::{Algorithm, IssuerSettings, SigningKey, VerifierSettings};
 use crate::ids::PolicyEpoch;
 use crate::keys::{self, Authenticator, KeySource};
+use crate::limiter::Limiter;
 use crate::policy::Policy;
 use crate::postgres::upstream::Connector;
 use crate::postgres::{Authentication, ClientTls, Limits, PoolMode, Server, Settings, Shared};
@@ -159,6 +160,7 @@ impl Proxy {
             },
             sources: vec![KeySource::HmacSecretFile(secret)],
             revocation_file: None,
+            revocation_redis: None,
         })
         .await
         .unwrap();
@@ -187,6 +189,7 @@ impl Proxy {
             catalogs: catalogs.clone(),
             authenticator,
             audit: audit.clone(),
+            limiter: Limiter::start(),
             ready: Arc::new(AtomicBool::new(true)),
         };
         let server = Server::bind(settings, shared).await.unwrap();

@@ -17,11 +17,13 @@ use crate::catalog_load::Catalogs;
 use crate::claims::{Claims, Principal, TenantClaim};
 use crate::decide::{Verdicts, Viewpoint};
 use crate::endpoint::{Endpoint, TlsMode};
+use crate::limiter::Limiter;
 use crate::policy::Policy;
 use crate::postgres::answer::End;
 use crate::postgres::cancel::Flight;
 use crate::postgres::egress::TenantValue;
 use crate::postgres::judge::Judge;
+use crate::postgres::limits::InForce;
 use crate::postgres::meters::Meters;
 use crate::postgres::parameters::Requested;
 use crate::postgres::pool::{Key, Pool};
@@ -67,6 +69,7 @@ fn session_at(
         ),
         meters: Arc::clone(&meters),
         temporary: sql::temporary::Temporary::default(),
+        limiter: Limiter::default(),
     };
     let caller = Caller {
         address: ClientAddress::Unix,
@@ -76,7 +79,7 @@ fn session_at(
         upstream: "x".into(),
     };
     let recorder = Recorder::new(audit.clone(), &caller, meters);
-    let rules = Rules { leeway: Duration::ZERO, idle_in_transaction: Duration::from_secs(60) };
+    let rules = Rules { leeway: Duration::ZERO };
     let connector = Arc::new(Connector::new(endpoint).unwrap());
     let pool =
         Pool::new("d", Arc::clone(&connector), 4, Duration::from_secs(60), Arc::new(Meters::new()));
@@ -97,6 +100,7 @@ fn session_at(
         judge,
         recorder,
         rules,
+        in_force: InForce::new(Limits::default()),
         door: Door {
             pool: Arc::clone(&pool),
             mode: PoolMode::Session,
