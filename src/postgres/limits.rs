@@ -224,6 +224,7 @@ impl Stall {
 pub(super) struct AtWork {
     /// Tells statements of one session apart.
     statement: (u64, usize),
+    since: Instant,
     /// When the upstream is asked to cancel it, first or once more.
     ask_at: Instant,
 }
@@ -243,13 +244,19 @@ impl Link {
     /// Asks the upstream to cancel a statement that overran its time, whatever the client has set.
     pub(super) fn mind_overrun(&mut self, now: Instant) {
         let limit = self.door.limits.statement_timeout;
-        let statement = self.replies.statement_at_work().filter(|_| !limit.is_zero());
-        let Some(statement) = statement else {
+        if limit.is_zero() {
+            self.at_work = None;
+            return;
+        }
+        let Some((statement, executes)) = self.replies.statement_at_work() else {
             self.at_work = None;
             return;
         };
+        let patience = limit.saturating_mul(executes) + OVERRUN;
         match &mut self.at_work {
             Some(at_work) if at_work.statement == statement => {
+                // More may have been sent behind it since.
+                at_work.ask_at = at_work.ask_at.max(at_work.since + patience);
                 if now >= at_work.ask_at {
                     // A request may come to nothing: the server ignores one that comes too early.
                     at_work.ask_at = now + OVERRUN;
@@ -262,7 +269,7 @@ impl Link {
                 }
             }
             Some(_) | None => {
-                self.at_work = Some(AtWork { statement, ask_at: now + limit + OVERRUN });
+                self.at_work = Some(AtWork { statement, since: now, ask_at: now + patience });
             }
         }
     }

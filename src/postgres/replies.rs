@@ -202,25 +202,35 @@ impl Replies {
         self.queue.is_empty()
     }
 
-    /// Which statement the server runs for the client now; another pair for each.
-    pub(super) fn statement_at_work(&self) -> Option<(u64, usize)> {
-        let owed = self.queue.front()?;
-        match &owed.reply {
-            Reply::Execute { .. } => Some((owed.request, 0)),
-            Reply::Query(batch) => match batch.as_ref() {
-                Batch::Running(statements) => Some((owed.request, statements.len())),
-                Batch::Over => None,
-            },
-            Reply::Parse { .. }
-            | Reply::Bind { .. }
-            | Reply::Close { .. }
-            | Reply::Made { .. }
-            | Reply::Describe(_)
-            | Reply::RefusedExtended(_)
-            | Reply::Sync
-            | Reply::RefusedQuery(_)
-            | Reply::Own(_) => None,
+    /// Which statement the server runs for the client, another pair for each, and how many it may have
+    /// run already without having said so: it keeps answers of a pipeline back until there are many.
+    pub(super) fn statement_at_work(&self) -> Option<((u64, usize), u32)> {
+        let mut executes = 0_u32;
+        let mut first = None;
+        for owed in &self.queue {
+            match &owed.reply {
+                Reply::Execute { .. } => {
+                    executes = executes.saturating_add(1);
+                    first = first.or(Some((owed.request, 0)));
+                }
+                Reply::Query(batch) => {
+                    if let Batch::Running(statements) = batch.as_ref() {
+                        executes = executes.saturating_add(1);
+                        first = first.or(Some((owed.request, statements.len())));
+                    }
+                }
+                Reply::Parse { .. }
+                | Reply::Bind { .. }
+                | Reply::Close { .. }
+                | Reply::Made { .. }
+                | Reply::Describe(_)
+                | Reply::RefusedExtended(_)
+                | Reply::Sync
+                | Reply::RefusedQuery(_)
+                | Reply::Own(_) => {}
+            }
         }
+        first.map(|statement| (statement, executes))
     }
 
     /// The statement whose rows come now.
