@@ -74,7 +74,10 @@ pub(super) fn what(denial: &Denial) -> String {
         | DenialCode::TokenKey
         | DenialCode::TokenRevoked
         | DenialCode::TokenMissing
-        | DenialCode::Quota | DenialCode::ByteBudget
+        | DenialCode::RevocationsUnknown
+        | DenialCode::Quota
+        | DenialCode::QuotaConcurrent
+        | DenialCode::ByteBudget
         | DenialCode::AuditUnavailable
         | DenialCode::ApiMethod
         | DenialCode::ApiForm
