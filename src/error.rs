@@ -154,7 +154,7 @@ impl fmt::Display for DenialCode {
 impl DenialCode {
     /// Whether it is about what a tenant may use, and not about what it may see or do.
     pub const fn is_quota(self) -> bool {
-        matches!(self, Self::Quota | Self::QuotaConcurrent | Self::QuotaBytes)
+        matches!(self, Self::Quota | Self::QuotaConcurrent | Self::ByteBudget)
     }
 }
 

@@ -166,7 +166,7 @@ fn disposition(event: &Event) -> (u64, &'static str) {
                 | DenialCode::AuditUnavailable
                 | DenialCode::Quota
                 | DenialCode::QuotaConcurrent
-                | DenialCode::QuotaBytes,
+                | DenialCode::ByteBudget,
             ) => (25, "Rejected"),
             Some(_) | None => (2, "Blocked"),
         },

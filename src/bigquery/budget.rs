@@ -69,7 +69,7 @@ impl Budget {
     /// Takes an estimate from what is left of a tenant's day. `now`: seconds since the epoch.
     ///
     /// # Errors
-    /// HR3002.
+    /// HR3003.
     pub(super) fn reserve(
         &self,
         tenant: &TenantClaim,
@@ -196,7 +196,7 @@ const OF_A_QUERY: &[&str] = &[
 /// `query`: its fields as they are sent. `None` where the policy sets no bound.
 ///
 /// # Errors
-/// HR3002; the service's own error for a query that it does not accept.
+/// HR3003; the service's own error for a query that it does not accept.
 pub(super) async fn before(
     asked: &Asked<'_>,
     query: &mut Map<String, Value>,

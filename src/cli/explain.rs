@@ -143,7 +143,7 @@ pub(super) fn for_records(loaded: Loaded) -> RecordExplainer {
             .config
             .postgres
             .as_ref()
-            .map_or(Limits::default().max_statement, |postgres| postgres.max_statement),
+            .map_or(Limits::default().max_statement, |postgres| postgres.limits.max_statement),
     };
     let path = loaded.config.identity.tenant_claim.clone();
     let upstream = loaded.config.postgres.as_ref().map(|postgres| &postgres.upstream);

@@ -370,7 +370,7 @@ async fn a_tenants_day_has_so_many_bytes() {
     let spent = ask("tenant-a", "SELECT name FROM app.customers").await;
     assert_eq!(
         (spent.status, spent.code(), spent.reason()),
-        (403, "HR3002", "quotaExceeded"),
+        (403, "HR3003", "quotaExceeded"),
         "{spent:?}"
     );
     assert!(spent.text.contains("300 of 1000 left today"), "{}", spent.text);
@@ -380,5 +380,5 @@ async fn a_tenants_day_has_so_many_bytes() {
     assert_eq!(stand.query("tenant-a", dry).await.status, 200);
     assert_eq!(ask("tenant-b", "SELECT id FROM app.customers").await.status, 200);
     let records = stand.finish().await;
-    assert!(records.iter().any(|record| record.to_string().contains("HR3002")));
+    assert!(records.iter().any(|record| record.to_string().contains("HR3003")));
 }

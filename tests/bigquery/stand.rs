@@ -141,6 +141,7 @@ impl Stand {
         let secret = directory.path().join("hmac");
         std::fs::write(&secret, token::HMAC_SECRET).unwrap();
         let authenticator = Authenticator::start(keys::Settings {
+            revocation_redis: None,
             verifier: VerifierSettings {
                 tenant_claim: ClaimPath::parse("tenant_id").unwrap(),
                 leeway: Duration::from_secs(2),
