@@ -46,15 +46,22 @@ const MAX_REMEMBERED: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Key {
     tenant: Option<TenantClaim>,
+    /// Whether it is for callers who may do more than their tenant: what they leave open, a cursor over
+    /// every tenant's rows, is not for the tenant's other callers.
+    privileged: bool,
     settings: Vec<(String, String)>,
     hash: u64,
 }
 
 impl Key {
-    pub(super) fn new(tenant: Option<TenantClaim>, settings: Vec<(String, String)>) -> Arc<Self> {
+    pub(super) fn new(
+        tenant: Option<TenantClaim>,
+        privileged: bool,
+        settings: Vec<(String, String)>,
+    ) -> Arc<Self> {
         let mut hasher = DefaultHasher::new();
-        (&tenant, &settings).hash(&mut hasher);
-        Arc::new(Self { tenant, settings, hash: hasher.finish() })
+        (&tenant, privileged, &settings).hash(&mut hasher);
+        Arc::new(Self { tenant, privileged, settings, hash: hasher.finish() })
     }
 }
 
@@ -64,6 +71,7 @@ impl PartialEq for Key {
         std::ptr::eq(self, other)
             || self.hash == other.hash
                 && self.tenant == other.tenant
+                && self.privileged == other.privileged
                 && self.settings == other.settings
     }
 }

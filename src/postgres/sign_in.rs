@@ -126,6 +126,7 @@ pub(super) async fn sign_in(
         pool: front.pool(&caller.database),
         mode: front.settings.pool_mode,
         authenticator: Some(front.shared.authenticator.clone()),
+        policy: Arc::clone(&front.shared.policy),
         database: Arc::clone(&caller.database),
         requested: requested.clone(),
         limits: front.limits.now(),

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::egress::TenantValue;
 use super::parameters::Requested;
 use super::pool::{Key, Pool};
@@ -14,6 +16,7 @@ use crate::decide::Viewpoint;
 use crate::error::Denial;
 use crate::identity::VerifiedIdentity;
 use crate::keys::Authenticator;
+use crate::policy::Policy;
 use crate::sql;
 
 /// A caller.
@@ -60,6 +63,8 @@ pub(super) struct Door {
     pub(super) pool: Arc<Pool>,
     pub(super) mode: PoolMode,
     pub(super) authenticator: Option<Authenticator>,
+    /// What tells whether a caller is privileged.
+    pub(super) policy: Arc<ArcSwap<Policy>>,
     pub(super) database: Arc<str>,
     pub(super) requested: Requested,
     pub(super) limits: Limits,
@@ -77,8 +82,10 @@ impl Door {
             self.requested.backend_settings(&self.limits, &self.variables, identity.claims())?;
         self.serial = self.serial.wrapping_add(1);
         let tenant = identity.tenant();
+        let (policy, claims) = (self.policy.load(), identity.claims());
+        let privileged = policy.breaks_glass(claims) || policy.may_change_schema(claims);
         Ok(Arc::new(Who {
-            key: Key::new(tenant.cloned(), settings),
+            key: Key::new(tenant.cloned(), privileged, settings),
             standing: if tenant.is_some() { Standing::Tenant } else { Standing::Service },
             viewpoint: Viewpoint::new(
                 identity.principal(),

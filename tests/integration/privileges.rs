@@ -281,3 +281,22 @@ fn a_break_glass_token_that_lives_too_long_is_good_for_nothing() {
     assert_eq!(a.query("SELECT count(*) FROM users").value(), "3");
     world.finish();
 }
+
+#[test]
+fn what_break_glass_leaves_open_is_not_for_a_lesser_token_of_the_same_tenant() {
+    let world = world("balanced");
+    let mut session = session(&world, &token("dba", Some(TENANT_A), 300));
+    let lesser = format!("SET hedgerow.token = '{}'", token("clerk", Some(TENANT_A), 300));
+    for sql in ["BEGIN", "DECLARE c CURSOR FOR SELECT email FROM users"] {
+        assert!(session.query(sql).errors().is_empty(), "{sql}");
+    }
+    assert_eq!(session.query(&lesser).sqlstate(), "25001");
+    assert!(session.query("ROLLBACK").errors().is_empty());
+    let held = "DECLARE h CURSOR WITH HOLD FOR SELECT email FROM users";
+    for sql in [held, lesser.as_str()] {
+        assert!(session.query(sql).errors().is_empty(), "{sql}");
+    }
+    let fetched = session.query("FETCH ALL FROM h");
+    assert_eq!(fetched.sqlstate(), "34000", "{fetched:?}");
+    assert!(session.query("SELECT email FROM users").errors().is_empty());
+}

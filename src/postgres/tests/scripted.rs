@@ -83,7 +83,7 @@ fn session_at(
     let connector = Arc::new(Connector::new(endpoint).unwrap());
     let pool =
         Pool::new("d", Arc::clone(&connector), 4, Duration::from_secs(60), Arc::new(Meters::new()));
-    let key = Key::new(Some(tenant.clone()), Vec::new());
+    let key = Key::new(Some(tenant.clone()), false, Vec::new());
     let flight = Flight::new(connector);
     let (client, near_client) = duplex(1 << 16);
     let (server, near_server) = duplex(1 << 16);
@@ -105,6 +105,7 @@ fn session_at(
             pool: Arc::clone(&pool),
             mode: PoolMode::Session,
             authenticator: None,
+            policy: Arc::default(),
             database: "d".into(),
             requested: Requested::default(),
             limits: Limits::default(),
