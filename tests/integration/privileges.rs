@@ -138,7 +138,6 @@ fn a_schema_change_does_not_carry_rows_out_of_the_policy() {
         ("HR1002", "CREATE EXTENSION dblink"),
         ("HR1002", "TRUNCATE users"),
         ("HR1002", "ALTER SYSTEM SET work_mem = '1GB'"),
-        ("HR1002", "CREATE TEMP TABLE users (id int)"),
         ("HR1002", "ALTER SCHEMA public RENAME TO open2"),
         ("HR1005", "CREATE INDEX ON users (pg_read_file(name))"),
         ("HR1005", "ALTER TABLE orders ADD CHECK (all_secrets() IS NULL)"),

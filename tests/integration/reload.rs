@@ -66,7 +66,21 @@ fn hundreds_of_reloads_under_load_fail_no_statement_and_mix_no_policies() {
                     while !stop.load(Ordering::Relaxed) {
                         let outcome = match number / 2 {
                             0 => client.query(sql),
-                            1 => client.extended(sql, &[]),
+                            // A policy that changes between Parse and Bind, in a way that changes what is
+                            // sent, asks for another Parse: nothing ran.
+                            1 => loop {
+                                let outcome = client.extended(sql, &[]);
+                                let again = outcome.errors().iter().any(|error| {
+                                    error.denial_code() == Some("HR4002")
+                                        && error
+                                            .message()
+                                            .contains("since the statement was prepared")
+                                });
+                                if !again {
+                                    break outcome;
+                                }
+                                client.forget();
+                            },
                             _ => {
                                 client.query("BEGIN");
                                 let outcome = client.query(sql);

@@ -2074,7 +2074,7 @@ WHERE
 ORDER BY
     pl.polname
 
---! same
+--! HR1007 (pg_catalog.pg_policies.qual)
 SELECT
     pl.oid AS oid,
     pl.polname AS name,

@@ -146,7 +146,7 @@ pub const OPEN_CATALOGS: &[(&str, &[&str])] = &[
     ("pg_operator", &[]),
     ("pg_opfamily", &[]),
     ("pg_partitioned_table", &[]),
-    ("pg_policies", &[]),
+    ("pg_policies", &["qual", "with_check"]),
     ("pg_policy", &[]),
     ("pg_proc", &["prosrc", "prosqlbody", "proconfig"]),
     ("pg_publication", &[]),

@@ -325,7 +325,7 @@ fn everything_that_is_allowed_passes_the_checker() {
         "SELECT idx.indexrelname, idx.relname, schemaname FROM pg_stat_user_indexes idx",
         "SELECT st.relid, st.relname FROM pg_catalog.pg_statio_all_tables AS st",
         "SELECT schemaname, sequencename, start_value, cache_size FROM pg_sequences AS seq",
-        "SELECT policyname, qual, with_check FROM pg_policies",
+        "SELECT policyname, cmd, roles FROM pg_policies",
         "SELECT pg_advisory_lock(1), pg_try_advisory_xact_lock_shared(1, $1) AS got FROM customers WHERE pg_advisory_unlock(id)",
         "WITH l AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtext('x'))) INSERT INTO customers (id) VALUES (1)",
         "PREPARE p AS SELECT pg_advisory_lock($1)",
