@@ -140,9 +140,16 @@ fn a_place_is_given_back_on_an_error_a_cancel_and_a_client_that_is_gone() {
             outcome.errors().iter().any(|error| error.sqlstate() == "53400").then_some(())
         });
     };
+    // The probe takes a place for a moment too, which may cost another its place.
+    let occupy = |client: &mut WireClient| {
+        process::eventually("a place for a long statement", WAIT, || {
+            client.send(&wire::query(LONG));
+            client.collect_for(Duration::from_millis(500)).errors().is_empty().then_some(())
+        });
+    };
     let (mut first, mut second) = (world.a(), world.a());
-    first.send(&wire::query(LONG));
-    second.send(&wire::query(LONG));
+    occupy(&mut first);
+    occupy(&mut second);
     full(&mut probe);
     let mut b = world.b();
     assert_eq!(b.query("SELECT 1").lines(), ["1"], "a neighbour has its own");
@@ -154,7 +161,7 @@ fn a_place_is_given_back_on_an_error_a_cancel_and_a_client_that_is_gone() {
     // PostgreSQL signals a cancel request twice.
     std::thread::sleep(Duration::from_secs(1));
     // A client that is gone, in the middle of a statement.
-    first.send(&wire::query(LONG));
+    occupy(&mut first);
     full(&mut probe);
     drop(second);
     free(&mut probe);

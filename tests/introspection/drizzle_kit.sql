@@ -44,7 +44,7 @@ select n.nspname as enum_schema,
 --! same
 SELECT rolname, rolinherit, rolcreatedb, rolcreaterole FROM pg_roles
 
---! HR1007 (pg_catalog.pg_policies.qual)
+--! HR1007 (pg_policies)
 SELECT schemaname, tablename, policyname as name, permissive as "as", roles as to, cmd as for, qual as using, with_check as "withCheck" FROM pg_policies WHERE schemaname = 'public'
 
 --! same

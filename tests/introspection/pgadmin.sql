@@ -2074,7 +2074,7 @@ WHERE
 ORDER BY
     pl.polname
 
---! HR1007 (pg_catalog.pg_policies.qual)
+--! HR1007 (rw)
 SELECT
     pl.oid AS oid,
     pl.polname AS name,

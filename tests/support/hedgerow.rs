@@ -265,7 +265,8 @@ impl Hedgerow {
             String::from_utf8_lossy(&verified.stderr)
         );
         self.assert_no_canary();
-        let log = self.log();
+        // The directory's name is random letters: once they spelled the beginning of a token.
+        let log = self.log().replace(&self.directory().display().to_string(), "DIRECTORY");
         assert!(!log.contains("panicked"), "hedgerow panicked:\n{log}");
         assert!(!log.contains(token::HMAC_SECRET) && !log.contains("eyJ"), "a secret was logged");
     }
