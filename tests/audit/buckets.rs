@@ -153,7 +153,8 @@ fn a_part_that_was_begun_before_a_crash_is_repeated_as_it_was() {
         let large = Parts { size: 10_000_000, max_delay: Duration::from_secs(3_600) };
         let sinks = trail.start(vec![sink("archive", server.kind(large))]);
         trail.write(20).await;
-        // Told to end, it writes what is there: one part.
+        // Told to end, it writes what it knows to be there: one part, once it knows of all.
+        tokio::time::sleep(Duration::from_secs(2)).await;
         sinks.finish(FINISH).await;
         let before = server.objects().await;
         assert_eq!(before.len(), 1);
