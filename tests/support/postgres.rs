@@ -225,14 +225,22 @@ impl Server {
             "SELECT rolpassword IS DISTINCT FROM '{verifier}' OR EXISTS (SELECT FROM pg_db_role_setting \
              WHERE setrole = pg_authid.oid AND setdatabase = 0) FROM pg_authid WHERE rolname = '{APP_USER}'"
         );
-        if self.run(SUPERUSER, &find).value() == "t" {
-            self.run(
-                SUPERUSER,
-                &format!(
-                    "ALTER ROLE {APP_USER} PASSWORD '{verifier}'; ALTER ROLE {APP_USER} RESET ALL"
-                ),
-            );
+        // An attack of another room may alter the role in the same moment, which the server says with
+        // "tuple concurrently updated": then once more.
+        for _ in 0..100 {
+            if self.run(SUPERUSER, &find).value() != "t" {
+                return;
+            }
+            let mut client = self.connect(SUPERUSER, SUPERUSER);
+            let outcome = client.query(&format!(
+                "ALTER ROLE {APP_USER} PASSWORD '{verifier}'; ALTER ROLE {APP_USER} RESET ALL"
+            ));
+            if outcome.errors().is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
+        panic!("the upstream role cannot be put right");
     }
 
     /// Drops a database with whoever is connected to it.
