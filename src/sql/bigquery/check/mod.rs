@@ -175,7 +175,9 @@ impl<'a> Strip<'a> {
             Statement::Drop { names, .. } => {
                 names.iter_mut().try_for_each(|name| self.note_made(name, false))?;
             }
-            _ => {}
+            Statement::Query(_) | Statement::Declare { .. } | Statement::Set(_) => {}
+            // SECURITY: the rewriter sends no other kind; one that it sent by mistake ends here.
+            _ => return Err(disagree()),
         }
         self.walk(statement)
     }
