@@ -153,7 +153,7 @@ identity:
 postgres:
   listen: 127.0.0.1:$hedgerow_port
   upstream: {host: 127.0.0.1, port: $pg, user: bench, password_file: upstream, tls: {mode: disable}}
-  pool: {mode: session, max_connections: $((idle + 100))}
+  pool: {mode: transaction, max_connections: $pool}
   session_variables: {app.current_tenant: tenant_id}
 policies: policies/
 audit: {directory: audit, mode: balanced}
@@ -243,7 +243,7 @@ ratio() { # FILE FILE: the median of the rounds' ratios
 echo
 echo "$("$bin/postgres" --version), $("$pgbouncer" --version | head -n 1), $(nproc) cores;" \
   "medians of $rounds rounds of $seconds s, scale $scale; PgBouncer in transaction mode with" \
-  "$pool connections (prepared: session mode), Hedgerow in session mode with enforcement and audit."
+  "$pool connections (prepared: session mode), Hedgerow in transaction mode with as many, enforcement and audit on."
 echo
 echo '| protocol | clients | direct tps | PgBouncer tps | Hedgerow tps | Hedgerow / PgBouncer | Hedgerow / direct | CPU s per million queries: PgBouncer | Hedgerow |'
 echo '|---|---|---|---|---|---|---|---|---|'
