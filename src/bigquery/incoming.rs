@@ -59,6 +59,11 @@ impl Mark {
         name.to_lowercase() == self.column.to_lowercase()
     }
 
+    /// Whether a text of a CSV file is the tenant's value.
+    pub(super) fn is_text(&self, text: &str) -> bool {
+        text == self.text
+    }
+
     /// A value of a JSON row.
     fn is_value(&self, value: &[u8]) -> bool {
         match serde_json::from_slice(value) {
@@ -193,7 +198,7 @@ pub(super) fn csv_lines(
         if count <= form.skip || blank {
             continue;
         }
-        let held = place.map(|place| row.get(place).is_some_and(|field| field.text == mark.text));
+        let held = place.map(|place| row.get(place).is_some_and(|field| mark.is_text(&field.text)));
         if held == Some(false) {
             return Err(outside());
         }

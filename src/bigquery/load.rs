@@ -96,6 +96,10 @@ pub(super) fn read(asked: &Asked<'_>, job: Map<String, Value>) -> Result<Load, F
         put("ignoreUnknownValues", flag.into());
     }
     if let Some(text) = fields.text("nullMarker")? {
+        // The tenant's own value would be loaded as no tenant at all.
+        if mark.as_ref().is_some_and(|mark| mark.is_text(&text)) {
+            return Err(Fault::form("nullMarker"));
+        }
         put("nullMarker", text.into());
     }
     if let Some(flag) = fields.flag("allowJaggedRows")? {
@@ -182,12 +186,19 @@ impl Load {
     /// Sends the job with its rows.
     ///
     /// # Errors
-    /// HR1011 for a row of another tenant: nothing is loaded then.
+    /// HR1011 for a row of another tenant: nothing is loaded then. What the policy no longer allows is
+    /// denied as it would be today.
     pub(super) async fn run(
         mut self,
         asked: &Asked<'_>,
         file: Bytes,
     ) -> Result<super::answer::Answer, Fault> {
+        // SECURITY: an upload may take its time; the policy that holds is the one of its last piece.
+        let (mark, rule) = written(asked, &self.table)?;
+        if mark != self.mark {
+            return Err(Fault::foreign("Upload"));
+        }
+        self.rule = rule;
         let rows = match &self.mark {
             None => file,
             Some(mark) if self.format == "CSV" => {

@@ -1,10 +1,12 @@
 //! Rows without SQL, and what they cost: tabledata.list, insertAll, load jobs, the bytes of the day; at a
 //! service that records what it is asked.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::POLICY;
-use super::stand::{Got, Stand, send};
+use super::stand::{Got, Stand, read_policy, send};
 use super::token;
 
 const TABLE: &str = "/bigquery/v2/projects/acme-prod/datasets/app/tables/customers";
@@ -283,6 +285,7 @@ async fn loaded_rows_are_checked_or_filled() {
             "HR5002",
         ),
         (load("app.customers", json!({"sourceUris": ["gs://b/x"]})), "", "HR5002"),
+        (load("app.customers", json!({"nullMarker": "tenant-a"})), "", "HR5002"),
         (load("app.order_items", json_lines.clone()), "{}", "HR1009"),
         (load("app.currencies", json_lines.clone()), "{}", "HR1013"),
         (load("own_tenant_b.t", json_lines.clone()), "{}", "HR1004"),
@@ -340,6 +343,20 @@ async fn a_resumable_upload_is_its_tenants_and_is_checked_whole() {
     let wrong = stand.request("PUT", target).bearer_auth(token::of("tenant-a"));
     let wrong = send(wrong.body("{\"tenant_id\":\"tenant-b\"}")).await;
     assert_eq!(wrong.code(), "HR1011", "{wrong:?}");
+    assert!(stand.service.seen().is_empty());
+
+    // The policy changes while an upload is under way: the one that holds now counts.
+    let location = begin().await.headers["location"].to_str().unwrap().to_owned();
+    let target = location.split_once(&stand.address.to_string()).unwrap().1;
+    let read_only = POLICY.replace(
+        "acme-prod.app.customers: {tenant: tenant_id}",
+        "acme-prod.app.customers: {tenant: tenant_id, access: [select]}",
+    );
+    assert_ne!(read_only, POLICY);
+    stand.policy.store(Arc::new(read_policy(&read_only, 2)));
+    let late = stand.request("PUT", target).bearer_auth(token::of("tenant-a"));
+    let late = send(late.body("{\"id\":1}")).await;
+    assert_eq!(late.code(), "HR1013", "{late:?}");
     assert!(stand.service.seen().is_empty());
     stand.finish().await;
 }
