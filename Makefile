@@ -79,6 +79,10 @@ wire: deps ## The same bytes to PostgreSQL and through Hedgerow: make wire SECON
 	HEDGEROW_WIRE_SECONDS=$(or $(SECONDS),600) HEDGEROW_WIRE_SEED=$(or $(SEED),1) \
 		cargo test --locked --test wire -- --nocapture
 
+.PHONY: test-postgres-17 test-postgres-18
+test-postgres-17 test-postgres-18: test-postgres-%: deps ## The suites that talk to PostgreSQL, against 17 or 18 (needs npm)
+	@scripts/test-postgres.sh $* $(ARGS)
+
 .PHONY: faults
 faults: deps ## Many clients of two tenants while everything fails: make faults SECONDS=1800 SEED=7
 	HEDGEROW_FAULT_SECONDS=$$(( $(or $(SECONDS),600) / 20 )) HEDGEROW_FAULT_SEED=$(or $(SEED),1) \

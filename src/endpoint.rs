@@ -38,6 +38,18 @@ pub enum TlsMode {
     VerifyFull,
 }
 
+/// Whether a password's proof is bound to the certificate that the server showed: to whoever stands in
+/// between with another one it is worth nothing then (SCRAM-SHA-256-PLUS; libpq's words).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Never.
+    Disable,
+    /// Where the server offers it. One that offers it, and whose offer was taken out on the way, refuses.
+    Prefer,
+    /// Always: a server that signs in otherwise is refused.
+    Require,
+}
+
 /// The upstream server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -53,6 +65,8 @@ pub struct Endpoint {
     pub password: Option<Secret>,
     /// TLS.
     pub tls: TlsMode,
+    /// Channel binding, over TLS.
+    pub channel_binding: Binding,
     /// Trusted authorities in PEM; `None`: the system's.
     pub ca_file: Option<PathBuf>,
     /// Client certificate and key in PEM.

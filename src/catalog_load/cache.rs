@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connect::{Session, connect};
-use super::queries::{self, Fingerprint};
+use super::queries::{self, Fingerprint, Loaded};
 use super::{LoadError, MAX_DATABASE_NAME};
 use crate::catalog::Catalog;
 use crate::endpoint::Endpoint;
@@ -241,8 +241,15 @@ impl Slot {
                 }
             }
         }
-        let mut session = connect(&upstream.endpoint, &self.database).await?;
-        let loaded = queries::read(&mut session.client).await?;
+        let (session, loaded) = match self.read(upstream).await {
+            // An operator ended it, or the server restarts: that says nothing of the next one. Who waits
+            // here for the first catalog is not to be sent away for it.
+            Err(error) if error.is_cut_off() => {
+                tracing::info!(database = self.database, %error, "catalog read once more");
+                self.read(upstream).await?
+            }
+            outcome => outcome?,
+        };
         watch.session = Some(session);
         let unchanged = watch.seen.as_ref().is_some_and(|seen| {
             seen.fingerprint == loaded.fingerprint && seen.search_path == loaded.search_path
@@ -262,6 +269,12 @@ impl Slot {
         );
         self.current.store(Some(Arc::clone(&catalog)));
         Ok(catalog)
+    }
+
+    async fn read(&self, upstream: &Upstream) -> Result<(Session, Loaded), LoadError> {
+        let mut session = connect(&upstream.endpoint, &self.database).await?;
+        let loaded = queries::read(&mut session.client).await?;
+        Ok((session, loaded))
     }
 
     async fn cost_of_last_look(&self) -> Duration {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::{Client, Config, NoTls};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::binding::MakeTls;
 use super::{CONNECT_TIMEOUT, LoadError, MAX_DATABASE_NAME, tls};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Binding, Endpoint};
 
 /// What the server's activity view and log show of these sessions.
 const APPLICATION_NAME: &str = "hedgerow";
@@ -43,7 +43,12 @@ pub async fn connect(endpoint: &Endpoint, database: &str) -> Result<Session, Loa
         .dbname(database)
         .application_name(APPLICATION_NAME)
         .connect_timeout(CONNECT_TIMEOUT)
-        .keepalives_idle(KEEPALIVE_IDLE);
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .channel_binding(match endpoint.channel_binding {
+            Binding::Disable => ChannelBinding::Disable,
+            Binding::Prefer => ChannelBinding::Prefer,
+            Binding::Require => ChannelBinding::Require,
+        });
     if let Some(password) = &endpoint.password {
         config.password(password.expose());
     }
@@ -59,7 +64,7 @@ pub async fn connect(endpoint: &Endpoint, database: &str) -> Result<Session, Loa
             }
             Some(tls) => {
                 config.ssl_mode(SslMode::Require);
-                let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await?;
+                let (client, connection) = config.connect(MakeTls(Arc::new(tls))).await?;
                 tokio::spawn(drive(connection));
                 Ok(client)
             }

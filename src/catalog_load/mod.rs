@@ -5,6 +5,7 @@
 //! a read-only transaction. Refuses catalogs over [`MAX_RELATIONS`], and never evicts a good
 //! snapshot because a newer one could not be had.
 
+mod binding;
 mod cache;
 mod connect;
 mod finding;
@@ -21,12 +22,15 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use binding::of_connection;
 pub use cache::{Catalogs, WATCH_INTERVAL};
 pub use connect::{Session, connect};
 pub use finding::{Finding, FindingKind, Severity};
 pub use posture::{effective_policy, findings, is_protected, policy_type, posture};
 pub use survey::{Survey, survey};
 pub use tls::client_config;
+
+use tokio_postgres::error::SqlState;
 
 use crate::catalog::Catalog;
 use crate::endpoint::Endpoint;
@@ -81,6 +85,23 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Whether the connection went in the middle of a query.
+    fn is_cut_off(&self) -> bool {
+        match self {
+            Self::Query(error) => {
+                error.is_closed() || error.code() == Some(&SqlState::ADMIN_SHUTDOWN)
+            }
+            Self::Connect(_)
+            | Self::Timeout(_)
+            | Self::DatabaseName
+            | Self::TooManyDatabases(_)
+            | Self::Tls(_)
+            | Self::TooLarge { .. }
+            | Self::Content(_)
+            | Self::ShuttingDown => false,
+        }
+    }
+
     /// Whether trying again later may help without anyone changing anything.
     pub const fn is_transient(&self) -> bool {
         match self {

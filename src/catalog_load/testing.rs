@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::endpoint::{Endpoint, Secret, TlsMode};
+use crate::endpoint::{Binding, Endpoint, Secret, TlsMode};
 
 /// A running server.
 pub(crate) struct Server {
@@ -68,6 +68,11 @@ impl Server {
         fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
+    /// How it asks who is there, from its next start on: the content of `pg_hba.conf`.
+    pub(crate) fn authenticate(&self, rules: &str) {
+        fs::write(Path::new(&self.data()).join("pg_hba.conf"), rules).unwrap();
+    }
+
     /// The server, for `user`.
     pub(crate) fn endpoint(&self, user: &str) -> Endpoint {
         Endpoint {
@@ -77,6 +82,7 @@ impl Server {
             user: user.to_owned(),
             password: Some(Secret::new("not asked for")),
             tls: TlsMode::Disable,
+            channel_binding: Binding::Prefer,
             ca_file: None,
             client_certificate: None,
         }

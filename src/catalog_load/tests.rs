@@ -311,6 +311,42 @@ async fn many_askers_cause_one_load_and_refreshes_keep_their_distance() {
 }
 
 #[tokio::test]
+async fn a_load_that_is_cut_off_is_tried_again_and_a_good_catalog_stays_meanwhile() {
+    let Some(server) = Server::start() else { return };
+    run(&server, SCHEMA).await;
+    let (keeper, killer) = (
+        connect(&server.endpoint("owner"), "postgres").await.unwrap(),
+        connect(&server.endpoint("owner"), "postgres").await.unwrap(),
+    );
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                WHERE usename = 'app' AND wait_event_type = 'Lock'";
+    let killed = async || {
+        while killer.client.query_one(kill, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // The first load, which somebody waits for.
+    keeper.client.batch_execute("BEGIN; LOCK pg_catalog.pg_inherits").await.unwrap();
+    let catalogs = Catalogs::new(server.endpoint("app"));
+    let waiting = catalogs.clone();
+    let first = tokio::spawn(async move { waiting.current("postgres").await });
+    killed().await;
+    keeper.client.batch_execute("COMMIT").await.unwrap();
+    let first = first.await.unwrap().unwrap();
+    // A later one: until it is there, the one before serves, and nothing of the change is lost.
+    keeper.client.batch_execute("CREATE TABLE younger ()").await.unwrap();
+    keeper.client.batch_execute("BEGIN; LOCK pg_catalog.pg_inherits").await.unwrap();
+    let waiting = catalogs.clone();
+    let second = tokio::spawn(async move { waiting.refresh("postgres").await });
+    killed().await;
+    assert_eq!(catalogs.current("postgres").await.unwrap().epoch, first.epoch);
+    keeper.client.batch_execute("COMMIT").await.unwrap();
+    let second = second.await.unwrap().unwrap();
+    assert!(second.epoch > first.epoch);
+    relation(&second, "public", "younger");
+}
+
+#[tokio::test]
 async fn each_tls_mode_accepts_what_it_says_and_nothing_else() {
     use crate::endpoint::{Endpoint, TlsMode};
     let Some(server) = Server::start() else { return };

@@ -24,7 +24,7 @@ use self::setup::{
     OWNER, Passwords, TOKEN_SECONDS, Tenant, load_data, private_directory, tenants, write_files,
 };
 use crate::catalog_load::{Session, connect};
-use crate::endpoint::{Endpoint, Secret, TlsMode};
+use crate::endpoint::{Binding, Endpoint, Secret, TlsMode};
 
 /// The demo's database.
 const DATABASE: &str = "demo";
@@ -164,6 +164,7 @@ impl Demo {
             user: "anyone".to_owned(),
             password: Some(Secret::new(&tenant.token)),
             tls: TlsMode::Disable,
+            channel_binding: Binding::Prefer,
             ca_file: None,
             client_certificate: None,
         };

@@ -179,6 +179,7 @@ pub fn admin_endpoint(url: &str) -> anyhow::Result<(Endpoint, Option<String>)> {
         user: config.get_user().context("the administrator's URL must name a user")?.to_owned(),
         password: password.map(|password| Secret::new(password.into_owned())),
         tls: tls.unwrap_or(default_tls),
+        channel_binding: crate::endpoint::Binding::Prefer,
         ca_file,
         client_certificate: None,
     };

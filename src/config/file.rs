@@ -178,11 +178,25 @@ choice! {
     }
 }
 
+choice! {
+    /// Whether a password's proof is bound to the server's certificate (SCRAM-SHA-256-PLUS).
+    pub enum BindingWord {
+        /// Never.
+        Disable = "disable",
+        /// Where the server offers it.
+        Prefer = "prefer",
+        /// Always: a server that signs in otherwise is refused.
+        Require = "require",
+    }
+}
+
 section! {
     /// TLS towards the upstream.
     pub struct UpstreamTlsFile {
         /// How far it goes.
         pub mode: At<TlsModeWord>,
+        /// Channel binding; default `prefer`.
+        pub channel_binding: Option<At<BindingWord>>,
         /// Trusted authorities in PEM; default the system's.
         pub ca_file: Option<At<String>>,
         /// Client certificate in PEM.

@@ -271,6 +271,22 @@ fn an_upstream_on_another_machine_is_verified_unless_told_otherwise() {
 }
 
 #[test]
+fn channel_binding_is_preferred_and_needs_tls_where_it_is_required() {
+    let place = Place::new();
+    let binding = |tls: &str| {
+        let text = GOOD.replace("user: app", &format!("{tls}user: app"));
+        let loaded = place.load(&text).unwrap();
+        loaded.config.postgres.unwrap().upstream.channel_binding
+    };
+    assert_eq!(binding(""), crate::endpoint::Binding::Prefer);
+    let required = binding("tls: {mode: require, channel_binding: require}, ");
+    assert_eq!(required, crate::endpoint::Binding::Require);
+    let text =
+        GOOD.replace("user: app", "tls: {mode: disable, channel_binding: require}, user: app");
+    assert!(place.faults(&text).contains("channel binding needs TLS"));
+}
+
+#[test]
 fn a_bigquery_side_is_accepted_and_checked() {
     let place = Place::new();
     place.write("sa.json", "{}");

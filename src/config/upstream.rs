@@ -1,8 +1,8 @@
 //! The `postgres.upstream` section → [`Endpoint`]. Layer 6.
 
-use super::file::{TlsModeWord, UpstreamFile, UpstreamTlsFile};
+use super::file::{BindingWord, TlsModeWord, UpstreamFile, UpstreamTlsFile};
 use super::refer::Checker;
-use crate::endpoint::{Endpoint, Secret, TlsMode};
+use crate::endpoint::{Binding, Endpoint, Secret, TlsMode};
 use crate::yaml::quoted;
 use crate::yaml::read::{At, Present};
 
@@ -17,11 +17,11 @@ pub fn upstream(file: UpstreamFile, check: &mut Checker<'_>) -> Option<Endpoint>
     if file.host.value.contains([',', ' ', '=']) {
         check.fault(&host_at, format!("{} is not one host name", quoted(&file.host.value)));
     }
-    let (tls, ca_file, client_certificate) = match file.tls {
+    let (tls, channel_binding, ca_file, client_certificate) = match file.tls {
         Some(Present(Some(tls))) => tls_settings(tls, check),
-        Some(Present(None)) => (TlsMode::VerifyFull, None, None),
-        None if local => (TlsMode::Disable, None, None),
-        None => (TlsMode::VerifyFull, None, None),
+        Some(Present(None)) => (TlsMode::VerifyFull, Binding::Prefer, None, None),
+        None if local => (TlsMode::Disable, Binding::Prefer, None, None),
+        None => (TlsMode::VerifyFull, Binding::Prefer, None, None),
     };
     if file.host.value.starts_with('/') && tls != TlsMode::Disable {
         check.fault(&host_at, "a Unix socket has no TLS: leave `tls` out, or `mode: disable`");
@@ -36,6 +36,7 @@ pub fn upstream(file: UpstreamFile, check: &mut Checker<'_>) -> Option<Endpoint>
         user: file.user,
         password,
         tls,
+        channel_binding,
         ca_file,
         client_certificate,
     })
@@ -65,8 +66,12 @@ fn password(file: &UpstreamFile, check: &mut Checker<'_>) -> Option<Secret> {
     Some(Secret::new(password))
 }
 
-type TlsSettings =
-    (TlsMode, Option<std::path::PathBuf>, Option<(std::path::PathBuf, std::path::PathBuf)>);
+type TlsSettings = (
+    TlsMode,
+    Binding,
+    Option<std::path::PathBuf>,
+    Option<(std::path::PathBuf, std::path::PathBuf)>,
+);
 
 fn tls_settings(tls: UpstreamTlsFile, check: &mut Checker<'_>) -> TlsSettings {
     let mode = match tls.mode.value {
@@ -75,6 +80,18 @@ fn tls_settings(tls: UpstreamTlsFile, check: &mut Checker<'_>) -> TlsSettings {
         TlsModeWord::VerifyCa => TlsMode::VerifyCa,
         TlsModeWord::VerifyFull => TlsMode::VerifyFull,
     };
+    let binding = match &tls.channel_binding {
+        None => Binding::Prefer,
+        Some(word) => match word.value {
+            BindingWord::Disable => Binding::Disable,
+            BindingWord::Prefer => Binding::Prefer,
+            BindingWord::Require => Binding::Require,
+        },
+    };
+    if let (Some(word), Binding::Require, TlsMode::Disable) = (&tls.channel_binding, binding, mode)
+    {
+        check.fault(&word.at, "channel binding needs TLS: `mode` must not be `disable`");
+    }
     let ca_file = tls.ca_file.and_then(|file| {
         if matches!(mode, TlsMode::Disable | TlsMode::Require) {
             let message = format!(
@@ -102,7 +119,7 @@ fn tls_settings(tls: UpstreamTlsFile, check: &mut Checker<'_>) -> TlsSettings {
     if client.is_some() && mode == TlsMode::Disable {
         check.fault(&tls.mode.at, "a client certificate needs TLS: `mode` must not be `disable`");
     }
-    (mode, ca_file, client)
+    (mode, binding, ca_file, client)
 }
 
 /// Whether the host can only be this machine.

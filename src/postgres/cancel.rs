@@ -202,7 +202,7 @@ mod tests {
     use tokio::net::UnixListener;
 
     use super::*;
-    use crate::endpoint::{Endpoint, TlsMode};
+    use crate::endpoint::{Binding, Endpoint, TlsMode};
 
     #[tokio::test]
     async fn a_backend_may_go_to_others_only_when_the_upstream_closed_the_cancel_request() {
@@ -215,6 +215,7 @@ mod tests {
             user: "app".to_owned(),
             password: None,
             tls: TlsMode::Disable,
+            channel_binding: Binding::Prefer,
             ca_file: None,
             client_certificate: None,
         })

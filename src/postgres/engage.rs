@@ -118,6 +118,7 @@ impl Link {
             for _ in &self.overlay {
                 permits.push(self.recorder.permit().await.map_err(unavailable)?);
             }
+            lease.statements.forget("");
             if !lease.overlay.is_empty() {
                 self.outbox.discard_all();
                 lease.statements.clear();
@@ -133,6 +134,7 @@ impl Link {
         }
         match std::mem::replace(&mut self.block, Block::None) {
             Block::Begun(running) => {
+                lease.statements.forget("");
                 if let Some(guarded) = &running.facts.guarded {
                     self.outbox.query([Piece::Checked(guarded, running.record.permit())]);
                 }

@@ -14,9 +14,9 @@ use super::engage::Block;
 use super::facts::Facts;
 use super::here::in_failed_transaction;
 use super::judge::Refused;
-use super::names::{Portal, Prepared, Progress, RunsAt, Undo};
+use super::names::{Portal, Prepared, Progress, Request, RunsAt, Undo};
 use super::outbox::Relayed;
-use super::replies::{AskedBy, Described, Description, Made, Reply, Running};
+use super::replies::{AskedBy, Bound, Described, Description, Made, Reply, Running};
 use super::requests::{Form, already_prepared, malformed, too_many_names};
 use super::session::{Link, Pipeline};
 use super::statements::{Content, Holding, Text};
@@ -37,8 +37,25 @@ impl Link {
     }
 
     /// The backend's name for a client's statement.
-    fn backend_name<'a>(&self, name: &'a str, content: &'a Content) -> &'a str {
-        if name.is_empty() || !self.shares_names() { name } else { content.shared_name() }
+    fn backend_name(&self, name: &str, content: &Content) -> Arc<str> {
+        if name.is_empty() || !self.shares_names() {
+            self.names.kept(name)
+        } else {
+            Arc::clone(content.shared_name())
+        }
+    }
+
+    /// The next request that changes a name.
+    pub(super) fn next_change(&mut self) -> Request {
+        Request { number: self.replies.next_request(), segment: self.segment }
+    }
+
+    /// Keeps a message until everything before it is answered.
+    fn hold(&mut self, frame: Frame<'_>) {
+        self.held = Some(frame.bytes.into());
+        if self.pipeline == Pipeline::Open {
+            self.outbox.flush();
+        }
     }
 
     pub(super) async fn parse(&mut self, frame: Frame<'_>) -> Result<(), End> {
@@ -54,12 +71,16 @@ impl Link {
             Some(change) => Arc::new(Facts::token(change)),
             None => match self.judge.decide(parse.text, parse.types).await {
                 Ok(decided) if decided.len() > 1 => {
+                    self.drop_unnamed_for(parse.name);
                     let message = "cannot insert multiple commands into a prepared statement";
                     self.refuse(Form::Extended, Answer::plain(SqlState("42601"), message));
                     return Ok(());
                 }
                 Ok(decided) => decided.first().cloned().unwrap_or_else(|| Arc::new(Facts::empty())),
-                Err(refused) => return self.deny(Form::Extended, refused).await,
+                Err(refused) => {
+                    self.drop_unnamed_for(parse.name);
+                    return self.deny(Form::Extended, refused).await;
+                }
             },
         };
         let forgets = matches!(&facts.kind, Kind::Deallocate(Some(name))
@@ -71,25 +92,24 @@ impl Link {
             (None, None) => Text::Nothing,
         };
         let content = Content::new(text, parse.types, facts.shape);
-        if self.shares_names()
-            && !parse.name.is_empty()
-            && let Some(known) = self.names.statement(parse.name)
-        {
-            if known.unheard.is_some_and(|segment| segment != self.segment) {
-                // Whether that one came to be is not known yet.
-                self.held = Some(frame.bytes.into());
-                if self.pipeline == Pipeline::Open {
-                    self.outbox.flush();
-                }
+        if !parse.name.is_empty() {
+            if self.shares_names() && self.names.is_doubtful(parse.name, self.segment) {
+                self.hold(frame);
                 return Ok(());
             }
-            self.refuse(Form::Extended, already_prepared(parse.name));
-            return Ok(());
+            // A server that knows the client's names says so itself, if it was told of this one.
+            let is_told = !self.shares_names()
+                && self.lease.as_ref().is_some_and(|lease| lease.statements.has(parse.name));
+            if !is_told && self.names.statement(parse.name).is_some() {
+                self.refuse(Form::Extended, already_prepared(parse.name));
+                return Ok(());
+            }
         }
         let here = self.at_rest()
             && (facts.token.is_some() || matches!(facts.kind, Kind::Begin(_) | Kind::End(_)));
         if !here {
             if let Err(refusal) = self.may_run(std::slice::from_ref(&facts)) {
+                self.drop_unnamed_for(parse.name);
                 return self.turn_down(Form::Extended, refusal).await;
             }
             if let Err(answer) = self.engage().await {
@@ -101,21 +121,20 @@ impl Link {
             self.refuse(Form::Extended, Answer::audit_unavailable());
             return Ok(());
         };
-        let request = self.replies.next_request();
+        let by = self.next_change();
         let identity = self.current().serial;
         let known = (Arc::clone(&facts), Some(Arc::clone(&content)));
-        let Ok(undo) = self.names.prepare(parse.name, known, identity, request) else {
+        let Ok(undo) = self.names.prepare(parse.name, known, identity, by) else {
             self.refuse(Form::Extended, too_many_names());
             return Ok(());
         };
-        self.names.prepared_in(parse.name, self.segment);
         if here {
-            self.names.heard(&undo, request);
-            backend::bare(&mut self.to_client, backend::tag::PARSE_COMPLETE);
+            self.names.settle(&undo);
             self.pipeline = Pipeline::Open;
+            self.say_here(|out| backend::bare(out, backend::tag::PARSE_COMPLETE));
             return Ok(());
         }
-        let name = self.backend_name(parse.name, &content);
+        let name = &self.backend_name(parse.name, &content);
         let segment = self.segment;
         let mut holding = Holding::Other;
         if let Some(lease) = self.lease.as_mut()
@@ -146,9 +165,16 @@ impl Link {
         Ok(())
     }
 
+    /// A Parse of the unnamed statement takes the one before away, even if it is refused.
+    fn drop_unnamed_for(&mut self, name: &str) {
+        if name.is_empty() {
+            self.drop_unnamed();
+        }
+    }
+
     fn send_parse(
         &mut self,
-        name: &str,
+        name: &Arc<str>,
         content: &Arc<Content>,
         facts: &Arc<Facts>,
         undo: Option<Undo>,
@@ -159,7 +185,7 @@ impl Link {
         if let Some(lease) = self.lease.as_mut() {
             lease.statements.sent(name, content, segment);
         }
-        self.owe(Reply::Parse { undo, facts: Arc::clone(facts), name: name.into() });
+        self.owe(Reply::Parse { undo, facts: Arc::clone(facts), name: Arc::clone(name) });
     }
 
     /// Closes a statement on the backend, of which the client hears nothing.
@@ -168,7 +194,7 @@ impl Link {
         if let Some(lease) = self.lease.as_mut() {
             lease.statements.forget(name);
         }
-        self.owe(Reply::Close { undo: None, asked_by: AskedBy::Hedgerow });
+        self.owe(Reply::Close { undo: None });
     }
 
     fn make_room(&mut self, name: &str) {
@@ -191,12 +217,12 @@ impl Link {
         &mut self,
         name: &str,
         prepared: &Prepared,
-    ) -> Result<Box<str>, Answer> {
-        let Some(content) = &prepared.content else { return Ok(name.into()) };
+    ) -> Result<Arc<str>, Answer> {
+        let Some(content) = &prepared.content else { return Ok(self.names.kept(name)) };
         let there = self.backend_name(name, content);
         let segment = self.segment;
-        let Some(lease) = self.lease.as_mut() else { return Ok(there.into()) };
-        let holding = lease.statements.holding(there, content, segment);
+        let Some(lease) = self.lease.as_mut() else { return Ok(there) };
+        let holding = lease.statements.holding(&there, content, segment);
         let known = match holding {
             Holding::Same => true,
             // The server knows better what it has under the client's own name.
@@ -208,14 +234,14 @@ impl Link {
                 self.recorder.permit().await.map_err(|_unavailable| Answer::audit_unavailable())?;
             if !there.is_empty() {
                 if holding == Holding::Doubtful || !self.shares_names() {
-                    self.close_own(there);
+                    self.close_own(&there);
                 } else {
-                    self.make_room(there);
+                    self.make_room(&there);
                 }
             }
-            self.send_parse(there, content, &prepared.facts, None, &permit);
+            self.send_parse(&there, content, &prepared.facts, None, &permit);
         }
-        Ok(there.into())
+        Ok(there)
     }
 
     pub(super) async fn bind(&mut self, frame: Frame<'_>) -> Result<(), End> {
@@ -243,16 +269,16 @@ impl Link {
                 self.refuse(Form::Extended, Answer::plain(SqlState::PROTOCOL_VIOLATION, &message));
                 return Ok(());
             }
-            let request = self.replies.next_request();
-            let mut portal =
-                Portal::new(Arc::clone(&prepared.facts), None, Watch::default(), request);
+            let mut portal = Portal::new(Arc::clone(&prepared.facts), None, Watch::default());
             portal.place = RunsAt::Here;
-            if self.names.bind(bind.portal, portal).is_err() {
+            let by = self.next_change();
+            let Ok(undo) = self.names.bind(bind.portal, portal, by) else {
                 self.refuse(Form::Extended, too_many_names());
                 return Ok(());
-            }
-            backend::bare(&mut self.to_client, backend::tag::BIND_COMPLETE);
+            };
+            self.names.settle(&undo);
             self.pipeline = Pipeline::Open;
+            self.say_here(|out| backend::bare(out, backend::tag::BIND_COMPLETE));
             return Ok(());
         }
         // The server says what it thinks of a name that is not known here; if it knows it, the worst
@@ -275,44 +301,41 @@ impl Link {
                     return Ok(());
                 }
             },
-            None => bind.statement.into(),
+            None => self.names.kept(bind.statement),
         };
         let keep = facts.protected && bind.parameters.len() <= MAX_KEPT_PARAMETERS;
         let parameters: Option<Arc<[u8]>> = keep.then(|| bind.parameters.into());
         let tenant = &self.current().tenant;
         let shape = self.names.shape(bind.statement);
         let watch = Watch::new(&facts.tenant_columns, shape, bind.result_formats, tenant);
-        let request = self.replies.next_request();
-        let mut portal = Portal::new(Arc::clone(&facts), parameters.clone(), watch, request);
-        portal.statement = Some(there.clone());
-        if self.names.bind(bind.portal, portal).is_err() {
+        let mut portal = Portal::new(Arc::clone(&facts), parameters.clone(), watch);
+        portal.statement = Some(Arc::clone(&there));
+        let by = self.next_change();
+        let Ok(undo) = self.names.bind(bind.portal, portal, by) else {
             self.refuse(Form::Extended, too_many_names());
             return Ok(());
-        }
+        };
         if *there == *bind.statement {
             self.outbox.relay(Relayed::Bind, frame);
         } else {
             self.outbox.bind(&bind, &there);
         }
-        self.owe(Reply::Bind { facts, parameters, statement: Some(there) });
+        let asked = self.names.kept(bind.statement);
+        self.owe(Reply::Bind(Bound { facts, parameters, statement: there, asked, undo }));
         Ok(())
     }
 
     /// Whether it is not known yet what a name stands for, as an earlier part of the pipeline may still
     /// fail or prepare it: the message then waits until that is answered.
     fn awaits_name(&mut self, name: &str, frame: Frame<'_>) -> bool {
-        if !self.shares_names() || self.replies.is_empty() {
+        // Of its own names a server that is one client's knows better, but for the unnamed one.
+        if !self.shares_names() && !name.is_empty() || self.replies.is_empty() {
             return false;
         }
-        let waits = self
-            .names
-            .statement(name)
-            .is_none_or(|known| known.unheard.is_some_and(|segment| segment != self.segment));
+        let waits =
+            self.names.statement(name).is_none() || self.names.is_doubtful(name, self.segment);
         if waits {
-            self.held = Some(frame.bytes.into());
-            if self.pipeline == Pipeline::Open {
-                self.outbox.flush();
-            }
+            self.hold(frame);
         }
         waits
     }
@@ -321,7 +344,8 @@ impl Link {
     async fn statement_named(&mut self, name: &str) -> Result<Option<Prepared>, Answer> {
         match self.names.statement(name).cloned() {
             Some(prepared) => self.renewed(name, prepared).await.map(Some),
-            None if self.shares_names() && !self.holds(Keeps::Prepared) => {
+            // SQL prepares none without a name: of that one all is known.
+            None if name.is_empty() || self.shares_names() && !self.holds(Keeps::Prepared) => {
                 let message = if name.is_empty() {
                     "unnamed prepared statement does not exist".to_owned()
                 } else {
@@ -414,7 +438,7 @@ impl Link {
             return Ok(());
         }
         let portal = known
-            .unwrap_or_else(|| Portal::new(Arc::new(Facts::unknown()), None, Watch::default(), 0));
+            .unwrap_or_else(|| Portal::new(Arc::new(Facts::unknown()), None, Watch::default()));
         let Portal { mut facts, parameters, watch, statement, progress, .. } = portal;
         // Further rows of a portal are no further statement.
         if progress == Progress::New {
@@ -455,6 +479,7 @@ impl Link {
                 awaits: Described::Rows,
                 shape: watch.shape().clone(),
                 asked_by: AskedBy::Hedgerow,
+                statement: None,
             }));
         }
         self.replies.next_request();
@@ -475,8 +500,8 @@ impl Link {
             Target::Portal(name) => {
                 match self.names.portal(name) {
                     Some(Portal { place: RunsAt::Here, .. }) => {
-                        backend::bare(&mut self.to_client, backend::tag::NO_DATA);
                         self.pipeline = Pipeline::Open;
+                        self.say_here(|out| backend::bare(out, backend::tag::NO_DATA));
                         return Ok(());
                     }
                     None if self.at_rest() && !self.holds(Keeps::Cursor) => {
@@ -495,7 +520,8 @@ impl Link {
                 shape.ask(self.replies.batch());
                 self.outbox.relay(Relayed::Describe, frame);
                 let (awaits, asked_by) = (Described::Rows, AskedBy::Client);
-                self.owe(Reply::Describe(Description { awaits, shape, asked_by }));
+                let statement = None;
+                self.owe(Reply::Describe(Description { awaits, shape, asked_by, statement }));
                 Ok(())
             }
         }
@@ -512,9 +538,11 @@ impl Link {
         if let Some(prepared) = &prepared
             && self.is_answered_here(&prepared.facts)
         {
-            backend::no_parameters(&mut self.to_client);
-            backend::bare(&mut self.to_client, backend::tag::NO_DATA);
             self.pipeline = Pipeline::Open;
+            self.say_here(|out| {
+                backend::no_parameters(out);
+                backend::bare(out, backend::tag::NO_DATA);
+            });
             return Ok(());
         }
         let facts = prepared.as_ref().map(|prepared| std::slice::from_ref(&prepared.facts));
@@ -533,51 +561,46 @@ impl Link {
                     return Ok(());
                 }
             },
-            None => name.into(),
+            None => self.names.kept(name),
         };
         self.replies.next_request();
         let shape = self.names.shape(name);
         shape.ask(self.replies.batch());
         self.outbox.describe_statement(&there);
         let (awaits, asked_by) = (Described::Statement, AskedBy::Client);
-        self.owe(Reply::Describe(Description { awaits, shape, asked_by }));
+        let statement = Some(self.names.kept(name));
+        self.owe(Reply::Describe(Description { awaits, shape, asked_by, statement }));
         Ok(())
     }
 
     pub(super) async fn close(&mut self, frame: Frame<'_>) -> Result<(), End> {
         let target = Target::decode(frame.body()).map_err(malformed)?;
-        self.replies.next_request();
-        let undo = match target {
-            Target::Statement(name) => {
-                let shared = self.shares_names() && self.names.by_protocol(name);
-                let undo = self.names.close_statement(name);
-                // The backend keeps what other clients may use.
-                if shared || self.lease.is_none() {
-                    self.give(Made::CloseComplete, Some(undo));
-                    return Ok(());
-                }
-                Some(undo)
-            }
+        // The backend keeps what other clients may use, and knows nothing of what ran here.
+        let is_here = match target {
+            Target::Statement(name) => self.shares_names() && self.names.by_protocol(name),
             Target::Portal(name) => {
-                let here =
-                    self.names.portal(name).is_some_and(|portal| portal.place == RunsAt::Here);
-                self.names.close_portal(name);
-                if here || self.lease.is_none() {
-                    self.give(Made::CloseComplete, None);
-                    return Ok(());
-                }
-                None
+                self.names.portal(name).is_some_and(|portal| portal.place == RunsAt::Here)
             }
         };
-        if let Err(answer) = self.engage().await {
+        let is_here = is_here || self.lease.is_none();
+        if !is_here && let Err(answer) = self.engage().await {
             self.refuse(Form::Extended, answer);
+            return Ok(());
+        }
+        let by = self.next_change();
+        let undo = match target {
+            Target::Statement(name) => self.names.close_statement(name, by),
+            Target::Portal(name) => self.names.close_portal(name, by),
+        };
+        if is_here {
+            self.give(Made::CloseComplete, Some(undo));
             return Ok(());
         }
         if let (Target::Statement(name), Some(lease)) = (target, self.lease.as_mut()) {
             lease.statements.forget(name);
         }
         self.outbox.relay(Relayed::Close, frame);
-        self.owe(Reply::Close { undo, asked_by: AskedBy::Client });
+        self.owe(Reply::Close { undo: Some(undo) });
         Ok(())
     }
 }

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use super::answer::{Answer, End};
 use super::egress::Watch;
 use super::engage::Block;
@@ -17,6 +19,9 @@ use super::session::{Link, Pipeline};
 use crate::error::SqlState;
 use crate::sql::{self, Begin, Kind};
 use crate::wire::backend::{TransactionStatus, command_complete, ready_for_query};
+
+/// As many bytes of answers PostgreSQL keeps back before it sends them unasked.
+const SERVERS_BUFFER: usize = 8 << 10;
 
 impl Link {
     /// Whether a statement that stands alone is Hedgerow's to answer.
@@ -81,18 +86,16 @@ impl Link {
                 if failed || starts("ROLLBACK") || starts("ABORT") { "ROLLBACK" } else { "COMMIT" }
             }
             Kind::Deallocate(Some(name)) => {
-                let request = self.replies.next_request();
-                self.names.deallocate(name, request);
+                self.names.deallocate(name);
                 "DEALLOCATE"
             }
             _ => {
-                let request = self.replies.next_request();
                 let reset = reset_tag(facts).unwrap_or(Reset::Nothing("RESET"));
                 // One of another identity's, if any.
                 self.leave_backend();
                 match reset {
                     Reset::All(_) => {
-                        self.names.deallocate_all(request);
+                        self.names.deallocate_all();
                         self.overlay.clear();
                         self.restore_identity();
                     }
@@ -100,7 +103,7 @@ impl Link {
                         self.overlay.clear();
                         self.restore_identity();
                     }
-                    Reset::Statements(_) => self.names.deallocate_all(request),
+                    Reset::Statements(_) => self.names.deallocate_all(),
                     Reset::Nothing(_) => {}
                 }
                 reset.tag()
@@ -120,13 +123,35 @@ impl Link {
 
     /// CommandComplete, and for a Query ReadyForQuery.
     pub(super) fn complete(&mut self, form: Form, tag: &str) {
-        command_complete(&mut self.to_client, tag);
+        self.say_here(|out| command_complete(out, tag));
         if matches!(form, Form::Query) {
             ready_for_query(&mut self.to_client, self.status);
             self.pipeline = Pipeline::Synced;
         }
         // The pause within a transaction begins now.
         self.settle();
+    }
+
+    /// Tells the client what the server was not asked for.
+    pub(super) fn say_here(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        let before = self.to_client.len();
+        write(&mut self.to_client);
+        let said = self.to_client.len().saturating_sub(before);
+        let unflushed = self.withheld().saturating_add(said);
+        let waits = self.at_rest() && self.pipeline == Pipeline::Open;
+        self.unflushed = if waits && unflushed <= SERVERS_BUFFER { unflushed } else { 0 };
+    }
+
+    /// How many of the last bytes for the client wait for a Sync or a Flush. Like PostgreSQL's: what it
+    /// has answered in a pipeline goes out with the end of that, or never, if the client leaves first.
+    pub(super) fn withheld(&self) -> usize {
+        if self.at_rest() && self.pipeline == Pipeline::Open { self.unflushed } else { 0 }
+    }
+
+    /// The client leaves without having asked for what is withheld.
+    pub(super) fn swallow_withheld(&mut self) {
+        let asked_for = self.to_client.len().saturating_sub(self.withheld());
+        self.to_client.truncate(asked_for);
     }
 
     /// A statement was refused in a transaction of which the server does not know.

@@ -253,7 +253,7 @@ fn spell(known: &Decision, text: &str, guarded: Guarded) -> Decision {
 mod tests {
     use super::*;
     use crate::claims::{Claims, Principal, TenantClaim};
-    use crate::endpoint::{Endpoint, TlsMode};
+    use crate::endpoint::{Binding, Endpoint, TlsMode};
     use crate::sql::Limits;
 
     fn judge(tenant: &str, verdicts: &Arc<Verdicts<Decision>>) -> Judge {
@@ -264,6 +264,7 @@ mod tests {
             user: "app".to_owned(),
             password: None,
             tls: TlsMode::Disable,
+            channel_binding: Binding::Prefer,
             ca_file: None,
             client_certificate: None,
         };

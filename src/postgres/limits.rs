@@ -166,8 +166,8 @@ pub(super) enum Stall {
     /// It takes what comes.
     #[default]
     None,
-    /// Since then.
-    Since(Instant),
+    /// Since then; looked at again at the second time.
+    Since(Instant, Instant),
     /// The same, and the kernel was told to wait for it.
     Endured(Instant),
 }
@@ -181,39 +181,47 @@ impl Stall {
                 socket.be_patient(socket::Patience::Usual);
                 *self = Self::None;
             }
-            (Self::Since(_), false) => *self = Self::None,
-            (Self::None, true) => *self = Self::Since(Instant::now()),
-            (Self::Since(_), true) if wrote => *self = Self::Since(Instant::now()),
+            (Self::Since(..), false) => *self = Self::None,
+            (Self::None, true) => *self = Self::from_now(),
+            (Self::Since(..), true) if wrote => *self = Self::from_now(),
             (Self::Endured(_), true) if wrote => *self = Self::Endured(Instant::now()),
-            (Self::Since(_) | Self::Endured(_), true) => {}
+            (Self::Since(..) | Self::Endured(_), true) => {}
         }
     }
 
-    /// Lets the kernel wait as long as `limit` (zero: for ever), if it would lose patience soon.
+    fn from_now() -> Self {
+        let now = Instant::now();
+        Self::Since(now, now + socket::STALL_LOOK)
+    }
+
+    /// Lets the kernel wait as long as `limit` (zero: for ever), if it would lose patience soon with one
+    /// who does not read. One who does not even acknowledge is left to it.
     pub(super) fn endure<S: socket::Patient>(&mut self, socket: &S, limit: Duration, now: Instant) {
-        if let Self::Since(since) = *self
-            && now >= since + socket::STALL_LOOK
-        {
-            socket.be_patient(socket::Patience::Stalled(limit));
-            *self = Self::Endured(since);
+        match *self {
+            Self::Since(since, look) if now >= look => {
+                *self = if socket.has_vanished() {
+                    Self::Since(since, now + socket::STALL_LOOK)
+                } else {
+                    socket.be_patient(socket::Patience::Stalled(limit));
+                    Self::Endured(since)
+                };
+            }
+            Self::None | Self::Since(..) | Self::Endured(_) => {}
         }
     }
 
     /// When it is too long.
     pub(super) fn ends(self, limit: Duration) -> Option<Instant> {
         match self {
-            Self::Since(since) | Self::Endured(since) if !limit.is_zero() => Some(since + limit),
-            Self::None | Self::Since(_) | Self::Endured(_) => None,
+            Self::Since(since, _) | Self::Endured(since) if !limit.is_zero() => Some(since + limit),
+            Self::None | Self::Since(..) | Self::Endured(_) => None,
         }
     }
 
     /// When it must be looked at again.
     pub(super) fn next_look(self, limit: Duration) -> Option<Instant> {
         match self {
-            Self::Since(since) => {
-                let look = since + socket::STALL_LOOK;
-                Some(self.ends(limit).map_or(look, |end| end.min(look)))
-            }
+            Self::Since(_, look) => Some(self.ends(limit).map_or(look, |end| end.min(look))),
             Self::None | Self::Endured(_) => self.ends(limit),
         }
     }

@@ -183,6 +183,15 @@ impl Outbox {
         });
     }
 
+    /// A FunctionCall that the server refuses: there is no function with the OID 0.
+    pub(super) fn refused_call(&mut self) {
+        frame(&mut self.bytes, tag::FUNCTION_CALL, |body| {
+            body.put_u32(0);
+            // No formats, no arguments, the result as text.
+            body.put_slice(&[0; 6]);
+        });
+    }
+
     /// Passes a frame on. The tag is written by us, whatever the frame says.
     pub(super) fn relay(&mut self, what: Relayed, frame: Frame<'_>) {
         self.bytes.put_u8(what.tag());

@@ -13,7 +13,9 @@ use super::facts::Facts;
 use super::limits::{Met, SHORT_MESSAGE};
 use super::parameters;
 use super::recorder::SUCCESS;
-use super::replies::{AfterError, AskedBy, Batch, Described, Owed, Own, Refusal, Reply, Running};
+use super::replies::{
+    AfterError, AskedBy, Batch, Bound, Described, Own, Refusal, Reply, Running, SYNTAX_ERROR,
+};
 use super::requests::is_reset_all;
 use super::scrub::{self, Known};
 use super::session::{Link, Pipeline};
@@ -28,8 +30,6 @@ use crate::wire::{Frame, FrameFault, Header, Piece, Plan};
 /// Longest message that is looked at, in bytes: errors, descriptions, rows with a tenant column.
 const MAX_READ_MESSAGE: usize = 64 << 20;
 
-/// The SQLSTATE with which the server refuses what we sent in place of a denied statement.
-const SYNTAX_ERROR: &str = "42601";
 /// The SQLSTATE of "cached plan must not change result type", among others.
 const CACHED_PLAN: &str = "0A000";
 /// The SQLSTATE of a statement that was cancelled, or ran for too long.
@@ -175,8 +175,14 @@ impl Link {
                 }
                 if undo.is_some() { AskedBy::Client } else { AskedBy::Hedgerow }
             }
-            (tag::CLOSE_COMPLETE, Some(Reply::Close { asked_by, .. })) => *asked_by,
-            (tag::BIND_COMPLETE, Some(Reply::Bind { .. })) => AskedBy::Client,
+            (tag::CLOSE_COMPLETE, Some(Reply::Close { undo })) => {
+                if undo.is_some() {
+                    AskedBy::Client
+                } else {
+                    AskedBy::Hedgerow
+                }
+            }
+            (tag::BIND_COMPLETE, Some(Reply::Bind(_))) => AskedBy::Client,
             (tag::NO_DATA, Some(Reply::Describe(description)))
                 if matches!(description.awaits, Described::Rows) =>
             {
@@ -192,10 +198,13 @@ impl Link {
             }
             _ => return Err(self.out_of_order()),
         };
-        if let Some(Owed { reply: Reply::Parse { undo: Some(undo), .. }, request }) =
-            self.replies.pop()
-        {
-            self.names.heard(&undo, request);
+        match self.replies.pop().map(|owed| owed.reply) {
+            Some(
+                Reply::Parse { undo: Some(undo), .. }
+                | Reply::Close { undo: Some(undo) }
+                | Reply::Bind(Bound { undo, .. }),
+            ) => self.names.settle(&undo),
+            Some(_) | None => {}
         }
         if heard_by == AskedBy::Client {
             self.forward(frame);
@@ -312,7 +321,6 @@ impl Link {
 
     /// A statement ended well. Its record is closed before the client hears of it.
     async fn completed(&mut self, frame: Frame<'_>) -> Result<(), End> {
-        let request = self.replies.front().map_or(0, |owed| owed.request);
         let running = match self.replies.front().map(|owed| &mut owed.reply) {
             Some(Reply::Query(batch)) if frame.tag != tag::PORTAL_SUSPENDED => {
                 let Batch::Running(statements) = batch.as_mut() else {
@@ -343,7 +351,7 @@ impl Link {
                 .then(|| backend::command_rows(frame.body()))
                 .flatten();
             if frame.tag == tag::COMMAND_COMPLETE {
-                self.note_effect(&running.facts, frame.body(), request);
+                self.note_effect(&running.facts, frame.body());
             }
             let rows = told.or((running.rows > 0).then_some(running.rows));
             self.recorder
@@ -357,7 +365,7 @@ impl Link {
     }
 
     /// What a statement did to the session.
-    fn note_effect(&mut self, facts: &Arc<Facts>, body: &[u8], request: u64) {
+    fn note_effect(&mut self, facts: &Arc<Facts>, body: &[u8]) {
         match (&facts.residue, &facts.guarded) {
             (Residue::Nothing, _) => {}
             (Residue::Setting(name), Some(guarded)) => {
@@ -371,8 +379,7 @@ impl Link {
             Kind::Prepare(name) => {
                 // A full table only means that less is known of the name.
                 let identity = self.current().serial;
-                let known = (Arc::clone(facts), None);
-                let _full = self.names.prepare(name, known, identity, request);
+                let _full = self.names.prepared_by_sql(name, Arc::clone(facts), identity);
             }
             Kind::Listen(name) => self.listens(name),
             Kind::SchemaChange => self.schema_changed = true,
@@ -383,11 +390,11 @@ impl Link {
                 {
                     lease.statements.forget(name);
                 }
-                self.names.deallocate(name, request);
+                self.names.deallocate(name);
             }
-            Kind::Deallocate(None) => self.statements_gone(request),
+            Kind::Deallocate(None) => self.statements_gone(),
             Kind::Discard if body == b"DISCARD ALL\0" => {
-                self.statements_gone(request);
+                self.statements_gone();
                 self.pending.clear();
                 self.pending.push(Change::ResetAll);
                 if let Some(lease) = self.lease.as_mut() {
@@ -439,8 +446,8 @@ impl Link {
     }
 
     /// DEALLOCATE ALL, DISCARD ALL.
-    fn statements_gone(&mut self, request: u64) {
-        self.names.deallocate_all(request);
+    fn statements_gone(&mut self) {
+        self.names.deallocate_all();
         self.unpin(Keeps::Prepared);
         if let Some(lease) = self.lease.as_mut() {
             lease.statements.clear();
@@ -459,10 +466,10 @@ impl Link {
                 Batch::Running(statements) if statements.is_empty() => {}
                 Batch::Running(_) => return Err(self.out_of_order()),
             },
-            Reply::RefusedQuery(Refusal::Owed(_))
+            Reply::RefusedQuery(Refusal::Owed { .. })
             | Reply::RefusedExtended(_)
             | Reply::Parse { .. }
-            | Reply::Bind { .. }
+            | Reply::Bind(_)
             | Reply::Close { .. }
             | Reply::Made { .. }
             | Reply::Describe(_)
@@ -471,7 +478,7 @@ impl Link {
         }
         self.status = status;
         if status == TransactionStatus::Idle {
-            self.names.transaction_ended(owed.request);
+            self.names.transaction_ended();
             if std::mem::take(&mut self.schema_changed) {
                 // Whoever hears that the change is done finds it: in this session and in all others.
                 self.judge.refresh_catalog().await;
@@ -491,7 +498,6 @@ impl Link {
             return Err(self.out_of_order());
         };
         let state = fields.text(field::CODE).to_owned();
-        let refused_as_planned = state == SYNTAX_ERROR && !fields.is_fatal();
         self.use_clients_name(&mut fields);
         self.doubt_settings();
         self.doubt_tables();
@@ -501,7 +507,7 @@ impl Link {
         let mut replaced = None;
         // PostgreSQL drops the unnamed statement before it looks at the new one.
         let unnamed_failed = matches!(self.replies.front().map(|owed| &owed.reply),
-            Some(Reply::Parse { undo: Some(undo), .. }) if undo.is_of_the_unnamed());
+            Some(Reply::Parse { undo: Some(undo), .. }) if undo.is_of_the_unnamed_statement());
         let skips = match self.replies.front().map(|owed| &mut owed.reply) {
             Some(Reply::Query(batch)) => {
                 let statements = match std::mem::replace(batch.as_mut(), Batch::Over) {
@@ -513,13 +519,15 @@ impl Link {
             }
             Some(Reply::RefusedQuery(refusal)) => {
                 match std::mem::replace(refusal, Refusal::Given) {
-                    Refusal::Owed(answer) if refused_as_planned => replaced = Some(*answer),
-                    Refusal::Owed(_) | Refusal::Given => {}
+                    Refusal::Owed { answer, planned } if state == planned && !fields.is_fatal() => {
+                        replaced = Some(*answer);
+                    }
+                    Refusal::Owed { .. } | Refusal::Given => {}
                 }
                 false
             }
             Some(Reply::RefusedExtended(answer)) => {
-                if refused_as_planned {
+                if state == SYNTAX_ERROR && !fields.is_fatal() {
                     replaced = Some(answer.as_ref().clone());
                 }
                 true
@@ -532,14 +540,12 @@ impl Link {
                 }
                 true
             }
-            Some(Reply::Bind { facts, parameters, .. }) => {
-                let (facts, parameters) = (Arc::clone(facts), parameters.clone());
-                clean(&mut fields, &facts, parameters.as_deref());
+            Some(Reply::Bind(bound)) => {
+                clean(&mut fields, &bound.facts, bound.parameters.as_deref());
                 true
             }
             Some(Reply::Parse { facts, .. }) => {
-                let facts = Arc::clone(facts);
-                clean(&mut fields, &facts, None);
+                clean(&mut fields, facts, None);
                 true
             }
             Some(Reply::Close { .. } | Reply::Describe(_) | Reply::Made { .. }) => {
@@ -570,7 +576,7 @@ impl Link {
             self.skip_to_sync();
         }
         if unnamed_failed {
-            let _gone = self.names.close_statement("");
+            self.names.unnamed_gone();
         }
         self.settle();
         Ok(())
@@ -625,7 +631,8 @@ impl Link {
         let message = fields.text(field::MESSAGE);
         let shared = message.split('"').find(|word| word.starts_with(SHARED_NAMES));
         if let Some(shared) = shared {
-            let message = message.replace(shared, self.names.of_shared(shared).unwrap_or_default());
+            let own = self.replies.statement_spoken_of().unwrap_or_default();
+            let message = message.replace(shared, own);
             fields.set(field::MESSAGE, message);
         }
     }
@@ -633,9 +640,8 @@ impl Link {
     /// The server would not run a statement as it has it.
     fn doubt_statement(&mut self) {
         let name = match self.replies.front().map(|owed| &owed.reply) {
-            Some(Reply::Bind { statement, .. } | Reply::Execute { statement, .. }) => {
-                statement.clone()
-            }
+            Some(Reply::Bind(bound)) => Some(Arc::clone(&bound.statement)),
+            Some(Reply::Execute { statement, .. }) => statement.clone(),
             Some(_) | None => None,
         };
         if let (Some(name), Some(lease)) = (name, self.lease.as_mut()) {
@@ -653,12 +659,12 @@ impl Link {
                         lease.statements.forget(&name);
                     }
                     if let Some(undo) = undo {
-                        self.names.undo(undo);
+                        self.names.undo(&undo);
                     }
                 }
-                Reply::Close { undo: Some(undo), .. } | Reply::Made { undo: Some(undo), .. } => {
-                    self.names.undo(undo);
-                }
+                Reply::Bind(Bound { undo, .. })
+                | Reply::Close { undo: Some(undo) }
+                | Reply::Made { undo: Some(undo), .. } => self.names.undo(&undo),
                 Reply::Execute { running, .. } => running.record.discard(),
                 Reply::Query(batch) => match *batch {
                     Batch::Running(statements) => {
@@ -668,10 +674,9 @@ impl Link {
                     }
                     Batch::Over => {}
                 },
-                Reply::Close { undo: None, .. }
+                Reply::Close { undo: None }
                 | Reply::Made { undo: None, .. }
                 | Reply::Own(_)
-                | Reply::Bind { .. }
                 | Reply::Describe(_)
                 | Reply::RefusedExtended(_)
                 | Reply::RefusedQuery(_)

@@ -15,6 +15,11 @@ use super::names::Undo;
 use super::recorder::OpenRecord;
 use crate::mutant;
 
+/// The SQLSTATE with which the server refuses what it is sent in place of a denied statement.
+pub(super) const SYNTAX_ERROR: &str = "42601";
+/// The same, of a denied FunctionCall.
+pub(super) const UNDEFINED_FUNCTION: &str = "42883";
+
 /// One statement that runs.
 pub(super) struct Running {
     pub(super) record: OpenRecord,
@@ -27,17 +32,17 @@ pub(super) struct Running {
 /// What is owed to one message.
 pub(super) enum Reply {
     /// ParseComplete. Without `undo`, Hedgerow asked, and the client hears nothing of it.
-    Parse { undo: Option<Undo>, facts: Arc<Facts>, name: Box<str> },
-    /// BindComplete; `statement` is the backend's name.
-    Bind { facts: Arc<Facts>, parameters: Option<Arc<[u8]>>, statement: Option<Box<str>> },
-    /// CloseComplete.
-    Close { undo: Option<Undo>, asked_by: AskedBy },
+    Parse { undo: Option<Undo>, facts: Arc<Facts>, name: Arc<str> },
+    /// BindComplete.
+    Bind(Bound),
+    /// CloseComplete. Without `undo`, Hedgerow asked, and the client hears nothing of it.
+    Close { undo: Option<Undo> },
     /// ParseComplete or CloseComplete that the server was not asked for: given in its turn.
     Made { made: Made, undo: Option<Undo> },
     /// ParameterDescription if of a statement, then RowDescription or NoData.
     Describe(Description),
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
-    Execute { running: Box<Running>, statement: Option<Box<str>> },
+    Execute { running: Box<Running>, statement: Option<Arc<str>> },
     /// The error of a denied message of the extended protocol, which is replaced by this answer.
     RefusedExtended(Box<Answer>),
     /// ReadyForQuery of a Sync.
@@ -48,6 +53,18 @@ pub(super) enum Reply {
     RefusedQuery(Refusal),
     /// A query of Hedgerow's own, of which the client hears nothing.
     Own(Own),
+}
+
+/// A Bind that was sent.
+pub(super) struct Bound {
+    pub(super) facts: Arc<Facts>,
+    pub(super) parameters: Option<Arc<[u8]>>,
+    /// The backend's name of the statement.
+    pub(super) statement: Arc<str>,
+    /// The client's.
+    pub(super) asked: Arc<str>,
+    /// The portal.
+    pub(super) undo: Undo,
 }
 
 /// Who asked.
@@ -81,6 +98,8 @@ pub(super) struct Description {
     pub(super) shape: Shape,
     /// Whose it is.
     pub(super) asked_by: AskedBy,
+    /// The client's name of the statement; none of a portal.
+    pub(super) statement: Option<Arc<str>>,
 }
 
 /// How far a Describe has been answered.
@@ -93,8 +112,8 @@ pub(super) enum Described {
 
 /// How far a denied query has been answered.
 pub(super) enum Refusal {
-    /// The error comes.
-    Owed(Box<Answer>),
+    /// The error comes: with this SQLSTATE if it is the one that was asked for.
+    Owed { answer: Box<Answer>, planned: &'static str },
     /// ReadyForQuery comes.
     Given,
 }
@@ -175,13 +194,29 @@ impl Replies {
     }
 
     /// Takes the entry at the head if the server owes nothing to it.
-    pub(super) fn pop_made(&mut self) -> Option<(Made, Option<Undo>, u64)> {
+    pub(super) fn pop_made(&mut self) -> Option<(Made, Option<Undo>)> {
         let made = |owed: &mut Owed| matches!(owed.reply, Reply::Made { .. });
-        let Owed { reply, request } = self.queue.pop_front_if(made)?;
-        match reply {
-            Reply::Made { made, undo } => Some((made, undo, request)),
+        match self.queue.pop_front_if(made)?.reply {
+            Reply::Made { made, undo } => Some((made, undo)),
             _ => None,
         }
+    }
+
+    /// The client's name of the prepared statement that the server speaks of now.
+    pub(super) fn statement_spoken_of(&self) -> Option<&str> {
+        self.queue.iter().find_map(|owed| match &owed.reply {
+            Reply::Parse { undo, .. } => undo.as_ref().map(|undo| &*undo.name),
+            Reply::Bind(bound) => Some(&*bound.asked),
+            Reply::Describe(description) => description.statement.as_deref(),
+            Reply::Close { .. }
+            | Reply::Made { .. }
+            | Reply::Execute { .. }
+            | Reply::RefusedExtended(_)
+            | Reply::Sync
+            | Reply::Query(_)
+            | Reply::RefusedQuery(_)
+            | Reply::Own(_) => None,
+        })
     }
 
     /// Whether the server answers a query of Hedgerow's own now.
@@ -220,7 +255,7 @@ impl Replies {
                     }
                 }
                 Reply::Parse { .. }
-                | Reply::Bind { .. }
+                | Reply::Bind(_)
                 | Reply::Close { .. }
                 | Reply::Made { .. }
                 | Reply::Describe(_)
@@ -242,7 +277,7 @@ impl Replies {
                 Batch::Over => None,
             },
             Reply::Parse { .. }
-            | Reply::Bind { .. }
+            | Reply::Bind(_)
             | Reply::Close { .. }
             | Reply::Made { .. }
             | Reply::Describe(_)
@@ -266,7 +301,7 @@ impl Replies {
             },
             Some(
                 Reply::Parse { .. }
-                | Reply::Bind { .. }
+                | Reply::Bind(_)
                 | Reply::Close { .. }
                 | Reply::Made { .. }
                 | Reply::Describe(_)
@@ -312,7 +347,7 @@ mod tests {
 
     fn description(awaits: Described) -> Reply {
         let shape = Shape::default();
-        Reply::Describe(Description { awaits, shape, asked_by: AskedBy::Client })
+        Reply::Describe(Description { awaits, shape, asked_by: AskedBy::Client, statement: None })
     }
 
     fn sync_free(reply: Reply, replies: &mut Replies) {

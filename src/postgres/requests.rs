@@ -19,7 +19,7 @@ use super::judge::Refused;
 use super::limits::{Met, SHORT_MESSAGE, no_room};
 use super::outbox::{self, Relayed};
 use super::recorder::OpenRecord;
-use super::replies::{AskedBy, Batch, Made, Refusal, Reply, Running};
+use super::replies::{Batch, Made, Refusal, Reply, Running, SYNTAX_ERROR, UNDEFINED_FUNCTION};
 use super::session::{Intake, Link, Pipeline};
 use super::who;
 use crate::audit::AuditUnavailable;
@@ -62,6 +62,8 @@ fn plan(header: Header, max_statement: usize) -> Result<Plan, FrameFault> {
 pub(super) enum Form {
     /// It owes its own ReadyForQuery.
     Query,
+    /// FunctionCall, which owes its own ReadyForQuery too.
+    Call,
     /// The server skips to the next Sync.
     Extended,
 }
@@ -128,15 +130,17 @@ impl Link {
         match (frame.tag, self.pipeline) {
             (tag::TERMINATE, _) => {
                 frontend::empty(body).map_err(malformed)?;
+                self.swallow_withheld();
                 Err(End::ClientLeft)
             }
             (tag::SYNC, _) => {
                 frontend::empty(body).map_err(malformed)?;
                 self.pipeline = Pipeline::Synced;
+                self.unflushed = 0;
                 self.segment = self.segment.wrapping_add(1);
                 if self.at_rest() {
-                    let request = self.replies.next_request();
-                    self.names.transaction_ended(request);
+                    self.replies.next_request();
+                    self.names.transaction_ended();
                     ready_for_query(&mut self.to_client, self.status);
                 } else {
                     self.send(Relayed::Sync, frame, Reply::Sync);
@@ -153,6 +157,7 @@ impl Link {
             (tag::CLOSE, Pipeline::Synced | Pipeline::Open) => self.close(frame).await,
             (tag::FLUSH, Pipeline::Synced | Pipeline::Open) => {
                 frontend::empty(body).map_err(malformed)?;
+                self.unflushed = 0;
                 if !self.at_rest() {
                     self.outbox.relay(Relayed::Flush, frame);
                 }
@@ -183,10 +188,13 @@ impl Link {
             (tag::PARSE | tag::BIND, Pipeline::Synced | Pipeline::Open) => {
                 self.deny(Form::Extended, too_large()).await
             }
-            // FunctionCall has a ReadyForQuery of its own, as Query has.
+            (_, Pipeline::Synced | Pipeline::Open) if matches!(self.block, Block::Failed) => {
+                self.refuse(Form::Call, in_failed_transaction());
+                Ok(())
+            }
             (_, Pipeline::Synced | Pipeline::Open) => {
                 let denial = Denial::of(DenialCode::ProtocolMessage, "FunctionCall");
-                self.deny(Form::Query, Refused::of(denial)).await
+                self.deny(Form::Call, Refused::of(denial)).await
             }
         }
     }
@@ -207,6 +215,7 @@ impl Link {
                 self.held = Some(frame.bytes.into());
                 return Ok(());
             }
+            self.drop_unnamed();
             return self.token_query(change).await;
         }
         self.drop_unnamed();
@@ -273,14 +282,24 @@ impl Link {
     }
 
     /// A Query takes the unnamed statement away, unless the server skips it.
-    fn drop_unnamed(&mut self) {
-        if !self.shares_names() || self.names.statement("").is_none() {
+    pub(super) fn drop_unnamed(&mut self) {
+        self.unflushed = 0;
+        if !self.names.may_have_unnamed() {
             return;
         }
-        let undo = Some(self.names.close_statement(""));
-        if !self.replies.is_empty() {
-            self.replies.next_request();
-            self.replies.push(Reply::Made { made: Made::Silence, undo });
+        let by = self.next_change();
+        let undo = self.names.close_statement("", by);
+        if self.replies.is_empty() {
+            self.names.settle(&undo);
+        } else {
+            self.replies.push(Reply::Made { made: Made::Silence, undo: Some(undo) });
+        }
+    }
+
+    /// A Query is sent, the client's or one of Hedgerow's: it takes the backend's unnamed statement away.
+    pub(super) fn backend_drops_unnamed(&mut self) {
+        if let Some(lease) = self.lease.as_mut() {
+            lease.statements.forget("");
         }
     }
 
@@ -302,6 +321,7 @@ impl Link {
             Some(outbox::Piece::Checked(guarded, running.record.permit()))
         });
         self.outbox.query(pieces);
+        self.backend_drops_unnamed();
         for running in &statements {
             self.mind_effects(&running.facts);
         }
@@ -394,7 +414,7 @@ impl Link {
     pub(super) fn make_forgettable(&mut self) {
         self.outbox.close_statement(outbox::FORGET_NAME);
         self.replies.next_request();
-        self.replies.push(Reply::Close { undo: None, asked_by: AskedBy::Hedgerow });
+        self.replies.push(Reply::Close { undo: None });
         self.outbox.parse_to_forget();
         self.replies.push(Reply::Parse {
             undo: None,
@@ -454,13 +474,21 @@ impl Link {
             self.settle();
         }
         match form {
-            Form::Query if alone => {
+            Form::Query | Form::Call if alone => {
                 ready_for_query(&mut self.to_client, self.status);
                 self.pipeline = Pipeline::Synced;
             }
-            Form::Query => {
-                self.outbox.refused_query();
-                self.replies.push(Reply::RefusedQuery(Refusal::Owed(Box::new(answer))));
+            Form::Query | Form::Call => {
+                let planned = if form == Form::Query {
+                    self.outbox.refused_query();
+                    self.backend_drops_unnamed();
+                    SYNTAX_ERROR
+                } else {
+                    self.outbox.refused_call();
+                    UNDEFINED_FUNCTION
+                };
+                let refusal = Refusal::Owed { answer: Box::new(answer), planned };
+                self.replies.push(Reply::RefusedQuery(refusal));
                 self.pipeline = Pipeline::Synced;
                 self.note_flight();
             }

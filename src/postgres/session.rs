@@ -102,6 +102,8 @@ enum Notice {
 /// The state of a session, without its client's socket.
 pub(super) struct Link {
     pub(super) to_client: BytesMut,
+    /// Bytes at its end that were said here since the last Sync or Flush.
+    pub(super) unflushed: usize,
     pub(super) outbox: Outbox,
     pub(super) replies: Replies,
     pub(super) names: Names,
@@ -154,6 +156,7 @@ pub(super) struct Link {
     revocations_seen: Option<u64>,
     rules: Rules,
     expires_at: i64,
+    ends: Option<Instant>,
     notice: Notice,
     standing: Standing,
     quiet_since: Instant,
@@ -187,6 +190,7 @@ impl Link {
         }
         Self {
             to_client: welcome,
+            unflushed: 0,
             outbox: Outbox::default(),
             replies: Replies::default(),
             names: Names::default(),
@@ -201,6 +205,7 @@ impl Link {
             door,
             signed_in: Arc::clone(&who),
             expires_at: who.expires_at,
+            ends: who.ends,
             who,
             local: None,
             wire,
@@ -235,18 +240,15 @@ impl Link {
     /// Called when a reply was given: gives what is Hedgerow's to give behind it, and notes when
     /// nothing is in flight any more.
     pub(super) fn settle(&mut self) {
-        while let Some((made, undo, request)) = self.replies.pop_made() {
-            let tag = match made {
-                Made::Silence => continue,
-                Made::ParseComplete => {
-                    if let Some(undo) = &undo {
-                        self.names.heard(undo, request);
-                    }
-                    tag::PARSE_COMPLETE
-                }
-                Made::CloseComplete => tag::CLOSE_COMPLETE,
-            };
-            bare(&mut self.to_client, tag);
+        while let Some((made, undo)) = self.replies.pop_made() {
+            if let Some(undo) = &undo {
+                self.names.settle(undo);
+            }
+            match made {
+                Made::Silence => {}
+                Made::ParseComplete => self.say_here(|out| bare(out, tag::PARSE_COMPLETE)),
+                Made::CloseComplete => self.say_here(|out| bare(out, tag::CLOSE_COMPLETE)),
+            }
         }
         if self.replies.is_empty() {
             self.intake = Intake::Open;
@@ -260,6 +262,8 @@ impl Link {
     pub(super) fn mind_expiry(&mut self) {
         let local = self.local.as_ref().map_or(i64::MAX, |who| who.expires_at);
         let expires_at = self.who.expires_at.min(local);
+        self.ends =
+            [Some(&self.who), self.local.as_ref()].into_iter().filter_map(|who| who?.ends).min();
         if expires_at != self.expires_at {
             self.expires_at = expires_at;
             self.notice = Notice::Due;
@@ -307,8 +311,13 @@ impl Link {
         if self.standing == Standing::Revoked {
             return;
         }
-        self.standing =
-            if self.unix_now > self.last_second() { Standing::Expired } else { Standing::Valid };
+        // A clock that was set back does not lengthen a token's life.
+        let over = self.ends.is_some_and(|ends| Instant::now() > ends + self.rules.leeway);
+        self.standing = if over || self.unix_now > self.last_second() {
+            Standing::Expired
+        } else {
+            Standing::Valid
+        };
     }
 
     fn takes_requests(&self) -> bool {
@@ -375,6 +384,7 @@ impl Link {
             && self.unix_now >= self.expires_at.saturating_sub(EXPIRY_NOTICE)
         {
             self.notice = Notice::Given;
+            self.unflushed = 0;
             let message = "hedgerow: the token expires within a minute";
             ErrorFields::new(Severity::Warning, SqlState("01000"), message)
                 .encode_notice(&mut self.to_client);
@@ -395,6 +405,8 @@ impl Link {
             };
             let left = u64::try_from(second.saturating_sub(self.unix_now)).unwrap_or(0);
             deadline = deadline.min(now + Duration::from_secs(left.min(FAR_AWAY.as_secs())));
+            let ends = self.ends.map(|ends| ends + self.rules.leeway + Duration::from_secs(1));
+            deadline = ends.map_or(deadline, |ends| deadline.min(ends));
             let idle = self.door.limits.idle_in_transaction_timeout;
             if self.in_transaction() && !idle.is_zero() {
                 deadline = deadline.min(self.quiet_since + idle);
@@ -588,11 +600,20 @@ impl<C: AsyncRead + AsyncWrite + Patient + Unpin> Session<C> {
                 Err(_gone) => self.link.outbox.bytes().clear(),
             }
         }
-        match write(&mut self.client, &mut self.link.to_client, cx) {
+        let withheld = self.link.withheld();
+        let kept = (withheld > 0).then(|| {
+            let bytes = &mut self.link.to_client;
+            bytes.split_off(bytes.len().saturating_sub(withheld))
+        });
+        let written = write(&mut self.client, &mut self.link.to_client, cx);
+        match written {
             Ok(wrote) => {
                 progress |= wrote && stopped;
                 let waits = !self.link.to_client.is_empty();
                 self.link.client_stall.note(&self.client, wrote, waits);
+                if let Some(kept) = kept {
+                    self.link.to_client.extend_from_slice(&kept);
+                }
             }
             Err(_gone) => return Poll::Ready(Woken::ClientGone),
         }

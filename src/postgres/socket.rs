@@ -1,10 +1,12 @@
 //! One type for every kind of connection. Layer 5.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pingora::protocols::l4::ext::get_tcp_info;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -41,19 +43,39 @@ pub(super) enum Patience {
 /// A connection whose kernel can be told to wait.
 pub(super) trait Patient {
     fn be_patient(&self, patience: Patience);
+
+    /// Whether a peer that takes nothing acknowledges nothing either, as one does that is gone. One that
+    /// only does not read still acknowledges what it was sent.
+    fn has_vanished(&self) -> bool;
+}
+
+/// How long nothing was acknowledged before a peer counts as vanished, in milliseconds: shorter than
+/// [`STALL_LOOK`], longer than the pause between two of the kernel's tries by then.
+const SILENCE: u32 = 8_000;
+
+impl Socket {
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::TlsServer(stream) => Some(stream.get_ref().0),
+            Self::TlsClient(stream) => Some(stream.get_ref().0),
+            // The kernel knows at once when the other side is gone.
+            Self::Unix(_) => None,
+            #[cfg(test)]
+            Self::Memory(_) => None,
+        }
+    }
 }
 
 impl Patient for Socket {
+    fn has_vanished(&self) -> bool {
+        // pingora asks the kernel so that nothing unsafe is needed here.
+        let told = self.tcp().and_then(|stream| get_tcp_info(stream.as_raw_fd()).ok());
+        told.is_some_and(|info| info.tcpi_unacked > 0 && info.tcpi_last_ack_recv >= SILENCE)
+    }
+
     fn be_patient(&self, patience: Patience) {
-        let stream = match self {
-            Self::Tcp(stream) => stream,
-            Self::TlsServer(stream) => stream.get_ref().0,
-            Self::TlsClient(stream) => stream.get_ref().0,
-            // The kernel knows at once when the other side is gone.
-            Self::Unix(_) => return,
-            #[cfg(test)]
-            Self::Memory(_) => return,
-        };
+        let Some(stream) = self.tcp() else { return };
         let timeout = match patience {
             Patience::Usual => Some(UNACKNOWLEDGED),
             Patience::Stalled(limit) if limit.is_zero() => None,
@@ -68,6 +90,10 @@ impl Patient for Socket {
 #[cfg(test)]
 impl Patient for tokio::io::DuplexStream {
     fn be_patient(&self, _patience: Patience) {}
+
+    fn has_vanished(&self) -> bool {
+        false
+    }
 }
 
 /// Sets what every TCP connection has: no delay, and a peer that is gone is noticed within half a

@@ -40,7 +40,7 @@ pub(super) struct Content {
     pub(super) types: Box<[u8]>,
     /// The columns of its relations when it was decided: another shape is another statement.
     shape: u64,
-    shared_name: Box<str>,
+    shared_name: Arc<str>,
 }
 
 impl Content {
@@ -50,14 +50,14 @@ impl Content {
     }
 
     /// Its name on backends that clients share.
-    pub(super) fn shared_name(&self) -> &str {
+    pub(super) const fn shared_name(&self) -> &Arc<str> {
         &self.shared_name
     }
 }
 
 /// SECURITY: not to be guessed, for a client may try names in SQL; and the same for the same content
 /// only, for it stands for the content.
-fn shared_name(text: &Text, types: &[u8], shape: u64) -> Box<str> {
+fn shared_name(text: &Text, types: &[u8], shape: u64) -> Arc<str> {
     static SECRET: LazyLock<[u8; 16]> = LazyLock::new(|| *Uuid::new_v4().as_bytes());
     let (kind, words) = match text {
         Text::Checked(guarded) => (0, guarded.text()),
@@ -115,7 +115,7 @@ struct Held {
 /// The prepared statements of one backend, by the names that it knows them by.
 #[derive(Default)]
 pub(super) struct Statements {
-    held: HashMap<Box<str>, Held>,
+    held: HashMap<Arc<str>, Held>,
     uses: u64,
 }
 
@@ -135,24 +135,29 @@ impl Statements {
         }
     }
 
+    /// Whether it was sent any statement of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.held.contains_key(name)
+    }
+
     /// Notes that a statement is sent.
-    pub(super) fn sent(&mut self, name: &str, content: &Arc<Content>, segment: u64) {
+    pub(super) fn sent(&mut self, name: &Arc<str>, content: &Arc<Content>, segment: u64) {
         self.uses = self.uses.wrapping_add(1);
         let held = Held {
             content: Arc::clone(content),
             standing: Standing::Sent { segment },
             used: self.uses,
         };
-        self.held.insert(name.into(), held);
+        self.held.insert(Arc::clone(name), held);
     }
 
     /// The name to close so that there is room for one more.
-    pub(super) fn to_evict(&self) -> Option<Box<str>> {
+    pub(super) fn to_evict(&self) -> Option<Arc<str>> {
         if self.held.len() < MAX_HELD {
             return None;
         }
         let named = self.held.iter().filter(|(name, _)| !name.is_empty());
-        named.min_by_key(|(_, held)| held.used).map(|(name, _)| name.clone())
+        named.min_by_key(|(_, held)| held.used).map(|(name, _)| Arc::clone(name))
     }
 
     /// The server said ParseComplete.
@@ -190,13 +195,13 @@ mod tests {
 
     #[test]
     fn a_shared_name_stands_for_text_types_and_shape() {
-        let name = |text: &str, types: &[u8]| content(text, types).shared_name().to_owned();
+        let name = |text: &str, types: &[u8]| Arc::clone(content(text, types).shared_name());
         assert_eq!(name("SELECT 1", b"\0\0"), name("SELECT 1", b"\0\0"));
         assert_ne!(name("SELECT 1", b"\0\0"), name("SELECT 2", b"\0\0"));
         assert_ne!(name("SELECT 1", b"\0\0"), name("SELECT 1", b"\0\x01\0\0\0\x17"));
         assert_ne!(name("b", b"\0\0a"), name("ab", b"\0\0"));
         let shaped = Content::new(Text::Checked(Guarded::for_test("SELECT 1")), b"\0\0", 1);
-        assert_ne!(name("SELECT 1", b"\0\0"), shaped.shared_name());
+        assert_ne!(name("SELECT 1", b"\0\0"), *shaped.shared_name());
         assert!(name("", b"").len() < 64, "NAMEDATALEN");
     }
 
@@ -204,7 +209,7 @@ mod tests {
     fn what_an_earlier_part_of_the_pipeline_sent_is_doubtful_until_confirmed() {
         let (mut statements, one) = (Statements::default(), content("SELECT 1", b""));
         assert_eq!(statements.holding("s", &one, 1), Holding::Other);
-        statements.sent("s", &one, 1);
+        statements.sent(&"s".into(), &one, 1);
         assert_eq!(statements.holding("s", &one, 1), Holding::Same);
         assert_eq!(statements.holding("s", &one, 2), Holding::Doubtful);
         assert_eq!(statements.holding("s", &content("SELECT 2", b""), 1), Holding::Other);
@@ -223,7 +228,7 @@ mod tests {
         for number in 0..MAX_HELD {
             assert_eq!(statements.to_evict(), None);
             all.push(content(&number.to_string(), b""));
-            statements.sent(&number.to_string(), &all[number], 1);
+            statements.sent(&number.to_string().into(), &all[number], 1);
         }
         statements.holding("0", &all[0], 1);
         assert_eq!(statements.to_evict().as_deref(), Some("1"));

@@ -40,6 +40,7 @@ impl Link {
             return Ok(());
         };
         self.outbox.token_query(change.scope);
+        self.backend_drops_unnamed();
         let running = Running { record, facts, parameters: None, watch: Watch::default(), rows: 0 };
         self.replies.next_request();
         self.replies.push(Reply::Query(Box::new(Batch::Running([running].into()))));

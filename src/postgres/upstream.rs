@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -21,7 +23,7 @@ use super::answer::Answer;
 use super::parameters;
 use super::socket::{Socket, tune};
 use crate::catalog_load::{self, LoadError};
-use crate::endpoint::{Endpoint, Secret};
+use crate::endpoint::{Binding, Endpoint, Secret};
 use crate::error::SqlState;
 use crate::wire::backend::{self, TransactionStatus, c_str, frame, tag};
 use crate::wire::error_fields::field;
@@ -52,6 +54,8 @@ pub(super) enum ConnectFault {
     NoPassword,
     #[error("the server asks for an authentication method that is not supported ({0})")]
     Method(i32),
+    #[error("the server signs in without channel binding, which the configuration asks for")]
+    Unbound,
     #[error("the server's proof of the password is wrong: {0}")]
     Proof(io::Error),
     #[error("the server answers out of order (message type {0})")]
@@ -175,12 +179,19 @@ impl Connector {
         database: &str,
         settings: &[(String, String)],
     ) -> Result<Backend<Socket>, ConnectFault> {
+        let binding = match (&socket, self.endpoint.channel_binding) {
+            (_, Binding::Disable) => None,
+            (Socket::TlsClient(stream), Binding::Prefer | Binding::Require) => {
+                catalog_load::of_connection(stream.get_ref().1)
+            }
+            (_, Binding::Prefer | Binding::Require) => None,
+        };
         let mut line = Line { socket, incoming: FrameBuffer::new(), out: BytesMut::new() };
         let named = [("user", self.endpoint.user.as_str()), ("database", database)];
         let settings = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         startup_message(&mut line.out, ProtocolVersion::V3_0, named.into_iter().chain(settings));
         line.send().await?;
-        line.authenticate(&self.endpoint).await?;
+        line.authenticate(&self.endpoint, binding).await?;
         let mut key = BackendKey::default();
         let mut statuses = BytesMut::new();
         loop {
@@ -271,10 +282,18 @@ impl Line {
         self.send().await
     }
 
-    async fn authenticate(&mut self, endpoint: &Endpoint) -> Result<(), ConnectFault> {
+    /// `binding` is what the server's certificate binds a proof to.
+    async fn authenticate(
+        &mut self,
+        endpoint: &Endpoint,
+        binding: Option<Vec<u8>>,
+    ) -> Result<(), ConnectFault> {
+        let must_bind = endpoint.channel_binding == Binding::Require;
         let password =
             || endpoint.password.as_ref().map(Secret::expose).ok_or(ConnectFault::NoPassword);
         match self.authentication().await? {
+            // SECURITY: before anything of the password is shown.
+            (0 | 3 | 5, _) if must_bind => return Err(ConnectFault::Unbound),
             (0, _) => return Ok(()),
             (3, _) => self.password(password()?).await?,
             (5, salt) => {
@@ -284,10 +303,20 @@ impl Line {
                 self.password(&hash).await?;
             }
             (10, mechanisms) => {
-                if !offers(&mechanisms, SCRAM_SHA_256)? {
+                let bound = offers(&mechanisms, SCRAM_SHA_256_PLUS)?;
+                let (mechanism, binding) = match binding {
+                    Some(end_point) if bound => {
+                        (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(end_point))
+                    }
+                    Some(_) | None if must_bind => return Err(ConnectFault::Unbound),
+                    // Says that it was not offered: a server that did offer it refuses then.
+                    Some(_) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+                    None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+                };
+                if !offers(&mechanisms, mechanism)? {
                     return Err(ConnectFault::Method(10));
                 }
-                self.scram(password()?).await?;
+                self.scram(password()?, mechanism, binding).await?;
             }
             (other, _) => return Err(ConnectFault::Method(other)),
         }
@@ -297,10 +326,15 @@ impl Line {
         }
     }
 
-    async fn scram(&mut self, password: &str) -> Result<(), ConnectFault> {
-        let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
+    async fn scram(
+        &mut self,
+        password: &str,
+        mechanism: &str,
+        binding: ChannelBinding,
+    ) -> Result<(), ConnectFault> {
+        let mut scram = ScramSha256::new(password.as_bytes(), binding);
         frame(&mut self.out, frontend::tag::PASSWORD, |body| {
-            c_str(body, SCRAM_SHA_256);
+            c_str(body, mechanism);
             body.put_i32(i32::try_from(scram.message().len()).unwrap_or(i32::MAX));
             body.put_slice(scram.message());
         });

@@ -4,8 +4,10 @@
 //! in records and expiry change together or not at all.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 
 use super::egress::TenantValue;
 use super::parameters::Requested;
@@ -31,8 +33,20 @@ pub(super) struct Who {
     pub(super) tenant: Arc<TenantValue>,
     /// In seconds since 1970.
     pub(super) expires_at: i64,
+    /// When that is by a clock that nobody turns back.
+    pub(super) ends: Option<Instant>,
     /// Tells the identities of one session apart.
     pub(super) serial: u64,
+}
+
+/// Longer than any token lives, in seconds.
+const CENTURY: u64 = 100 * 365 * 24 * 60 * 60;
+
+/// When an hour on the wall's clock comes, as seen now: that clock may be set back later. `None`: never.
+fn instant_of(unix_seconds: i64) -> Option<Instant> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let left = u64::try_from(unix_seconds).unwrap_or(0).saturating_sub(now);
+    Instant::now().checked_add(Duration::from_secs(left.min(CENTURY)))
 }
 
 /// What a caller may do.
@@ -94,6 +108,7 @@ impl Door {
             ),
             tenant: Arc::new(TenantValue::new(tenant)),
             expires_at: identity.expires_at(),
+            ends: instant_of(identity.expires_at()),
             serial: self.serial,
             identity: Some(identity),
         }))

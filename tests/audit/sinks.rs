@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use hedgerow::audit::Cursor;
-use hedgerow::endpoint::{Endpoint, Secret, TlsMode};
+use hedgerow::endpoint::{Binding, Endpoint, Secret, TlsMode};
 use hedgerow::sinks::{Kind, kafka, otlp, postgres as table};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
@@ -268,6 +268,7 @@ fn a_table_has_every_record_once_whatever_is_repeated() {
             user: postgres::SUPERUSER.to_owned(),
             password: None,
             tls: TlsMode::Disable,
+            channel_binding: Binding::Prefer,
             ca_file: None,
             client_certificate: None,
         };

@@ -10,7 +10,7 @@ use crate::support::{TENANT_A, TENANT_B, postgres, process, token};
 
 fn psql(world: &World, tenant: &str, arguments: &[&str]) -> std::process::Output {
     let address = if tenant == TENANT_A { world.hedgerow.for_a() } else { world.hedgerow.for_b() };
-    let mut command = Command::new(postgres::programs().join("psql"));
+    let mut command = Command::new(postgres::client_program("psql"));
     command
         .args(["-X", "-A", "-t", "-h", "127.0.0.1", "-p", &address.port().to_string()])
         .args(["-U", "application", "-d", &world.database])
@@ -208,7 +208,7 @@ fn pgbench_runs_over_few_backends_by_every_protocol() {
         UPDATE documents SET title = :title::text WHERE id = :id;\n\
         SELECT title FROM documents WHERE id = :id;\nEND;\n";
     std::fs::write(script.path(), text_of_script).unwrap();
-    let bench = postgres::programs().join("pgbench");
+    let bench = postgres::client_program("pgbench");
     for protocol in ["simple", "extended", "prepared"] {
         let mut command = Command::new(&bench);
         command

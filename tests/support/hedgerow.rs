@@ -44,6 +44,8 @@ pub struct Options {
     pub tenant_claim: &'static str,
     /// Where the upstream is, when it is not PostgreSQL itself.
     pub upstream_port: Option<u16>,
+    /// Further variables of its environment.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Options {
@@ -65,6 +67,7 @@ impl Options {
             audit_extra: String::new(),
             tenant_claim: "tenant_id",
             upstream_port: None,
+            environment: Vec::new(),
         }
     }
 }
@@ -99,6 +102,7 @@ impl Hedgerow {
                 .args(["serve", "--config"])
                 .arg(directory.path().join("hedgerow.yaml"))
                 .current_dir(directory.path())
+                .envs(options.environment.iter().map(|(name, value)| (name, value)))
                 .stdin(Stdio::null())
                 .stdout(output)
                 .stderr(log)
@@ -353,6 +357,7 @@ pub fn write_configuration(
         audit_extra,
         tenant_claim,
         upstream_port,
+        environment: _,
         policy: _,
     } = options;
     let upstream = upstream_port.unwrap_or_else(|| postgres::server().port);

@@ -56,9 +56,20 @@ pub fn server() -> &'static Server {
 
 /// The directory of the server programs: that of HEDGEROW_POSTGRES, or the newest that is installed.
 pub fn programs() -> PathBuf {
-    if let Some(chosen) = std::env::var_os("HEDGEROW_POSTGRES") {
-        return chosen.into();
-    }
+    std::env::var_os("HEDGEROW_POSTGRES").map_or_else(installed, PathBuf::from)
+}
+
+/// A client program of PostgreSQL's: of the version under test, or of the newest that is installed (builds
+/// of a server alone have none).
+pub fn client_program(name: &str) -> PathBuf {
+    [programs(), installed()]
+        .iter()
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| panic!("{name} is installed"))
+}
+
+fn installed() -> PathBuf {
     let version = |path: &Path| {
         path.parent()
             .and_then(Path::file_name)

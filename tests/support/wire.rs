@@ -202,6 +202,15 @@ trait Stream: Read + Write + Send {
     fn limit_read(&self, limit: Duration) -> std::io::Result<()>;
     fn limit_write(&self, limit: Duration) -> std::io::Result<()>;
     fn close(&self, how: std::net::Shutdown) -> std::io::Result<()>;
+    fn vanish(&self);
+}
+
+/// From now on the kernel throws away whatever comes for this socket, as if its host had lost the network:
+/// nothing is acknowledged, and nobody hangs up.
+pub fn vanish<'s>(socket: impl Into<socket2::SockRef<'s>>) {
+    // BPF_RET | BPF_K: of each packet, keep no byte.
+    let nothing = socket2::SockFilter::new(0x06, 0, 0, 0);
+    socket.into().attach_filter(&[nothing]).expect("a filter can be attached");
 }
 
 macro_rules! stream {
@@ -214,6 +223,9 @@ macro_rules! stream {
         }
         fn close(&self, how: std::net::Shutdown) -> std::io::Result<()> {
             self.shutdown(how)
+        }
+        fn vanish(&self) {
+            vanish(self);
         }
     })*};
 }
@@ -372,6 +384,11 @@ impl WireClient {
     pub fn forget(&mut self) {
         self.received.drain(..self.parsed);
         self.parsed = 0;
+    }
+
+    /// Loses the network, as far as the other side can tell.
+    pub fn vanish(&self) {
+        self.stream.vanish();
     }
 
     /// Closes the writing half only.

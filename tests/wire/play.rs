@@ -6,7 +6,8 @@ use crate::compare;
 use crate::support::TENANT_A;
 use crate::support::fixture::{POLICY, World, database_of_a};
 use crate::support::hedgerow::Options;
-use crate::support::postgres::{APP_USER, server};
+use crate::support::postgres::{APP_USER, SUPERUSER, server};
+use crate::support::process::eventually;
 use crate::support::token;
 use crate::support::wire::{self, Outcome, WireClient};
 
@@ -23,9 +24,22 @@ pub struct Said {
     pub what: String,
     direct: Vec<u8>,
     through: Vec<u8>,
-    /// Wait, then ask by another connection to cancel what runs.
-    cancels: bool,
+    then: Then,
 }
+
+/// What comes after a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The next one, in the same breath.
+    Next,
+    /// Long enough a pause that what was sent before may be answered.
+    Pause,
+    /// When the statement runs, another connection asks to cancel it.
+    Cancel,
+}
+
+/// Stands in a statement that is to be cancelled, and in no other.
+pub const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 3000000000)";
 
 impl Said {
     fn both(what: String, bytes: impl Fn(&dyn Fn(&str) -> String) -> Vec<u8>) -> Self {
@@ -34,7 +48,7 @@ impl Said {
             if text.contains(DENIED) { "SELECT * FROM nowhere_at_all" } else { text }.to_owned()
         });
         let through = bytes(&|text| text.replace(DENIED, "vault"));
-        Self { what, direct, through, cancels: false }
+        Self { what, direct, through, then: Then::Next }
     }
 }
 
@@ -110,9 +124,24 @@ pub fn function_call() -> Said {
     raw("FunctionCall", wire::function_call(4_000_000_000, &[]))
 }
 
-/// A cancel request for what runs.
+/// A cancel request for what runs: [`ENDLESS`].
 pub fn cancel() -> Said {
-    Said { cancels: true, ..raw("(cancel)", Vec::new()) }
+    Said { then: Then::Cancel, ..raw("(cancel)", Vec::new()) }
+}
+
+/// What follows may meet the answers to what went before.
+pub fn pause() -> Said {
+    Said { then: Then::Pause, ..raw("(pause)", Vec::new()) }
+}
+
+/// Waits until the server runs the statement that is to be cancelled: a request that comes before does
+/// nothing, on either side.
+fn wait_for_endless() {
+    let find = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' \
+                AND query LIKE '%3000000000%' AND pid <> pg_backend_pid()";
+    eventually("the statement that is to be cancelled", Duration::from_secs(20), || {
+        (server().run(SUPERUSER, find).value() != "0").then_some(())
+    });
 }
 
 /// How the bytes reach Hedgerow.
@@ -230,9 +259,12 @@ fn play(
     end.extend(wire::query(&format!("SELECT '{END}'")));
     let mut all = Vec::new();
     for said in messages {
-        if said.cancels {
+        if said.then == Then::Pause {
             send(&mut client, &std::mem::take(&mut all), split);
-            std::thread::sleep(Duration::from_millis(400));
+            std::thread::sleep(Duration::from_millis(100));
+        } else if said.then == Then::Cancel {
+            send(&mut client, &std::mem::take(&mut all), split);
+            wait_for_endless();
             let (pid, secret) = client.cancel_key.clone().expect("a cancel key");
             if bytes(said).is_empty() && std::ptr::eq(bytes(said), &raw const said.through) {
                 cancel(pid, &secret);

@@ -1,8 +1,8 @@
 //! Scripts written by hand: every message of a client's, in every state.
 
 use crate::play::{
-    Said, bind, cancel, data, done, execute, fail, flush, function_call, parse, query, raw, sync,
-    terminate,
+    ENDLESS, Said, bind, cancel, data, done, execute, fail, flush, function_call, parse, query,
+    raw, sync, terminate,
 };
 use crate::support::{TENANT_A, wire};
 
@@ -32,6 +32,7 @@ macro_rules! say {
 }
 
 mod extended;
+mod pipelines;
 
 struct Part(Vec<Said>);
 
@@ -60,6 +61,7 @@ const COPY_IN: &str = "COPY documents FROM STDIN";
 pub fn all() -> Vec<Script> {
     let mut all = simple();
     all.extend(extended::scripts());
+    all.extend(pipelines::scripts());
     all.extend(copy());
     all.extend(broken());
     all.into_iter().map(|(name, messages)| Script { name, messages }).collect()
@@ -285,21 +287,10 @@ fn simple() -> Vec<Named> {
         ),
         ("EXPLAIN of what holds no table", say!["EXPLAIN (COSTS OFF) SELECT 1"]),
         ("what is no SQL", say!["SELEC 1", "SELECT 1 FROM", "SELECT 1"]),
-        (
-            "a cancelled statement",
-            say!["SELECT count(*) FROM generate_series(1, 3000000000)", cancel(), IDS],
-        ),
+        ("a cancelled statement", say![ENDLESS, cancel(), IDS]),
         (
             "a cancelled statement in a transaction",
-            say![
-                "BEGIN",
-                IDS,
-                "SELECT count(*) FROM generate_series(1, 3000000000)",
-                cancel(),
-                IDS,
-                "COMMIT",
-                IDS
-            ],
+            say!["BEGIN", IDS, ENDLESS, cancel(), IDS, "COMMIT", IDS],
         ),
         ("a FunctionCall", say![function_call(), "SELECT 1"]),
         (

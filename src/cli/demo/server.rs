@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::endpoint::{Endpoint, Secret, TlsMode};
+use crate::endpoint::{Binding, Endpoint, Secret, TlsMode};
 
 /// The cluster's superuser. It has no password: only the Unix socket lets it in.
 const SUPERUSER: &str = "postgres";
@@ -109,6 +109,7 @@ impl Server {
             user: user.to_owned(),
             password,
             tls: TlsMode::Disable,
+            channel_binding: Binding::Prefer,
             ca_file: None,
             client_certificate: None,
         }

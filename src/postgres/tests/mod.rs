@@ -1,6 +1,7 @@
 //! Tests of whole sessions, against a real server and against a scripted one. Decisions are scripted:
 //! a text that holds `DENY` is denied, comments in it set the facts.
 
+mod binding;
 mod egress;
 mod real;
 mod scripted;

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{self, Audit};
 use crate::catalog_load::Catalogs;
 use crate::claims::ClaimPath;
-use crate::endpoint::{Endpoint, Secret, TlsMode};
+use crate::endpoint::{Binding, Endpoint, Secret, TlsMode};
 use crate::identity::{Algorithm, IssuerSettings, SigningKey, VerifierSettings};
 use crate::ids::PolicyEpoch;
 use crate::keys::{self, Authenticator, KeySource};
@@ -92,6 +92,7 @@ impl Postgres {
             user: "app".to_owned(),
             password: Some(Secret::new("secret")),
             tls: TlsMode::Disable,
+            channel_binding: Binding::Prefer,
             ca_file: None,
             client_certificate: None,
         }

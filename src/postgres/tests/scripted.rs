@@ -16,7 +16,7 @@ use crate::audit::{self, Audit, ClientAddress};
 use crate::catalog_load::Catalogs;
 use crate::claims::{Claims, Principal, TenantClaim};
 use crate::decide::{Verdicts, Viewpoint};
-use crate::endpoint::{Endpoint, TlsMode};
+use crate::endpoint::{Binding, Endpoint, TlsMode};
 use crate::limiter::Limiter;
 use crate::policy::Policy;
 use crate::postgres::answer::End;
@@ -53,6 +53,7 @@ fn session_at(
         user: "app".to_owned(),
         password: None,
         tls: TlsMode::Disable,
+        channel_binding: Binding::Prefer,
         ca_file: None,
         client_certificate: None,
     };
@@ -95,6 +96,7 @@ fn session_at(
             viewpoint: judge.viewpoint.clone(),
             tenant: Arc::new(TenantValue::new(Some(&tenant))),
             expires_at: i64::MAX,
+            ends: None,
             serial: 0,
         }),
         judge,
