@@ -7,7 +7,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  (ARGS=… is handed on: make demo ARGS=--once)"
 
 .PHONY: deps
@@ -27,8 +27,12 @@ endif
 build: deps ## Build the release binary: target/release/hedgerow
 	cargo build --locked --release
 
+.PHONY: reproducible
+reproducible: deps ## Build the release twice in two directories and compare the bytes (ARGS=directory)
+	@scripts/reproducible.sh $(ARGS)
+
 .PHONY: test
-test: deps python node bigquery-env helm-env moto ## Everything that a change must pass
+test: deps python node bigquery-env helm-env moto azurite ## Everything that a change must pass
 	@scripts/test.sh $(ARGS)
 
 .PHONY: python
@@ -42,6 +46,10 @@ node: ## The Node.js clients that the tests drive, in tests/clients/node_modules
 .PHONY: moto
 moto: ## The S3 server that the object store's tests talk to, in .venv-moto
 	@scripts/moto-env.sh
+
+.PHONY: azurite
+azurite: ## The stand-in for Azure's blobs that the object store's tests talk to, in tests/audit/azurite/node_modules
+	@scripts/azurite-env.sh
 
 .PHONY: bigquery-env
 bigquery-env: ## A stand-in for BigQuery with the official clients, in .venv-bigquery

@@ -2,7 +2,8 @@
 //!
 //! It reads whatever is there and verifies nothing: that is `audit verify`'s business. Text in
 //! records comes from clients; what is printed for people has its control characters escaped, and
-//! CSV cells cannot be taken for formulas.
+//! CSV cells cannot be taken for formulas. JSON is the file's bytes, but on a terminal: there characters
+//! that a terminal acts on are written as JSON's escapes, which mean the same.
 
 use super::personal::{PersonalKeys, reveal};
 use super::segment::{Line, SegmentFile, read_line};
@@ -284,13 +285,20 @@ pub struct Printer<W> {
     output: W,
     format: Format,
     width: usize,
+    terminal: bool,
     begun: bool,
 }
 
 impl<W: Write> Printer<W> {
     /// A printer; `width` bounds the table's lines, in characters.
     pub fn new(output: W, format: Format, width: usize) -> Self {
-        Self { output, format, width: width.max(80), begun: false }
+        Self { output, format, width: width.max(80), terminal: false, begun: false }
+    }
+
+    /// Whether the output is a terminal.
+    #[must_use]
+    pub fn on_terminal(self, terminal: bool) -> Self {
+        Self { terminal, ..self }
     }
 
     /// Prints one record, after the header if it is the first.
@@ -300,6 +308,9 @@ impl<W: Write> Printer<W> {
     pub fn print(&mut self, found: &Found) -> io::Result<()> {
         self.begin()?;
         match self.format {
+            Format::Json if self.terminal => {
+                writeln!(self.output, "{}", json_for_terminal(&found.shown()))
+            }
             Format::Json => writeln!(self.output, "{}", found.shown()),
             Format::Csv => {
                 let cells = COLUMNS.iter().map(|(name, _)| csv_cell(&found.column(name)));
@@ -395,7 +406,7 @@ fn fit(text: &str, width: usize) -> String {
 }
 
 /// Control characters, and those that reorder or hide what stands around them.
-fn is_unsafe_to_print(character: char) -> bool {
+pub fn is_unsafe_to_print(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
@@ -403,25 +414,54 @@ fn is_unsafe_to_print(character: char) -> bool {
         )
 }
 
-/// RFC 4180, and no cell that a spreadsheet takes for a formula (OWASP, "CSV Injection").
-/// Control characters other than line ends and tabs are escaped: CSV is looked at in terminals too.
-fn csv_cell(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\t' | '\r' | '\n' => safe.push(character),
-            other if other.is_control() => safe.extend(other.escape_default()),
-            other => safe.push(other),
+/// A JSON text with JSON's own escapes for what a terminal could act on. Such characters stand in
+/// strings alone.
+fn json_for_terminal(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_unsafe_to_print(character) {
+            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            shown.push(character);
         }
     }
-    let text = safe.as_str();
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-    let text = if formula { format!("'{text}") } else { text.to_owned() };
-    if formula || text.contains([',', '"', '\r', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text
+    shown
+}
+
+/// RFC 4180, and no cell that a spreadsheet takes for a formula (OWASP, "CSV Injection"), also where it
+/// takes a semicolon, a tab or a line end inside a cell for the end of the cell. Control characters other
+/// than line ends and tabs are escaped, and so are those that reorder text: CSV is looked at in terminals
+/// too.
+fn csv_cell(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len() + 2);
+    let mut at_start = true;
+    let mut formula = false;
+    for character in text.chars() {
+        // A tab or a line end at the very beginning is taken away by some.
+        let hides_one = safe.is_empty() && matches!(character, '\t' | '\r' | '\n');
+        if hides_one || (at_start && begins_a_formula(character)) {
+            formula = true;
+            safe.push('\'');
+        }
+        match character {
+            '\t' | '\r' | '\n' => safe.push(character),
+            other if is_unsafe_to_print(other) => safe.extend(other.escape_default()),
+            other => safe.push(other),
+        }
+        // Spreadsheets pass over white space before a formula.
+        at_start = (at_start && character.is_whitespace())
+            || matches!(character, ';' | '\t' | '\r' | '\n');
     }
+    if formula || safe.contains([',', ';', '"', '\t', '\r', '\n']) {
+        format!("\"{}\"", safe.replace('"', "\"\""))
+    } else {
+        safe
+    }
+}
+
+/// What a formula begins with, in letters of either width.
+const fn begins_a_formula(character: char) -> bool {
+    matches!(character, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠')
 }
 
 #[cfg(test)]
@@ -461,6 +501,24 @@ mod tests {
         for start in ['+', '-', '@', '\t', '\r'] {
             assert!(csv_cell(&format!("{start}x")).starts_with("\"'"), "{start:?}");
         }
+        assert_eq!(csv_cell("  =1+1"), "\"  '=1+1\"");
+        assert_eq!(csv_cell("＝1"), "\"'＝1\"");
+        assert_eq!(csv_cell("a;=1;b"), "\"a;'=1;b\"");
+        assert_eq!(csv_cell("a\n@x"), "\"a\n'@x\"");
+        assert_eq!(csv_cell("SELECT 1;\nSELECT 2"), "\"SELECT 1;\nSELECT 2\"");
+        assert_eq!(csv_cell("a = b - 1"), "a = b - 1", "inside it is none");
+        assert_eq!(csv_cell("a\u{202e}b\u{9b}c"), "a\\u{202e}b\\u{9b}c");
+    }
+
+    #[test]
+    fn json_on_a_terminal_moves_nothing_and_means_the_same() {
+        let text = "é \u{9b}2J \u{7f} \u{202e} \u{feff} \u{1f600}";
+        let json = serde_json::to_string(&serde_json::json!({ "a": text })).unwrap();
+        let shown = json_for_terminal(&json);
+        assert!(!shown.chars().any(is_unsafe_to_print), "{shown}");
+        assert!(shown.contains("\\u009b2J \\u007f \\u202e"), "{shown}");
+        let back: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(back["a"], text);
     }
 
     #[test]

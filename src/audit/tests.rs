@@ -183,6 +183,70 @@ async fn every_changed_byte_is_found() {
     }
 }
 
+/// Each byte of a file with each of its bits turned, left out, doubled, and in its neighbour's place; and
+/// the file cut at each byte. With `HEDGEROW_EVERY_EDIT` set each byte becomes each of the 255 others.
+#[tokio::test]
+async fn every_edit_of_a_byte_and_every_cut_of_a_file_is_found() {
+    let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let audit = Audit::open(settings(root.path())).unwrap();
+    audit.permit().unwrap().record_durable(denial()).await.unwrap();
+    audit.close().await;
+    let directory = root.path().join("audit");
+    check(&directory, false).unwrap();
+    let [path] = only_segments(&directory).try_into().unwrap();
+    let good = fs::read(&path).unwrap();
+    let masks: Vec<u8> = match std::env::var_os("HEDGEROW_EVERY_EDIT") {
+        Some(_) => (1..=255).collect(),
+        None => (0..8).map(|bit| 1 << bit).collect(),
+    };
+    // What an edit makes of the file, by number: the masks first.
+    let edits = masks.len() + 4;
+    let edited = |at: usize, edit: usize| -> Vec<u8> {
+        let mut bytes = good.clone();
+        match edit.checked_sub(masks.len()) {
+            None => bytes[at] ^= masks[edit],
+            Some(0) => drop(bytes.remove(at)),
+            Some(1) => bytes.insert(at, good[at]),
+            Some(2) => bytes.swap(at, (at + 1) % good.len()),
+            Some(_) => bytes.truncate(at),
+        }
+        bytes
+    };
+    let found = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (edited, good, found, directory) = (&edited, &good, &found, &directory);
+            scope.spawn(move || {
+                // Each thread has its own copy to spoil.
+                let place = directory.with_file_name(format!("copy-{thread}"));
+                fs::create_dir(&place).unwrap();
+                for entry in fs::read_dir(directory).unwrap() {
+                    let entry = entry.unwrap();
+                    fs::copy(entry.path(), place.join(entry.file_name())).unwrap();
+                }
+                let [copy] = only_segments(&place).try_into().unwrap();
+                for at in (0..good.len()).filter(|at| at % threads == thread) {
+                    for edit in 0..edits {
+                        let bytes = edited(at, edit);
+                        if bytes == *good {
+                            continue;
+                        }
+                        fs::write(&copy, bytes).unwrap();
+                        let broken =
+                            matches!(check(&place, false), Err(VerifyError::Broken { .. }));
+                        assert!(broken, "byte {at}, edit {edit} of {edits}");
+                        found.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let found = found.into_inner();
+    assert!(found > good.len() * (edits - 2), "{found}");
+    println!("{found} edits of a file of {} bytes, every one found", good.len());
+}
+
 #[tokio::test]
 async fn every_removed_repeated_or_swapped_line_is_found() {
     let root = tempfile::tempdir().unwrap();

@@ -330,7 +330,8 @@ fn try_search(args: &SearchArgs) -> anyhow::Result<()> {
         FormatArg::Csv => Format::Csv,
     };
     let segments = segments_of(&args.paths)?;
-    let mut printer = Printer::new(io::BufWriter::new(io::stdout().lock()), format, width());
+    let output = io::BufWriter::new(io::stdout().lock());
+    let mut printer = Printer::new(output, format, width()).on_terminal(io::stdout().is_terminal());
     let mut left = args.limit.unwrap_or(u64::MAX);
     let mut skipped = 0;
     let mut stop = None;

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use crate::yaml::read::{
     At, ClaimPathText, DurationText, Entries, FromNode, Present, SizeText, expected,
 };
-use crate::yaml::{Fault, Node, Value};
+use crate::yaml::{Fault, Key, Node, Value};
 use crate::{choice, section};
 
 section! {
@@ -383,7 +383,10 @@ impl FromNode for SinkEntry {
             Value::Text(word) => match word.as_str() {
                 "stdout" => StdoutSink::from_node(node, faults).map(Self::Stdout),
                 "otlp" => OtlpSink::from_node(node, faults).map(Self::Otlp),
-                "kafka" => KafkaSink::from_node(node, faults).map(Self::Kafka),
+                "kafka" => {
+                    let left = without_tls(node, entries, faults);
+                    KafkaSink::from_node(&left, faults).map(Self::Kafka)
+                }
                 "object_store" => ObjectStoreSink::from_node(node, faults).map(Self::ObjectStore),
                 "postgres" => PostgresSink::from_node(node, faults).map(Self::Postgres),
                 _ => expected(named, SINK_TYPES, faults),
@@ -396,6 +399,22 @@ impl FromNode for SinkEntry {
             | Value::Map(_) => expected(named, SINK_TYPES, faults),
         }
     }
+}
+
+/// A Kafka sink without the keys that ask for TLS, each of which is a fault that says why.
+fn without_tls(node: &Node, entries: &[(Key, Node)], faults: &mut Vec<Fault>) -> Node {
+    const WORDS: [&str; 5] = ["tls", "ssl", "security_protocol", "ca_file", "client_certificate"];
+    let (asking, left): (Vec<_>, Vec<_>) =
+        entries.iter().cloned().partition(|(key, _)| WORDS.contains(&key.text.as_str()));
+    faults.extend(asking.iter().map(|(key, _)| {
+        let message = format!(
+            "`{}.{}`: Kafka is spoken without TLS, for librdkafka's is OpenSSL's: name a TLS tunnel on \
+             this machine in `brokers`",
+            node.path, key.text
+        );
+        Fault::new(&key.at, message)
+    }));
+    Node { value: Value::Map(left), ..node.clone() }
 }
 
 impl JsonSchema for SinkEntry {
@@ -511,9 +530,19 @@ section! {
     }
 }
 
+choice! {
+    /// How a user proves to be one to Kafka. SCRAM, OAUTHBEARER and GSSAPI are not built in.
+    pub enum SaslWord {
+        /// User and password in clear.
+        Plain = "PLAIN",
+    }
+}
+
 section! {
-    /// SASL PLAIN: user and password.
+    /// SASL PLAIN: user and password. To brokers on this machine alone, for they go in clear.
     pub struct SaslFile {
+        /// `PLAIN`, which it is without this key too.
+        pub mechanism: Option<SaslWord>,
         /// The user.
         pub user: String,
         /// File with the password; one trailing newline is left off.

@@ -127,7 +127,17 @@ fn kafka(sink: KafkaSink, check: &mut Checker<'_>) -> Option<Kind> {
     }
     let sasl = match sink.sasl {
         None => None,
-        Some(At { value: SaslFile { user, password_file, password_env }, at }) => {
+        Some(At { value: SaslFile { user, password_file, password_env, mechanism: _ }, at }) => {
+            let broker = |broker: &At<String>| {
+                broker.value.rsplit_once(':').is_some_and(|(host, _)| is_this_machine(host))
+            };
+            // SECURITY: `plaintext` says that records may be read on the way, not that a password may.
+            if plaintext && !brokers.iter().all(broker) {
+                check.fault(
+                    &at,
+                    "SASL PLAIN sends the password in clear: name brokers or a TLS tunnel on this machine",
+                );
+            }
             let sources = [("password_file", password_file), ("password_env", password_env)];
             let password = check.secret(&at, "password", sources)?;
             if password.is_none() {

@@ -414,7 +414,7 @@ fn every_kind_of_sink_is_read() {
         "    - stdout
     - {type: stdout, name: again, required: false}
     - {type: otlp, endpoint: \"https://collector.example.com\", token_file: secret}
-    - {type: kafka, brokers: [localhost:9092], topic: audit.v1, sasl: {user: u, password_env: PGPASS}}
+    - {type: kafka, brokers: [localhost:9092], topic: audit.v1, sasl: {mechanism: PLAIN, user: u, password_env: PGPASS}}
     - {type: kafka, name: far, brokers: [kafka.example.com:9092], topic: audit, plaintext: true}
     - {type: object_store, url: s3://bucket/a/b, region: eu-west-1, access_key_id: id, secret_key_file: secret}
     - {type: object_store, name: gcs, url: gs://bucket, part_size: 1MiB, max_delay: 1m}
@@ -462,6 +462,9 @@ fn faults_of_sinks_are_reported_with_their_places() {
     - {type: postgres, server: {host: db.example.com, database: d, user: u, tls: {mode: disable}}}
     - {type: postgres, name: p, server: {host: localhost, user: u}, table: a.b.c}
     - {type: syslog}
+    - {type: kafka, name: l, brokers: [localhost:9092], topic: t, tls: {ca_file: x}, security_protocol: ssl}
+    - {type: kafka, name: m, brokers: [localhost:9092], topic: t, sasl: {mechanism: SCRAM-SHA-512, user: u, password_env: PGPASS}}
+    - {type: kafka, name: n, brokers: [kafka.example.com:9092], topic: t, plaintext: true, sasl: {user: u, password_env: PGPASS}}
 ",
     )
     .replace("1GiB\n  sinks", "1MiB\n  sinks");
@@ -486,5 +489,9 @@ hedgerow.yaml:25:32: the records would leave this machine in clear: `tls` must n
 hedgerow.yaml:26:41: `server` of a sink needs `database`
 hedgerow.yaml:26:76: `a.b.c` is not `schema.table`
 hedgerow.yaml:27:14: `audit.sinks[11].type` must be `stdout`, `otlp`, `kafka`, `object_store` or `postgres`, not `syslog`
+hedgerow.yaml:28:67: `audit.sinks[12].tls`: Kafka is spoken without TLS, for librdkafka's is OpenSSL's: name a TLS tunnel on this machine in `brokers`
+hedgerow.yaml:28:86: `audit.sinks[12].security_protocol`: Kafka is spoken without TLS, for librdkafka's is OpenSSL's: name a TLS tunnel on this machine in `brokers`
+hedgerow.yaml:29:85: `audit.sinks[13].sasl.mechanism` must be `PLAIN`, not `SCRAM-SHA-512`
+hedgerow.yaml:30:98: SASL PLAIN sends the password in clear: name brokers or a TLS tunnel on this machine
 "#);
 }

@@ -1,7 +1,9 @@
-//! Percent-encoding, times and numbers as the pages write them. Layer 5, pure.
+//! Percent-encoding, times, numbers and words of a shell as the pages write them. Layer 5, pure.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+use crate::audit::search::is_unsafe_to_print;
 
 /// Decodes `a=1&b=2` (application/x-www-form-urlencoded). What is malformed is taken as it stands.
 pub(super) fn pairs(query: &str) -> Vec<(String, String)> {
@@ -123,9 +125,55 @@ pub(super) fn bytes(value: u64) -> String {
     if unit == 0 { format!("{value} B") } else { format!("{scaled:.1} {name}") }
 }
 
+/// A text as one word of a shell, to be pasted into a terminal. Control characters, which a terminal
+/// or a line editor may act on before the shell sees a quote, are written as escapes (`$'…'`).
+pub(super) fn shell_quoted(text: &str) -> String {
+    if !text.chars().any(is_unsafe_to_print) {
+        return format!("'{}'", text.replace('\'', "'\\''"));
+    }
+    let mut quoted = String::from("$'");
+    for character in text.chars() {
+        match character {
+            '\'' | '\\' => quoted.extend(['\\', character]),
+            // Three octal digits, so that what follows is not a part of it.
+            other if is_unsafe_to_print(other) => {
+                let mut bytes = [0; 4];
+                for byte in other.encode_utf8(&mut bytes).bytes() {
+                    quoted.push_str(&format!("\\{byte:03o}"));
+                }
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted + "'"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a shell makes of a word.
+    fn read_back(word: &str) -> String {
+        let script = format!("printf %s {word}");
+        let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert!(output.status.success(), "{word}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn a_text_is_one_word_of_a_shell_whatever_it_holds() {
+        assert_eq!(shell_quoted("SELECT 1"), "'SELECT 1'");
+        for text in [
+            "it's; rm -rf ~ `id` $(id) $HOME \"x\" \\ !!",
+            "a\u{3}b\u{1b}[201~\nrm\u{7f}'\\$(id)123",
+            "\u{202e}e\u{9b}2J\u{feff}é",
+            "",
+        ] {
+            let word = shell_quoted(text);
+            assert_eq!(read_back(&word), text, "{word}");
+            assert!(!word.chars().any(is_unsafe_to_print), "{word:?}");
+        }
+    }
 
     #[test]
     fn queries_survive_what_clients_put_into_them() {

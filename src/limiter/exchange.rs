@@ -1,10 +1,14 @@
 //! What sidecars tell each other through Redis: how many statements each let through, by tenant and
-//! slot of time. Layer 4.
+//! slot of time, and how many places of a tenant each has given out. Layer 4.
 //!
 //! A key `hedgerow:quota:<engine>:{<tenant>}:<slot>` counts the statements of a tenant in two seconds
 //! of Redis's own clock, and is forgotten after a minute. The braces keep a tenant's keys on one node
 //! of a cluster. What the others counted is charged here as of the time when it was let through, so
 //! that a sidecar that meets a tenant for the first time knows what it used elsewhere.
+//!
+//! A hash `hedgerow:quota:<engine>:{<tenant>}:work` has a field a sidecar: its places at work, and when
+//! it said so by Redis's clock. Who has places says so anew every two seconds; what is older than
+//! [`LEASE`] does not count, so that the share of a sidecar that crashed comes free.
 //!
 //! Without Redis each sidecar goes on with what it knows; what it could not tell, it tells later.
 
@@ -16,21 +20,23 @@ use redis::RedisError;
 use tokio::task::JoinSet;
 
 use super::Limiter;
-use crate::quota::Moment;
+use crate::quota::{Moment, Usage};
 use crate::store::{Connection, Store};
 
 /// Between two exchanges.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// The same where Redis cannot be had.
 const RETRY: Duration = Duration::from_secs(1);
-/// A tenant that lets nothing through here is asked about at each such exchange only.
+/// A tenant of which there is no news here is asked about after so many exchanges.
 const QUIET_TURN: u64 = 8;
 /// Length of a slot.
 const SLOT: Duration = Duration::from_secs(2);
 /// Slots that are looked at: the present one and those before it.
 const SLOTS: u64 = 8;
-/// How long Redis keeps a slot, in seconds.
+/// How long Redis keeps a slot, and what was said of places, in seconds.
 const KEPT_SECONDS: i64 = 60;
+/// For how long places count after their sidecar told of them: four times what it takes to tell anew.
+const LEASE: Duration = Duration::from_secs(8);
 /// Tenants asked about at a time.
 const AT_A_TIME: usize = 128;
 
@@ -39,7 +45,10 @@ const AT_A_TIME: usize = 128;
 struct Known {
     /// Of the account's count, what Redis has been told.
     told: u64,
-    asked: bool,
+    /// Places at work, as Redis was told last; `None`: never.
+    told_places: Option<u32>,
+    /// The turn at which it was last asked about.
+    asked: Option<u64>,
     slots: VecDeque<Slot>,
 }
 
@@ -57,14 +66,29 @@ struct Ask {
     tenant: Arc<str>,
     /// Let through since the last exchange.
     fresh: u64,
+    /// Places at work here, where they are bounded.
+    places: Option<u32>,
+}
+
+/// What Redis says of one tenant.
+struct Answer {
+    ask: Ask,
+    /// When it was asked.
+    now: Clock,
+    /// Statements, by slot.
+    counts: Vec<Option<u64>>,
+    /// What each sidecar said of its places.
+    said: HashMap<String, String>,
 }
 
 pub(super) async fn run(limiter: Limiter, mut store: Store, engine: &'static str) {
     let mut known = HashMap::new();
     let mut turn = 0_u64;
+    let here: Arc<str> = uuid::Uuid::new_v4().to_string().into();
     loop {
         turn = turn.wrapping_add(1);
-        let pause = match round(&limiter, &mut store, engine, &mut known, turn).await {
+        let at = Place { engine, here: &here };
+        let pause = match round(&limiter, &mut store, at, &mut known, turn).await {
             Ok(()) => INTERVAL,
             Err(_told) => RETRY,
         };
@@ -72,24 +96,34 @@ pub(super) async fn run(limiter: Limiter, mut store: Store, engine: &'static str
     }
 }
 
+/// Who tells, and of what.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    engine: &'static str,
+    /// This sidecar's field: of this run, so that a crashed one's is another.
+    here: &'p Arc<str>,
+}
+
 async fn round(
     limiter: &Limiter,
     store: &mut Store,
-    engine: &'static str,
+    place: Place<'_>,
     known: &mut HashMap<Arc<str>, Known>,
     turn: u64,
 ) -> Result<(), RedisError> {
-    let consumed: HashMap<Arc<str>, u64> = limiter.0.quotas.consumed().into_iter().collect();
-    known.retain(|tenant, _| consumed.contains_key(tenant));
+    let used: HashMap<Arc<str>, Usage> = limiter.0.quotas.usage().into_iter().collect();
+    known.retain(|tenant, _| used.contains_key(tenant));
     let mut asks = Vec::new();
-    for (position, (tenant, total)) in consumed.iter().enumerate() {
+    for (tenant, usage) in &used {
         let known = known.entry(Arc::clone(tenant)).or_default();
         // An account that was given up and opened again counts from nothing.
-        known.told = known.told.min(*total);
-        let fresh = total.saturating_sub(known.told);
-        let turn = turn.wrapping_add(u64::try_from(position).unwrap_or(0));
-        if fresh > 0 || !known.asked || turn.is_multiple_of(QUIET_TURN) {
-            asks.push(Ask { tenant: Arc::clone(tenant), fresh });
+        known.told = known.told.min(usage.consumed);
+        let fresh = usage.consumed.saturating_sub(known.told);
+        let places = usage.at_work;
+        let moved = places != known.told_places || usage.refused;
+        let due = known.asked.is_none_or(|asked| turn.wrapping_sub(asked) >= QUIET_TURN);
+        if fresh > 0 || moved || due {
+            asks.push(Ask { tenant: Arc::clone(tenant), fresh, places });
         }
     }
     store
@@ -97,23 +131,31 @@ async fn round(
             let (seconds, micros): (u64, u64) =
                 redis::cmd("TIME").query_async(&mut connection).await?;
             let clock = Duration::from_secs(seconds).saturating_add(Duration::from_micros(micros));
-            let now = Clock { redis: clock, here: limiter.now() };
+            let began = Clock { redis: clock, here: limiter.now() };
             let mut asks = asks.into_iter();
             let mut running = JoinSet::new();
             loop {
                 while running.len() < AT_A_TIME
                     && let Some(ask) = asks.next()
                 {
-                    running.spawn(exchange(connection.clone(), ask, engine, now.slot()));
+                    let here = Arc::clone(place.here);
+                    // Of very many tenants the last are asked about some time after the first.
+                    let now = began.at(limiter.now());
+                    running.spawn(exchange(connection.clone(), ask, place.engine, here, now));
                 }
                 let Some(answered) = running.join_next().await else { return Ok(()) };
                 let Ok(answered) = answered else { continue };
-                let (ask, counts) = answered?;
+                let Answer { ask, now, counts, said } = answered?;
                 let Some(known) = known.get_mut(&ask.tenant) else { continue };
                 known.told = known.told.saturating_add(ask.fresh);
-                known.asked = true;
+                known.told_places = ask.places;
+                known.asked = Some(turn);
                 for (slot, others) in known.learn(now.slot(), ask.fresh, &counts) {
                     limiter.0.quotas.charge(&ask.tenant, others, now.end_of(slot));
+                }
+                if ask.places.is_some() {
+                    let elsewhere = elsewhere(&said, place.here, now.redis);
+                    limiter.0.quotas.elsewhere(&ask.tenant, elsewhere, now.end_of_lease());
                 }
             }
         })
@@ -129,8 +171,20 @@ struct Clock {
 }
 
 impl Clock {
+    /// The same clocks at a later moment here.
+    const fn at(self, here: Moment) -> Self {
+        let passed = Duration::from_nanos(here.0.saturating_sub(self.here.0));
+        Self { redis: self.redis.saturating_add(passed), here }
+    }
+
     const fn slot(self) -> u64 {
         self.redis.as_secs() / SLOT.as_secs()
+    }
+
+    /// Until when here what was said now counts.
+    fn end_of_lease(self) -> Moment {
+        let lease = u64::try_from(LEASE.as_nanos()).unwrap_or(u64::MAX);
+        Moment(self.here.0.saturating_add(lease))
     }
 
     /// When a slot was over here; the present one counts as over now.
@@ -141,23 +195,72 @@ impl Clock {
     }
 }
 
-/// Tells what is fresh, and asks for the slots, oldest first. A tenant's keys lie on one node.
+/// Tells what is fresh, and asks for the slots, oldest first, and the places. A tenant's keys lie on one
+/// node.
 async fn exchange(
     mut connection: Connection,
     ask: Ask,
     engine: &'static str,
-    present: u64,
-) -> Result<(Ask, Vec<Option<u64>>), RedisError> {
-    let key = |slot: u64| format!("hedgerow:quota:{engine}:{{{}}}:{slot}", ask.tenant);
+    here: Arc<str>,
+    now: Clock,
+) -> Result<Answer, RedisError> {
+    let key = |what: &str| format!("hedgerow:quota:{engine}:{{{}}}:{what}", ask.tenant);
+    let present = now.slot();
     let mut pipe = redis::pipe();
     if ask.fresh > 0 {
-        pipe.incr(key(present), ask.fresh).ignore();
-        pipe.expire(key(present), KEPT_SECONDS).ignore();
+        let slot = key(&present.to_string());
+        pipe.incr(&slot, ask.fresh).ignore();
+        pipe.expire(&slot, KEPT_SECONDS).ignore();
     }
-    let keys: Vec<String> = slots(present).map(key).collect();
-    pipe.mget(keys);
-    let (counts,): (Vec<Option<u64>>,) = pipe.query_async(&mut connection).await?;
-    Ok((ask, counts))
+    let work = key("work");
+    match ask.places {
+        None => {}
+        Some(0) => {
+            pipe.hdel(&work, &*here).ignore();
+        }
+        Some(places) => {
+            pipe.hset(&work, &*here, said(places, now.redis)).ignore();
+            pipe.expire(&work, KEPT_SECONDS).ignore();
+        }
+    }
+    let keys: Vec<String> = slots(present).map(|slot| key(&slot.to_string())).collect();
+    pipe.mget(keys).hgetall(&work);
+    let (counts, said): (_, HashMap<String, String>) = pipe.query_async(&mut connection).await?;
+    let gone: Vec<&String> =
+        said.iter().filter(|(_, said)| is_gone(said, now.redis)).map(|(of, _)| of).collect();
+    if !gone.is_empty() {
+        let _: () = redis::cmd("HDEL").arg(&work).arg(gone).query_async(&mut connection).await?;
+    }
+    Ok(Answer { ask, now, counts, said })
+}
+
+/// What a sidecar says of its places: how many, and when in milliseconds since 1970.
+fn said(places: u32, now: Duration) -> String {
+    format!("{places} {}", now.as_millis())
+}
+
+/// How many places, and how long ago it was said. What cannot be read was said long ago.
+fn heard(said: &str, now: Duration) -> (u32, Duration) {
+    let read = || {
+        let (places, at) = said.split_once(' ')?;
+        Some((places.parse().ok()?, Duration::from_millis(at.parse().ok()?)))
+    };
+    read().map_or((0, Duration::MAX), |(places, at)| (places, now.saturating_sub(at)))
+}
+
+/// Whether a sidecar is gone for so long that its field can go. Far longer than [`LEASE`], so that none is
+/// taken away that its sidecar says anew at this moment.
+fn is_gone(said: &str, now: Duration) -> bool {
+    heard(said, now).1.as_secs() >= KEPT_SECONDS.unsigned_abs()
+}
+
+/// The places that others have given out and told of within [`LEASE`].
+fn elsewhere(said: &HashMap<String, String>, here: &str, now: Duration) -> u32 {
+    let others = said.iter().filter(|(of, _)| of.as_str() != here);
+    others
+        .map(|(_, said)| heard(said, now))
+        .filter(|(_, ago)| *ago < LEASE)
+        .fold(0, |sum, (places, _)| sum.saturating_add(places))
 }
 
 fn slots(present: u64) -> impl Iterator<Item = u64> {
@@ -212,11 +315,40 @@ mod tests {
     }
 
     #[test]
+    fn places_count_while_their_sidecar_tells_of_them() {
+        let now = Duration::from_secs(1_000);
+        let ago = |seconds| now.saturating_sub(Duration::from_secs(seconds));
+        let fields = [
+            ("here", said(7, now)),
+            ("one", said(2, ago(1))),
+            ("two", said(3, ago(7))),
+            ("crashed", said(100, ago(8))),
+            ("gone", said(100, ago(60))),
+            // Another's clock is Redis's too; what seems to come is not older than now.
+            ("ahead", said(1, now + Duration::from_secs(1))),
+            ("strange", "many".to_owned()),
+        ];
+        let fields: HashMap<String, String> =
+            fields.into_iter().map(|(of, said)| (of.to_owned(), said)).collect();
+        assert_eq!(elsewhere(&fields, "here", now), 6);
+        assert_eq!(elsewhere(&fields, "one", now), 11);
+        let mut gone: Vec<&str> = fields
+            .iter()
+            .filter(|(_, said)| is_gone(said, now))
+            .map(|(of, _)| of.as_str())
+            .collect();
+        gone.sort_unstable();
+        assert_eq!(gone, ["gone", "strange"]);
+    }
+
+    #[test]
     fn a_slot_that_is_over_lies_in_the_past() {
         let clock = Clock { redis: Duration::from_millis(21_500), here: Moment(5_000_000_000) };
         assert_eq!(clock.slot(), 10);
         assert_eq!(clock.end_of(10), Moment(5_000_000_000), "not over yet");
         assert_eq!(clock.end_of(9), Moment(3_500_000_000));
         assert_eq!(clock.end_of(1), Moment(0));
+        let later = clock.at(Moment(7_000_000_000));
+        assert_eq!((later.slot(), later.redis), (11, Duration::from_millis(23_500)));
     }
 }

@@ -8,12 +8,13 @@
 //! Memory is bounded: accounts in which nothing is left to remember are given up by
 //! [`Quotas::sweep`], and over [`MAX_TENANTS`] a tenant without an account is refused.
 //!
-//! Sidecars that share quotas tell each other what they let through ([`Quotas::consumed`],
-//! [`Quotas::charge`]); nobody is asked before a statement runs.
+//! Sidecars that share quotas tell each other what they let through and what is at work
+//! ([`Quotas::usage`], [`Quotas::charge`], [`Quotas::elsewhere`]); nobody is asked before a statement
+//! runs.
 
 mod bucket;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +61,17 @@ pub struct Admitted {
     pub would_deny: Option<Denial>,
 }
 
+/// What a tenant used, for other sidecars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Statements let through since its account was opened.
+    pub consumed: u64,
+    /// Its places at work here; `None` where no rule bounds them.
+    pub at_work: Option<u32>,
+    /// A place was refused because of what is at work elsewhere.
+    pub refused: bool,
+}
+
 /// A place among a tenant's at work; given up when dropped.
 #[derive(Debug)]
 pub struct Place(Arc<Account>);
@@ -75,6 +87,15 @@ impl Drop for Place {
 struct Account {
     /// Places given out.
     running: AtomicU32,
+    /// Places that other sidecars have given out, as far as they told.
+    elsewhere: AtomicU32,
+    /// [`Moment`] until which that counts: one that tells nothing any more is gone.
+    elsewhere_until: AtomicU64,
+    /// Whether a rule bounds the places.
+    bounded: AtomicBool,
+    /// Whether a place was refused that would be there but for the other sidecars, since
+    /// [`Quotas::usage`] was asked.
+    refused: AtomicBool,
     /// Statements let through since the account was opened.
     consumed: AtomicU64,
     /// [`Moment`] of the last demand.
@@ -90,6 +111,14 @@ struct State {
     buckets: Vec<(Mode, Bucket)>,
     /// Least bound on what is at work, of enforced and of monitored rules.
     concurrent: [Option<u32>; 2],
+}
+
+impl Account {
+    /// Places at work at other sidecars.
+    fn elsewhere(&self, now: Moment) -> u32 {
+        let known = now.0 < self.elsewhere_until.load(Ordering::Acquire);
+        if known { self.elsewhere.load(Ordering::Acquire) } else { 0 }
+    }
 }
 
 impl State {
@@ -155,6 +184,8 @@ impl Quotas {
         let mut state = lock(&account.state);
         if state.epoch != Some(rules.epoch) {
             state.fit(rules, tenant);
+            let bounded = state.concurrent.iter().any(Option::is_some);
+            account.bounded.store(bounded, Ordering::Release);
         }
         let statements = u64::from(demand.statements);
         let mut would_deny = None;
@@ -167,10 +198,14 @@ impl Quotas {
             }
         }
         if demand.place {
-            let running = account.running.load(Ordering::Acquire);
+            let here = account.running.load(Ordering::Acquire);
+            let running = here.saturating_add(account.elsewhere(now));
             let over = |bound: Option<u32>| bound.is_some_and(|most| running >= most);
             let [enforced, monitored] = state.concurrent;
             if over(enforced) {
+                if enforced.is_some_and(|most| here < most) {
+                    account.refused.store(true, Ordering::Release);
+                }
                 return Err(Denial::new(DenialCode::QuotaConcurrent));
             }
             if over(monitored) {
@@ -224,13 +259,32 @@ impl Quotas {
         });
     }
 
-    /// Statements let through for each tenant since its account was opened: what other sidecars
-    /// should know of.
-    pub fn consumed(&self) -> Vec<(Arc<str>, u64)> {
+    /// What each tenant used since its account was opened and has at work: what other sidecars should
+    /// know of.
+    pub fn usage(&self) -> Vec<(Arc<str>, Usage)> {
         let entries = self.accounts.iter();
         entries
-            .map(|entry| (Arc::clone(entry.key()), entry.consumed.load(Ordering::Relaxed)))
+            .map(|entry| {
+                let usage = Usage {
+                    consumed: entry.consumed.load(Ordering::Relaxed),
+                    at_work: entry
+                        .bounded
+                        .load(Ordering::Acquire)
+                        .then(|| entry.running.load(Ordering::Acquire)),
+                    refused: entry.refused.swap(false, Ordering::AcqRel),
+                };
+                (Arc::clone(entry.key()), usage)
+            })
             .collect()
+    }
+
+    /// Takes up how many of a tenant's places other sidecars have given out. It counts until `until`,
+    /// so that the share of one that is gone comes free.
+    pub fn elsewhere(&self, tenant: &str, places: u32, until: Moment) {
+        if let Some(account) = self.accounts.get(tenant) {
+            account.elsewhere.store(places, Ordering::Release);
+            account.elsewhere_until.store(until.0, Ordering::Release);
+        }
     }
 
     /// Takes up statements of a tenant that other sidecars let through.

@@ -91,11 +91,45 @@ fn what_others_let_through_counts_here() {
     let list = [quota(None, Some(10.0), None)];
     let quotas = Quotas::default();
     assert_eq!(passes(&quotas, rules(&list), "a", 3, 0), 3);
-    assert_eq!(quotas.consumed(), [("a".into(), 3)]);
+    let usage = Usage { consumed: 3, at_work: None, refused: false };
+    assert_eq!(quotas.usage(), [("a".into(), usage)]);
     quotas.charge("a", 5, Moment(0));
     assert_eq!(passes(&quotas, rules(&list), "a", 10, 0), 2);
     quotas.charge("unknown", 5, Moment(0));
     assert_eq!(quotas.tenants(), 1);
+}
+
+#[test]
+fn places_at_work_elsewhere_count_here_until_their_time_is_over() {
+    let list = [quota(None, None, Some(5))];
+    let quotas = Quotas::default();
+    let admit = |now| quotas.admit(rules(&list), "a", ONE, Moment(now));
+    let first = admit(0).unwrap();
+    quotas.elsewhere("a", 3, Moment(8 * SECOND));
+    let _second = admit(SECOND).unwrap();
+    assert_eq!(admit(SECOND).unwrap_err().code, DenialCode::QuotaConcurrent);
+    let told = |refused| {
+        let usage = quotas.usage();
+        assert_eq!(usage, [("a".into(), Usage { consumed: 2, at_work: Some(2), refused })]);
+    };
+    told(true);
+    told(false);
+    quotas.elsewhere("a", 4, Moment(8 * SECOND));
+    drop(first);
+    assert!(admit(7 * SECOND).is_err(), "one here, four elsewhere");
+    let freed = admit(8 * SECOND);
+    assert!(freed.is_ok(), "nobody told anything for so long: they are gone");
+    quotas.elsewhere("unknown", 4, Moment(8 * SECOND));
+    assert_eq!(quotas.tenants(), 1);
+}
+
+#[test]
+fn a_place_that_is_missing_here_is_not_held_against_the_others() {
+    let list = [quota(None, None, Some(1))];
+    let quotas = Quotas::default();
+    let _held = quotas.admit(rules(&list), "a", ONE, Moment(0)).unwrap();
+    assert!(quotas.admit(rules(&list), "a", ONE, Moment(0)).is_err());
+    assert!(!quotas.usage()[0].1.refused);
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //!
 //! librdkafka is built without TLS here, for its TLS is OpenSSL's and Hedgerow has one TLS stack. So
 //! the brokers must be on this machine (a TLS tunnel, a node's agent), or the operator says that
-//! plain text is meant.
+//! plain text is meant; a password goes to brokers on this machine alone. The configuration refuses TLS
+//! and SASL mechanisms other than PLAIN by name.
 
 use std::time::Duration;
 

@@ -2,7 +2,10 @@
 //! never wait for each other and the sessions of one do. Layer 2; pure.
 //!
 //! SHA-256 keeps a tenant from finding the number under which another's lock lies: that would let it hold
-//! that lock, or watch it. The one number (`int8`) and the pair (`int4`, `int4`), which PostgreSQL keeps
+//! that lock, or watch it. There is no key in it: all sidecars of a database, of every version and through
+//! every change of a password, must come to the same number, or locks would no longer keep a tenant's own
+//! sessions apart. So who knows a tenant's name and its number can look for a number of its own that falls
+//! together with it: some 2^64 hashes, for a lock that it then holds or sees held, and no row. The one number (`int8`) and the pair (`int4`, `int4`), which PostgreSQL keeps
 //! apart, become one number of different texts.
 
 use sha2::{Digest as _, Sha256};

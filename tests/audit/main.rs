@@ -13,6 +13,7 @@ mod buckets;
 mod crash;
 mod disk;
 mod erase;
+mod google;
 mod sinks;
 #[path = "../support/mod.rs"]
 mod support;

@@ -330,6 +330,8 @@ fn what_the_pages_say_to_run_runs() {
         }
     }
     assert!(programs > 10, "the pages have programs");
+    let operated = operators_pages(&mut script, &here);
+    assert!(operated > 12, "the pages have commands: {operated}");
     if let Some(modules) = node() {
         std::os::unix::fs::symlink(modules, home.path().join("node_modules")).unwrap();
     }
@@ -357,6 +359,67 @@ fn what_the_pages_say_to_run_runs() {
     assert!(stderr.contains("HR1011"), "the denial: {stderr}");
     server().drop_database(&database);
     server().run(postgres::SUPERUSER, "DROP ROLE book_app");
+}
+
+/// The commands of the pages for operators, in the directory that the first pages have made: every block,
+/// as it stands but for its paths. A command may say no (1), never that it cannot (2).
+fn operators_pages(script: &mut String, here: &impl Fn(&str) -> String) -> usize {
+    script.push_str(
+        "hedgerow() {\n\
+           local code=0\n\
+           if [[ $1 == console ]]; then\n\
+             command hedgerow \"$@\" >console.log 2>console.err & local console=$!\n\
+             until grep -q 'The console is on' console.log; do\n\
+               kill -0 $console || { cat console.err >&2; exit 1; }; sleep 0.1\n\
+             done\n\
+             kill $console; wait $console || true; return 0\n\
+           fi\n\
+           command hedgerow \"$@\" || code=$?\n\
+           (( code <= 1 )) || { echo \"hedgerow $*: exit $code\" >&2; exit 1; }\n\
+         }\n\
+         export HEDGEROW_LISTEN=127.0.0.1:0\n\
+         echo '{\"sql\": \"SELECT count(*) FROM orders\"}' > statements.jsonl\n\
+         CHAIN=$(basename audit/audit-*-0000000001.jsonl -0000000001.jsonl); CHAIN=${CHAIN#audit-}\n\
+         mkdir -p \"prefix/$CHAIN\" a b\n\
+         cp audit/audit-*-0000000001.jsonl \"prefix/$CHAIN/0000000001-000000000001.jsonl\"\n\
+         cp -r audit a/; cp -r audit b/; cp audit/audit-public-key.pem .\n\
+         cp audit-public-key.pem audit-key.pem\n\
+         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+           -subj /CN=audit.example.com -keyout tls.key -out tls.crt 2>/dev/null\n\
+         redis-cli() { :; }\n\
+         if command -v redis-server >/dev/null; then\n\
+           redis-server --port 0 --unixsocket \"$PWD/redis.sock\" --save '' >/dev/null &\n\
+           redis-cli() { command redis-cli -e -s \"$PWD/redis.sock\" \"$@\"; }\n\
+           until redis-cli PING >/dev/null 2>&1; do sleep 0.1; done\n\
+         fi\n",
+    );
+    let there = |text: &str| {
+        here(text)
+            .replace("/var/lib/hedgerow/audit", "audit")
+            .replace("/collected", "audit")
+            .replace("0.0.0.0:9188", "127.0.0.1:0")
+            .replace("--tenant acme", "--tenant 7d9f5a1e-1c52-4c55-9a0b-3f1f7a3c2b10")
+            .replace("'prefix/CHAIN/'0000000007", "\"prefix/$CHAIN/\"0000000001")
+            .replace("audit-CHAIN-0000000007", "\"audit-$CHAIN-0000000001\"")
+    };
+    let mut commands = 0;
+    // The last one writes a second draft of the policies.
+    for page in [
+        "operations.md",
+        "recipes.md",
+        "audit.md",
+        "console.md",
+        "quotas.md",
+        "kubernetes.md",
+        "scan.md",
+    ] {
+        let text = std::fs::read_to_string(root().join("docs").join(page)).unwrap();
+        for block in blocks(&text).iter().filter(|block| block.is(&["sh"])) {
+            let _ = writeln!(script, "echo '--- {page}'\n{}", there(&block.text));
+            commands += block.text.matches("hedgerow ").count();
+        }
+    }
+    commands
 }
 
 /// Where the Node.js clients of the tests are installed.

@@ -145,11 +145,20 @@ impl Browser {
             if key == "Enter" {
                 event = json!({"type": kind, "key": key, "code": key, "text": "\r",
                     "windowsVirtualKeyCode": 13});
+            } else if key == "Tab" {
+                event = json!({"type": kind, "key": key, "code": key,
+                    "windowsVirtualKeyCode": 9});
             } else if kind == "keyDown" && key.len() == 1 {
                 event["text"] = key.into();
             }
             self.call("Input.dispatchKeyEvent", event);
         }
+    }
+
+    /// As the reader's setting is: `light` or `dark`.
+    fn scheme(&mut self, scheme: &str) {
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.call("Emulation.setEmulatedMedia", json!({"features": features}));
     }
 
     fn screenshot(&mut self) -> Vec<u8> {
@@ -229,8 +238,7 @@ fn every_page_opens_is_clicked_and_complains_of_nothing() {
     browser.until("location.pathname === '/' && document.readyState === 'complete'");
 
     for scheme in ["light", "dark"] {
-        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
-        browser.call("Emulation.setEmulatedMedia", json!({"features": features}));
+        browser.scheme(scheme);
         let bright =
             "parseInt(getComputedStyle(document.body).backgroundColor.split('(')[1]) > 128";
         assert_eq!(browser.evaluate(bright), Value::Bool(scheme == "light"));
@@ -274,6 +282,116 @@ fn hostile_records_run_nothing_in_a_real_browser() {
         assert!(title.as_str().unwrap().ends_with("· Hedgerow"), "{page}: {title}");
         let made = "document.querySelectorAll('main img, iframe, main script').length";
         assert_eq!(browser.evaluate(made), 0, "{page}");
+    }
+    assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
+/// Words whose contrast with what is behind them is below what WCAG 2.2 asks for (1.4.3, AA): 4.5, and 3
+/// for large ones.
+const FAINT: &str = r#"(() => {
+  const parse = (text) => { const n = text.match(/[\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+  const over = (top, below) => top.slice(0, 3).map((c, i) => c * top[3] + below[i] * (1 - top[3])).concat(1);
+  const light = (color) => { const [r, g, b] = color.map((c) => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const behind = (element) => { const layers = [];
+    for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((below, top) => over(top, below), parse(getComputedStyle(document.body).backgroundColor)); };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement, words = walker.currentNode.data.trim();
+    if (!words || element.closest("svg, script") || !element.checkVisibility()) continue;
+    const style = getComputedStyle(element), ground = behind(element);
+    const a = light(over(parse(style.color), ground)), b = light(ground);
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    if (contrast < (large ? 3 : 4.5)) found.push(`${contrast.toFixed(2)}: ${words.slice(0, 40)} (${element.className || element.tagName})`);
+  }
+  return [...new Set(found)];
+})()"#;
+
+/// What a reader with keys alone cannot use or name: links and buttons that the tab key passes over, and
+/// such without a name; fields without a label; pages without one heading, a language, a main part.
+const OUT_OF_REACH: &str = r#"(() => {
+  const found = [];
+  const reach = document.querySelectorAll("a[href], button, input, select, textarea, summary, pre");
+  const same = new Set([...document.querySelectorAll("a[href]")].filter((a) => a.tabIndex >= 0).map((a) => a.getAttribute("href")));
+  for (const e of reach) {
+    if (!e.checkVisibility() || e.type === "hidden") continue;
+    const name = (e.getAttribute("aria-label") || e.textContent || e.labels?.[0]?.textContent || e.title || "").trim()
+      || e.querySelector("title, [aria-label]")?.textContent;
+    if (e.tabIndex < 0 && !same.has(e.getAttribute("href"))) found.push(`not reached: ${e.outerHTML.slice(0, 100)}`);
+    if (!name && e.tabIndex >= 0) found.push(`no name: ${e.outerHTML.slice(0, 100)}`);
+  }
+  if (document.querySelectorAll("h1").length !== 1) found.push(`${document.querySelectorAll("h1").length} first headings`);
+  if (!document.documentElement.lang) found.push("no language");
+  if (document.querySelectorAll("main").length !== 1) found.push("no main part");
+  for (const table of document.querySelectorAll("table")) {
+    if (table.checkVisibility() && !table.querySelector("th[scope]")) found.push("a table without headings");
+  }
+  return found;
+})()"#;
+
+#[test]
+fn every_page_is_legible_in_light_and_dark_and_used_by_keys_alone() {
+    let Some(mut browser) = browser() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let (end, span) = (jiff::Timestamp::now(), Duration::from_secs(86_400));
+    block_on(crate::audit_data::write(&root.path().join("all"), 8_000, span, end, 1 << 20));
+    let config = crate::sign_in::configuration(root.path());
+    let all = root.path().join("all");
+    let all = all.to_str().unwrap();
+    let listen = ["--listen", "127.0.0.1:0", "--config", &config];
+    let site = Site::start(&[["--audit", all].as_slice(), &listen].concat());
+    let closed = Site::start(
+        &[["--audit", all].as_slice(), &listen, &["--require-claim", "role=auditor"]].concat(),
+    );
+    let home = site.until_home_says("4 chains intact");
+    let denied = home.links("/record/").remove(0);
+    let allowed = site.get("/?show=allowed&q=orders").links("/record/").remove(0);
+    let pages = [
+        ("home", format!("http://{}/", site.address)),
+        ("statements", format!("http://{}/?by=statement", site.address)),
+        ("record", format!("http://{}{denied}", site.address)),
+        ("guards", format!("http://{}{allowed}", site.address)),
+        ("sources", format!("http://{}/sources", site.address)),
+        ("sign-in", format!("http://{}/sign-in", closed.address)),
+    ];
+    let mut faults = Vec::new();
+    for (name, address) in &pages {
+        browser.open(address);
+        for scheme in ["light", "dark"] {
+            browser.scheme(scheme);
+            for (what, script) in [("faint", FAINT), ("keys", OUT_OF_REACH)] {
+                let found = browser.evaluate(script);
+                for fault in found.as_array().expect("a list").iter() {
+                    faults.push(format!("{name}, {scheme}, {what}: {fault}"));
+                }
+            }
+            let taken = browser.screenshot();
+            assert!(taken.len() > 10_000, "{name}, {scheme}");
+            // The documentation's pictures: HEDGEROW_SCREENSHOTS=1 writes them anew.
+            if std::env::var_os("HEDGEROW_SCREENSHOTS").is_some() {
+                let end = if scheme == "dark" { "-dark" } else { "" };
+                let file = format!("docs/console-{name}{end}.png");
+                std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), taken).unwrap();
+            }
+        }
+    }
+    assert_eq!(faults, Vec::<String>::new());
+
+    // The tab key: the way to the records first, and where one is shows.
+    browser.open(&pages[0].1);
+    browser.press("Tab");
+    assert_eq!(browser.evaluate("document.activeElement.className"), "skip");
+    browser.press("Enter");
+    browser.until("document.activeElement.id === 'main'");
+    for _ in 0..12 {
+        browser.press("Tab");
+        let shown = "(() => { const s = getComputedStyle(document.activeElement); \
+                     return s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 1; })()";
+        let at = browser.evaluate("document.activeElement.outerHTML.slice(0, 120)");
+        assert_eq!(browser.evaluate(shown), Value::Bool(true), "where one is does not show: {at}");
     }
     assert_eq!(browser.complaints, Vec::<String>::new());
 }

@@ -81,8 +81,17 @@ fn no_page_holds_a_clients_markup() {
 #[test]
 fn a_spreadsheet_takes_no_cell_of_an_export_for_a_formula() {
     let root = tempfile::tempdir().unwrap();
-    let formulas =
-        ["=HYPERLINK(\"http://evil.example\")", "+1+1", "-2", "@SUM(A1)", "\t=1", "\r=1"];
+    let formulas = [
+        "=HYPERLINK(\"http://evil.example\")",
+        "+1+1",
+        "-2",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        " =1",
+        "＝1",
+        "x;=1",
+    ];
     let events = formulas.iter().map(|formula| {
         let one = event(&mut Dice(1), Timestamp::now(), formula, formula);
         one.denied(&Denial::of(DenialCode::Function, *formula))
@@ -93,11 +102,37 @@ fn a_spreadsheet_takes_no_cell_of_an_export_for_a_formula() {
     let csv = site.get("/export.csv").body;
     assert_eq!(csv.matches("HR1005").count(), formulas.len());
     for line in csv.lines() {
-        for cell in line.split(',') {
-            let cell = cell.trim_start_matches('"');
-            assert!(!cell.starts_with(['=', '+', '-', '@', '\t']), "{cell:?}");
+        // A semicolon too ends a cell where that is the separator.
+        for cell in line.split([',', ';']) {
+            let cell = cell.trim_start_matches('"').trim_start_matches(' ');
+            assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '＝']), "{cell:?}");
         }
     }
+}
+
+#[test]
+fn a_command_that_a_page_offers_runs_nothing_but_itself() {
+    let root = tempfile::tempdir().unwrap();
+    let statement = "--config=/tmp/evil '; touch pwned; '\u{3}\ntouch pwned\u{1b}[201~";
+    let mut one = event(&mut Dice(1), Timestamp::now(), "orders-api", "--help' -x");
+    with_statement(&mut one, "select", statement);
+    write(&root.path().join("audit"), vec![one]);
+    let site = Site::over(root.path());
+    site.until_home_says("1 chain intact");
+    let page = site.get(&site.get("/?show=all").links("/record/").remove(0)).body;
+    let command = page.split("<pre class=\"command\"").nth(1).expect("a command is offered");
+    let command = command.split("<code>").nth(1).unwrap().split("</code>").next().unwrap();
+    let command = command.replace("&#39;", "'").replace("&#38;", "&").replace("&amp;", "&");
+    assert!(!command.chars().any(char::is_control), "{command:?}");
+    // What a shell makes of it, a line a word.
+    let script = format!("hedgerow() {{ printf '%s\\0' \"$@\"; }}; {command}");
+    let mut shell = std::process::Command::new("bash");
+    let output = shell.args(["-c", &script]).current_dir(root.path()).output().unwrap();
+    let words: Vec<&str> = std::str::from_utf8(&output.stdout).unwrap().split('\0').collect();
+    assert!(!root.path().join("pwned").exists());
+    let tenant = "--tenant=--help' -x";
+    let wanted = ["explain", "--config", "hedgerow.yaml", tenant, "--", statement, ""];
+    assert_eq!(words, wanted);
 }
 
 #[test]

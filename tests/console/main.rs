@@ -12,6 +12,7 @@ mod audit_data;
 mod browser;
 mod hostile;
 mod page;
+mod sealed;
 mod sign_in;
 mod site;
 mod trail;

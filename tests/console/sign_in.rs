@@ -1,15 +1,21 @@
 //! Who may look where people sign in.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::hostile::hostile;
 use crate::site::{Site, write};
 
 const ISSUER: &str = "https://auth.example.com/";
 
-fn configuration(root: &Path) -> String {
+pub fn configuration(root: &Path) -> String {
     fs::write(root.join("secret"), "0123456789abcdef0123456789abcdef0123456789").unwrap();
     fs::create_dir(root.join("policies")).unwrap();
     fs::write(
@@ -106,6 +112,106 @@ fn nobody_sees_a_record_without_a_token_that_holds_the_claim() {
     assert!(page.body.contains("rosa") && page.body.contains("Sign out"));
     assert_eq!(site.ask("POST", "/sign-out", &cookie, "").status, 303);
     assert_eq!(site.ask("GET", "/sources", &cookie, "").status, 303, "the session is over");
+}
+
+/// A certificate for 127.0.0.1 that signed itself: files `tls.crt` and `tls.key`.
+fn certificate(root: &Path) {
+    let file = |end: &str| root.join(format!("tls.{end}")).display().to_string();
+    let mut command = Command::new("openssl");
+    command
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=console"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-keyout", &file("key"), "-out", &file("crt")]);
+    assert!(command.output().unwrap().status.success());
+}
+
+/// Asks over TLS, trusting that certificate alone: the answer, head and body.
+fn ask_by_tls(site: &Site, root: &Path, request: &str) -> String {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(root.join("tls.crt")).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::IpAddress(site.address.ip().into());
+    let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let stream = TcpStream::connect(site.address).unwrap();
+    let mut stream = rustls::StreamOwned::new(connection, stream);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    // Some servers close without saying goodbye; what came is looked at by itself.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn over_tls_a_session_begins_with_the_claim_and_its_cookie_is_for_tls_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let config = configuration(root.path());
+    certificate(root.path());
+    let audit = root.path().join("audit");
+    write(&audit, hostile());
+    let file = |name: &str| root.path().join(name).display().to_string();
+    let site = Site::start_tls(&[
+        "--audit",
+        audit.to_str().unwrap(),
+        "--listen",
+        "0.0.0.0:0",
+        "--config",
+        &config,
+        "--require-claim",
+        "role=auditor,security",
+        "--tls-cert-file",
+        &file("tls.crt"),
+        "--tls-key-file",
+        &file("tls.key"),
+    ]);
+    let ask = |method: &str, path: &str, headers: &str, body: &str| {
+        let length = body.len();
+        let host = site.address;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
+        );
+        ask_by_tls(&site, root.path(), &request)
+    };
+    let refused = ask("GET", "/", "", "");
+    assert!(refused.starts_with("HTTP/1.1 303") && refused.contains("/sign-in?next="), "{refused}");
+    // Plain HTTP finds nobody there.
+    let mut plain = TcpStream::connect(site.address).unwrap();
+    plain.write_all(b"GET /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&answer));
+
+    let form = |token: &str| ask("POST", "/sign-in", "", &format!("token={token}&next=%2F"));
+    let other = form(&token(root.path(), r#","role":"developer""#));
+    assert!(other.starts_with("HTTP/1.1 403") && !other.contains("set-cookie"), "{other}");
+    let good = form(&token(root.path(), r#","role":"security""#));
+    assert!(good.starts_with("HTTP/1.1 303"), "{good}");
+    let cookie = good.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    assert!(cookie.starts_with("__Host-hedgerow-console="), "{cookie}");
+    for part in ["; Secure", "; HttpOnly", "; SameSite=Strict", "; Path=/"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+    let mut home = String::new();
+    site.until("the records are read", || {
+        home = ask("GET", "/", &cookie, "");
+        home.contains("1 chain intact")
+    });
+    assert!(home.starts_with("HTTP/1.1 200") && home.contains("rosa"), "{home}");
+    // What the live view asks for every two seconds.
+    let rows = ask("GET", "/rows?after=0.0.0", &cookie, "");
+    assert!(rows.starts_with("HTTP/1.1 200") && rows.contains("x-newest"), "{rows}");
+    let without = ask("GET", "/rows?after=0.0.0", "", "");
+    assert!(
+        without.starts_with("HTTP/1.1 401") || without.starts_with("HTTP/1.1 303"),
+        "{without}"
+    );
 }
 
 #[test]

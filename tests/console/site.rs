@@ -60,6 +60,13 @@ impl Site {
 
     /// Starts a console; its first line says where it is.
     pub fn start(arguments: &[&str]) -> Self {
+        let site = Self::start_tls(arguments);
+        site.until("the index is built", || !site.get("/sign-in").body.contains("data-building"));
+        site
+    }
+
+    /// Starts one that speaks TLS, or is not waited for.
+    pub fn start_tls(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
             .arg("console")
             .args(arguments)
@@ -70,11 +77,13 @@ impl Site {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.split("://").nth(1).and_then(|rest| rest.split(';').next());
-        let address: SocketAddr =
+        let mut address: SocketAddr =
             address.unwrap_or_else(|| panic!("no address in {line:?}")).parse().unwrap();
-        let site = Self { child, address };
-        site.until("the index is built", || !site.get("/sign-in").body.contains("data-building"));
-        site
+        // Bound to every address of this machine, it is asked by the one that leads nowhere else.
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        Self { child, address }
     }
 
     /// Waits for something, a while.

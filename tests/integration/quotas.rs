@@ -6,7 +6,7 @@ use crate::support::fixture::{POLICY, World};
 use crate::support::hedgerow::{Hedgerow, Options};
 use crate::support::redis::Redis;
 use crate::support::wire::{self, WireClient};
-use crate::support::{fixture, http, process};
+use crate::support::{fixture, http, postgres, process};
 
 /// Runs for longer than any test.
 const LONG: &str = "SELECT count(*) FROM (SELECT generate_series(1, 50000000000)) AS s";
@@ -269,4 +269,57 @@ fn a_cluster_of_redis_serves_as_well() {
     let pair = sharing(&redis);
     assert_shared(&pair, &database);
     pair.iter().for_each(Hedgerow::finish);
+}
+
+#[test]
+fn sidecars_share_a_tenants_places_and_a_crashed_ones_come_free() {
+    let Some(redis) = Redis::start() else { return };
+    let database = fixture::database_of_both();
+    let mut options = options("{concurrent: 3}");
+    options.postgres_extra = format!("quota: {{redis: \"{}\"}}\n", redis.url());
+    let [one, two] = [Hedgerow::start(&options), Hedgerow::start(&options)];
+    // Two of three places are taken at the first sidecar.
+    let mut held = [one.a(&database), one.a(&database)];
+    for client in &mut held {
+        client.send(&wire::query(LONG));
+    }
+    let (mut probe, mut other) = (two.a(&database), two.a(&database));
+    let mut b = two.b(&database);
+    // The third is there, for one at a time.
+    let occupied = process::eventually("the last place", WAIT, || {
+        other.send(&wire::query(LONG));
+        let taken = other.collect_for(Duration::from_millis(500));
+        taken.errors().is_empty().then_some(true)
+    });
+    assert!(occupied);
+    process::eventually("no place is left at the second sidecar", WAIT, || {
+        let outcome = probe.query("SELECT 1");
+        let refused = outcome.errors().iter().any(|e| e.denial_code() == Some("HR3002"));
+        refused.then_some(())
+    });
+    let mut third = one.a(&database);
+    process::eventually("nor at the first", WAIT, || {
+        let outcome = third.query("SELECT 1");
+        (!outcome.errors().is_empty()).then_some(())
+    });
+    assert_eq!(b.query("SELECT 1").lines(), ["1"], "a neighbour has its own");
+    // Nothing at the first sidecar gives its places back: it is killed, and its statements with it.
+    one.kill();
+    postgres::server().run(
+        postgres::SUPERUSER,
+        &format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = \
+             '{database}' AND query LIKE '%50000000000%' AND backend_start < \
+             (SELECT max(backend_start) FROM pg_stat_activity WHERE datname = '{database}' AND \
+             query LIKE '%50000000000%')"
+        ),
+    );
+    process::eventually("the places of the crashed one come free", WAIT, || {
+        probe.query("SELECT 1").errors().is_empty().then_some(())
+    });
+    drop(other);
+    for client in [probe, b] {
+        client.terminate();
+    }
+    two.finish();
 }

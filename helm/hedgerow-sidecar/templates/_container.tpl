@@ -22,6 +22,10 @@ initContainers:
   env:
     - name: HEDGEROW_LOG_LEVEL
       value: {{ $values.logLevel | quote }}
+    {{- if $values.audit.existingClaim }}
+    - name: POD_NAME
+      valueFrom: {fieldRef: {fieldPath: metadata.name}}
+    {{- end }}
     {{- with $values.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -58,7 +62,12 @@ initContainers:
     - {name: hedgerow-policies, mountPath: /etc/hedgerow-policies, readOnly: true}
     # The credentials: mounted here, and in no other container.
     - {name: hedgerow-secret, mountPath: /run/secrets/hedgerow, readOnly: true}
+    {{- if $values.audit.existingClaim }}
+    # A directory a pod: a chain has one writer, and pods share the claim.
+    - {name: hedgerow-audit, mountPath: /var/lib/hedgerow, subPathExpr: $(POD_NAME)}
+    {{- else }}
     - {name: hedgerow-audit, mountPath: /var/lib/hedgerow}
+    {{- end }}
 {{- end -}}
 
 {{- define "hedgerow.sidecar.image" -}}

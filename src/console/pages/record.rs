@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::rows::{RowView, address, everything, said, views};
 use super::{Fact, Frame, failure, html};
+use crate::audit::personal::{FIELDS, SEALED};
 use crate::audit::search::Found;
 use crate::audit::vigil::check_line;
 use crate::console::diff::{Piece, side_by_side};
@@ -17,7 +18,7 @@ use crate::console::index::{Index, code_crosses};
 use crate::console::query::{Query, Show};
 use crate::console::records::{Files, line_of};
 use crate::console::select::neighbours;
-use crate::console::text::{encode, number};
+use crate::console::text::{encode, number, shell_quoted};
 use crate::console::watch::{Standing, read};
 use crate::console::{Outlook, State, why};
 
@@ -72,6 +73,7 @@ struct RecordPage {
     sent_notes: Vec<String>,
     command: String,
     facts: Vec<FactGroup>,
+    sealed_note: &'static str,
     chain: ChainPlace,
     neighbours: Vec<RowView>,
     fingerprint_link: String,
@@ -166,6 +168,7 @@ pub(in crate::console) fn record(state: &State, viewer: &Viewer, at: Address<'_>
         sent_notes: sent.notes,
         command: sent.command,
         facts: facts(&found),
+        sealed_note: sealed_note(&found),
         chain: chain_place(&read(&shared.standings), &line, &found, at),
         neighbours: around,
         fingerprint_link: linked(&fingerprint, &|q| q.fingerprint = Some(fingerprint.clone())),
@@ -257,8 +260,9 @@ impl Sent {
                  and the policies, or ask on the command line:"
                     .to_owned(),
             );
+            // SECURITY: no text of a client is read as an option: `-- …` is a comment in SQL.
             let command = format!(
-                "hedgerow explain --config hedgerow.yaml --tenant {} {}",
+                "hedgerow explain --config hedgerow.yaml --tenant={} -- {}",
                 shell_quoted(&tenant),
                 shell_quoted(statement)
             );
@@ -294,16 +298,12 @@ impl Sent {
     }
 }
 
-/// A text as one word of a shell.
-fn shell_quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
 fn facts(found: &Found) -> Vec<FactGroup> {
     let column = |name| found.column(name);
     let filter = |name: &'static str, field, change: &dyn Fn(&mut Query, String)| {
         let value: String = found.column(field);
-        let link = if value.is_empty() {
+        // All that is sealed is written alike, and is nothing to search for.
+        let link = if value.is_empty() || value == SEALED {
             String::new()
         } else {
             everything(|query| change(query, value.clone()))
@@ -371,6 +371,15 @@ fn facts(found: &Found) -> Vec<FactGroup> {
         })
         .filter(|group: &FactGroup| !group.facts.is_empty())
         .collect()
+}
+
+/// What is to be said of personal fields that cannot be read here.
+fn sealed_note(found: &Found) -> &'static str {
+    if FIELDS.iter().all(|field| found.column(field) != SEALED) {
+        return "";
+    }
+    "Who it was is sealed under a key of the tenant, which this console does not have. Where the keys are, \
+     `hedgerow audit search` opens it, until `hedgerow audit erase` has destroyed the key."
 }
 
 fn session_rows(index: &Index, line: &Line) -> Vec<RowView> {
