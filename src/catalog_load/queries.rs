@@ -91,7 +91,9 @@ const FINGERPRINT: &str = concat!(
          sum(hashtextextended(t.oid || '.' || t.xmin, 0))
          FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE ",
     user_schema!(),
-    "  UNION ALL SELECT 'schema ' || count(*) || ' ' ||
+    "  UNION ALL SELECT 'extension ' || count(*) || ' ' ||
+         sum(hashtextextended(e.oid || '.' || e.xmin, 0)) FROM pg_extension e
+       UNION ALL SELECT 'schema ' || count(*) || ' ' ||
          sum(hashtextextended(n.oid || '.' || n.xmin, 0)) FROM pg_namespace n WHERE ",
     user_schema!(),
     "  UNION ALL SELECT 'setting ' || count(*) || ' ' ||
@@ -189,6 +191,8 @@ const OPERATORS: &str = "SELECT DISTINCT o.oprname::text FROM pg_operator o
      WHERE n.nspname <> 'pg_catalog' AND NOT EXISTS (
        SELECT FROM pg_type t JOIN pg_namespace tn ON tn.oid = t.typnamespace
        WHERE t.oid IN (o.oprleft, o.oprright) AND tn.nspname <> 'pg_catalog')";
+
+const EXTENSIONS: &str = "SELECT extname::text FROM pg_extension";
 
 /// Columns under a collation that is neither the database's own nor C (comparing two of them may have
 /// no collation, and a nondeterministic one has no LIKE), and those of PostgreSQL 18 that are computed
@@ -291,6 +295,9 @@ async fn read_in_snapshot(client: &mut Client) -> Result<Loaded, LoadError> {
     }
     for row in rows(&transaction, OPERATORS).await? {
         catalog.user_operators.insert(row.at(0)?);
+    }
+    for row in rows(&transaction, EXTENSIONS).await? {
+        catalog.extensions.insert(row.at(0)?);
     }
     for row in rows(&transaction, UNSTEADY_COLUMNS).await? {
         let relation = RelationName::new(&row.at::<String>(0)?, &row.at::<String>(1)?);

@@ -382,7 +382,12 @@ impl Link {
                 let _full = self.names.prepared_by_sql(name, Arc::clone(facts), identity);
             }
             Kind::Listen(name) => self.listens(name),
-            Kind::SchemaChange => self.schema_changed = true,
+            Kind::SchemaChange(made) => {
+                self.schema_changed = true;
+                if let Some(made) = made {
+                    self.relation_made(made);
+                }
+            }
             Kind::Temporary(change) => self.table_changed(change),
             Kind::Deallocate(Some(name)) => {
                 if !self.shares_names()
@@ -432,6 +437,7 @@ impl Link {
             | Kind::Update
             | Kind::Delete
             | Kind::Merge
+            | Kind::Truncate
             | Kind::Explain
             | Kind::Begin(_)
             | Kind::Transaction

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use super::session::Link;
+use crate::ids::RelationName;
 use crate::sql::Keeps;
-use crate::sql::temporary::TemporaryChange;
+use crate::sql::temporary::{Temporary, TemporaryChange};
 use crate::wire::backend::TransactionStatus;
 
 impl Link {
@@ -23,11 +24,19 @@ impl Link {
         self.judge.temporary.change(change);
     }
 
+    /// A statement has made a relation, which the catalog knows when the transaction is committed.
+    pub(super) fn relation_made(&mut self, name: &RelationName) {
+        if self.tables_before.is_none() {
+            self.tables_before = Some(self.judge.temporary.clone());
+        }
+        self.judge.temporary.make(name);
+    }
+
     /// Whether another identity of the same tenant has left temporary tables: it may have seen more.
     pub(super) fn has_anothers_tables(&self) -> bool {
         let who = self.current().viewpoint.principal();
         let owner = self.tables_owner.as_ref();
-        !self.judge.temporary.is_empty()
+        self.judge.temporary.holds_tables()
             && owner.is_some_and(|owner| owner.viewpoint.principal() != who)
     }
 
@@ -35,7 +44,7 @@ impl Link {
     pub(super) fn keep_tables(&mut self) {
         if self.tables_before.take().is_some() {
             self.judge.temporary.commit();
-            if self.judge.temporary.is_empty() {
+            if !self.judge.temporary.holds_tables() {
                 self.unpin(Keeps::Temporary);
             }
         }
@@ -50,7 +59,8 @@ impl Link {
 
     /// Rolled back to a savepoint: which tables are there is for the server to know.
     pub(super) fn doubt_some_tables(&mut self) {
-        if self.tables_before.is_some() {
+        let held = self.tables_before.as_ref().is_some_and(Temporary::holds_tables);
+        if held || self.tables_before.is_some() && self.judge.temporary.holds_tables() {
             self.pin(Keeps::Setting);
         }
     }

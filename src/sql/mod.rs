@@ -64,8 +64,10 @@ pub enum Kind {
     CopyOut,
     /// COPY table FROM STDIN
     CopyIn(Arc<copy::CopyIn>),
-    /// CREATE, ALTER, DROP, …: what a `ddl` identity may do to the schema.
-    SchemaChange,
+    /// CREATE, ALTER, DROP, …: what a `ddl` identity may do to the schema; the relation that there is then.
+    SchemaChange(Option<RelationName>),
+    /// TRUNCATE of what every tenant reads, by a `ddl` identity.
+    Truncate,
     /// A temporary table of the session's own, made, changed or dropped.
     Temporary(Arc<temporary::TemporaryChange>),
     /// DISCARD, UNLISTEN *: what drivers' pools send on release.
@@ -173,7 +175,8 @@ impl Kind {
             Self::Deallocate(_) => "deallocate",
             Self::Cursor => "cursor",
             Self::CopyOut | Self::CopyIn(_) => "copy",
-            Self::SchemaChange => "schema_change",
+            Self::SchemaChange(_) => "schema_change",
+            Self::Truncate => "truncate",
             Self::Temporary(_) => "temporary_table",
             Self::Discard => "discard",
             Self::Listen(_) => "listen",

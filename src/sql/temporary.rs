@@ -4,8 +4,13 @@
 //! them before all others, so a name means the session's table where there is one. What is sent says
 //! `pg_temp.name`; were the session wrong about a table, the server would say that there is none, and
 //! never take another's.
+//!
+//! Beside them stand the names of relations that the present transaction has made, by a `ddl` identity: until
+//! it is committed the catalog does not know them. What the policy says of a name holds as ever.
 
 use crate::catalog::Relation;
+use crate::ids::RelationName;
+use crate::sql::Kind;
 
 /// The schema by which every session calls its own temporary tables.
 pub const SCHEMA: &str = "pg_temp";
@@ -25,7 +30,10 @@ pub struct TemporaryTable {
 
 /// All of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Temporary(Vec<TemporaryTable>);
+pub struct Temporary {
+    tables: Vec<TemporaryTable>,
+    made: Vec<RelationName>,
+}
 
 /// What a statement does to them, once it is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,21 +48,38 @@ pub enum TemporaryChange {
 
 impl Temporary {
     /// None.
-    pub const NONE: &'static Self = &Self(Vec::new());
+    pub const NONE: &'static Self = &Self { tables: Vec::new(), made: Vec::new() };
 
     /// The table of that name.
     pub fn table(&self, name: &str) -> Option<&TemporaryTable> {
-        self.0.iter().find(|table| table.name == name)
+        self.tables.iter().find(|table| table.name == name)
     }
 
-    /// Whether there is none.
+    /// Whether there is nothing that the catalog does not know.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tables.is_empty() && self.made.is_empty()
+    }
+
+    /// Whether there is a temporary table.
+    pub fn holds_tables(&self) -> bool {
+        !self.tables.is_empty()
+    }
+
+    /// Whether the present transaction has made a relation of that name.
+    pub fn has_made(&self, name: &RelationName) -> bool {
+        self.made.contains(name)
+    }
+
+    /// The present transaction has made a relation. One too many is not known until it is committed.
+    pub fn make(&mut self, name: &RelationName) {
+        if self.made.len() < MAX_TABLES && !self.has_made(name) {
+            self.made.push(name.clone());
+        }
     }
 
     /// Whether there is room for another.
     pub fn is_full(&self) -> bool {
-        self.0.len() >= MAX_TABLES
+        self.tables.len() >= MAX_TABLES
     }
 
     /// Takes a change.
@@ -62,19 +87,33 @@ impl Temporary {
         match change {
             // `IF NOT EXISTS` leaves the one that is there.
             TemporaryChange::Made(table) if self.table(&table.name).is_some() => {}
-            TemporaryChange::Made(table) => self.0.push(TemporaryTable::clone(table)),
-            TemporaryChange::Dropped(names) => self.0.retain(|table| !names.contains(&table.name)),
+            TemporaryChange::Made(table) => self.tables.push(TemporaryTable::clone(table)),
+            TemporaryChange::Dropped(names) => {
+                self.tables.retain(|table| !names.contains(&table.name))
+            }
             TemporaryChange::Kept => {}
         }
     }
 
-    /// A transaction was committed.
+    /// What a statement leaves for the next one of its text.
+    pub fn follow(&mut self, kind: &Kind) {
+        if let Kind::Temporary(change) = kind {
+            self.change(change);
+        }
+        if let Kind::SchemaChange(Some(made)) = kind {
+            self.make(made);
+        }
+    }
+
+    /// A transaction was committed: the catalog knows what it made.
     pub fn commit(&mut self) {
-        self.0.retain(|table| !table.until_commit);
+        self.made.clear();
+        self.tables.retain(|table| !table.until_commit);
     }
 
     /// DISCARD ALL, DISCARD TEMP, another backend.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.tables.clear();
+        self.made.clear();
     }
 }

@@ -1,4 +1,4 @@
-//! Real clients: psql, psycopg 3 and tokio-postgres, as an application would use them.
+//! Real clients, as applications use them: one program a driver, mostly below `tests/clients`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -265,6 +265,36 @@ fn node_postgres_works_as_an_application_uses_it() {
 #[test]
 fn postgres_js_works_as_an_application_uses_it() {
     run_node("postgres_js_client.mjs");
+}
+
+#[test]
+fn drizzle_works_as_an_application_uses_it() {
+    run_node("drizzle_client.mjs");
+}
+
+/// The clients of `tests/clients/rust`, a workspace of its own; `scripts/test.sh` has built it before.
+fn run_rust(client: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients");
+    process::succeed(
+        Command::new(env!("CARGO"))
+            .args(["build", "--locked", "--quiet", "--bin", client, "--manifest-path"])
+            .arg(root.join("tests/clients/rust/Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&target),
+        Duration::from_secs(600),
+    );
+    run_client(Path::new("env"), &target.join("debug").join(client).display().to_string());
+}
+
+#[test]
+fn sqlx_works_as_an_application_uses_it() {
+    run_rust("sqlx_client");
+}
+
+#[test]
+fn diesel_works_as_an_application_uses_it() {
+    run_rust("diesel_client");
 }
 
 /// pgjdbc is optional: Debian's `libpostgresql-jdbc-java`, or a jar named by HEDGEROW_JDBC, and a

@@ -118,3 +118,38 @@ fn large_objects_truncate_and_table_locks_are_denied() {
     a.terminate();
     world.finish();
 }
+
+/// Reading a table reads its children's children too, whatever stands between.
+#[test]
+fn a_shared_table_over_tenants_rows_is_denied_however_deep_they_lie() {
+    let options = Options::new(&POLICY.replace(
+        VAULT,
+        "  public.vault: deny\n  public.readings: shared\n  public.readings_of_tenants: {tenant: tenant_id}",
+    ));
+    let world = World::with(&options);
+    for sql in [
+        "CREATE TABLE readings (tenant_id uuid, value text)",
+        "CREATE TABLE readings_between () INHERITS (readings)",
+        "INSERT INTO readings_between VALUES (NULL, 'of all')",
+        "GRANT SELECT ON readings, readings_between TO app_user",
+    ] {
+        server().run(&world.database, sql);
+    }
+    assert_eq!(world.a().query("SELECT value FROM readings").value(), "of all");
+    for sql in [
+        "CREATE TABLE readings_of_tenants () INHERITS (readings_between)",
+        "INSERT INTO readings_of_tenants VALUES ('bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb', 'B-SECRET-READING')",
+        "GRANT SELECT ON readings_of_tenants TO app_user",
+    ] {
+        server().run(&world.database, sql);
+    }
+    // Sidecars notice a change that went past them within two seconds.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let mut denied = world.a().query("SELECT value FROM readings WHERE value = 'of all'");
+    while denied.errors().is_empty() && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        denied = world.a().query("SELECT value FROM readings WHERE value = 'of all'");
+    }
+    assert_eq!(denied.denial_code(), "HR1009");
+    world.finish();
+}

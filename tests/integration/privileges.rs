@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::fixture::{POLICY, World};
 use crate::support::hedgerow::Options;
+use crate::support::postgres::server;
 use crate::support::token::{Token, now};
 use crate::support::wire::WireClient;
 use crate::support::{TENANT_A, TENANT_B};
@@ -186,6 +187,138 @@ fn a_schema_change_does_not_carry_rows_out_of_the_policy() {
             .field('D')
             .is_empty()
     );
+    world.finish();
+}
+
+/// As tests and fixtures of Django, Rails and others empty their tables, and put sequences right.
+#[test]
+fn who_changes_the_schema_empties_reference_data_and_nothing_else() {
+    let world = world("balanced");
+    let mut migrator = session(&world, &token("migrator", Some(TENANT_A), 600));
+    for sql in [
+        "CREATE TABLE open.kinds (id serial PRIMARY KEY, name text)",
+        "CREATE TABLE open.details (id serial PRIMARY KEY, kind int REFERENCES open.kinds)",
+        "INSERT INTO open.kinds (name) VALUES ('a'), ('b')",
+        "INSERT INTO open.details (kind) VALUES (1), (2)",
+        "SELECT setval(pg_get_serial_sequence('open.kinds', 'id'), coalesce(max(id), 1), max(id) IS NOT null) FROM open.kinds",
+    ] {
+        assert!(migrator.query(sql).errors().is_empty(), "{sql}");
+    }
+    assert_eq!(migrator.query("TRUNCATE open.kinds").sqlstate(), "0A000", "it is referred to");
+    for sql in [
+        "TRUNCATE TABLE ONLY open.details",
+        "TRUNCATE open.kinds, open.details RESTART IDENTITY",
+        "TRUNCATE \"open\".\"kinds\" CASCADE",
+    ] {
+        assert_eq!(migrator.query(sql).tags(), ["TRUNCATE TABLE"], "{sql}");
+        assert_eq!(migrator.query("SELECT count(*) FROM open.details").value(), "0", "{sql}");
+    }
+    assert_eq!(
+        migrator.query("INSERT INTO open.kinds (name) VALUES ('c') RETURNING id").value(),
+        "1"
+    );
+    let refers =
+        "CREATE TABLE projects (id int, tenant_id uuid NOT NULL, kind int REFERENCES open.kinds)";
+    assert_eq!(migrator.query(refers).tags(), ["CREATE TABLE"]);
+    for (detail, sql) in [
+        ("HR1009: public.projects", "TRUNCATE open.kinds CASCADE"),
+        ("HR1009: public.projects", "TRUNCATE open.details, open.kinds CASCADE"),
+        ("HR1002: Truncate", "TRUNCATE projects"),
+        ("HR1002: Truncate", "TRUNCATE open.details, users"),
+        ("HR1002: Truncate", "TRUNCATE pg_class"),
+        ("HR1003: internal_keys", "TRUNCATE internal_keys"),
+        ("HR1004: vault", "TRUNCATE open.details, vault"),
+    ] {
+        let denied = migrator.query(sql).error();
+        assert_eq!(denied.field('D'), detail, "{sql}");
+    }
+    assert_eq!(migrator.query("TRUNCATE open.details").tags(), ["TRUNCATE TABLE"]);
+    let mut dba = session(&world, &token("dba", None, 600));
+    let mut a = world.a();
+    for session in [&mut dba, &mut a] {
+        assert_eq!(session.query("TRUNCATE open.details").denial_code(), "HR1002");
+        assert_eq!(session.query("SELECT setval('open.kinds_id_seq', 1)").denial_code(), "HR1005");
+    }
+    world.hedgerow.kill();
+}
+
+/// As Alembic runs all migrations in one transaction, its own book-keeping among them.
+#[test]
+fn reference_data_is_filled_in_the_transaction_that_makes_its_table() {
+    let world = world("balanced");
+    let mut migrator = session(&world, &token("migrator", Some(TENANT_A), 600));
+    let made = "CREATE TABLE schema_migrations (version text PRIMARY KEY)";
+    let filled = "INSERT INTO schema_migrations VALUES ('1') RETURNING version";
+    for sql in ["BEGIN", made] {
+        assert!(migrator.query(sql).errors().is_empty(), "{sql}");
+    }
+    assert_eq!(migrator.extended(filled, &[]).value(), "1");
+    assert_eq!(migrator.query("SELECT version FROM public.schema_migrations").value(), "1");
+    assert_eq!(world.a().query("SELECT * FROM schema_migrations").denial_code(), "HR1003");
+    migrator.query("ROLLBACK");
+    assert_eq!(migrator.query(filled).denial_code(), "HR1003");
+
+    // What belongs to tenants has columns that the guards rest on.
+    for sql in ["BEGIN", "CREATE TABLE projects (id int, tenant_id uuid NOT NULL)"] {
+        assert!(migrator.query(sql).errors().is_empty(), "{sql}");
+    }
+    assert_eq!(migrator.query("SELECT * FROM projects").denial_code(), "HR1003");
+    migrator.query("ROLLBACK");
+
+    for sql in ["BEGIN", "SAVEPOINT s", made, "ROLLBACK TO s"] {
+        assert!(migrator.query(sql).errors().is_empty(), "{sql}");
+    }
+    assert_eq!(migrator.query(filled).sqlstate(), "42P01", "the server knows that it is gone");
+    migrator.query("ROLLBACK");
+
+    let all = "BEGIN; CREATE TABLE open.a (n int); INSERT INTO open.a VALUES (1); \
+               ALTER TABLE open.a RENAME TO b; INSERT INTO open.b VALUES (2); COMMIT";
+    let done = migrator.query(all);
+    assert!(done.errors().is_empty(), "{done:?}");
+    assert_eq!(world.a().query("SELECT count(*) FROM open.b").value(), "2");
+    world.finish();
+}
+
+/// A new relation without a schema goes into the first one of the search path, whatever stands in the others.
+#[test]
+fn a_view_is_judged_by_the_name_that_it_gets() {
+    let world = world("balanced");
+    let path = format!("ALTER DATABASE {} SET search_path = open, public", world.database);
+    server().run(&world.database, &path);
+    let mut migrator = session(&world, &token("migrator", Some(TENANT_A), 600));
+    for sql in [
+        "CREATE VIEW internal_keys AS SELECT id, secret FROM users",
+        "CREATE OR REPLACE VIEW vault AS SELECT * FROM orders",
+    ] {
+        assert_eq!(migrator.query(sql).denial_code(), "HR1009", "{sql}");
+    }
+    assert!(
+        migrator
+            .query("CREATE VIEW internal_keys AS SELECT code FROM currencies")
+            .errors()
+            .is_empty()
+    );
+    assert_eq!(world.a().query("SELECT count(*) FROM internal_keys").value(), "3");
+    world.finish();
+}
+
+/// Migrations make sure of the extensions that they need.
+#[test]
+fn an_extension_that_is_there_may_be_asked_for_and_no_other() {
+    let world = world("balanced");
+    server().run(&world.database, "CREATE EXTENSION citext");
+    let mut migrator = session(&world, &token("migrator", None, 600));
+    let there = "CREATE EXTENSION IF NOT EXISTS \"citext\"";
+    assert_eq!(migrator.query(there).tags(), ["CREATE EXTENSION"]);
+    for sql in [
+        "CREATE EXTENSION citext",
+        "CREATE EXTENSION IF NOT EXISTS citext CASCADE",
+        "CREATE EXTENSION IF NOT EXISTS hstore",
+        "DROP EXTENSION citext",
+    ] {
+        assert_eq!(migrator.query(sql).denial_code(), "HR1002", "{sql}");
+    }
+    assert_eq!(world.a().query(there).denial_code(), "HR1002");
     world.finish();
 }
 

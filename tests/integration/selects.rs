@@ -41,6 +41,8 @@ fn plain_selects_and_joins_show_own_rows_only() {
         "SELECT u.* FROM (SELECT id, name FROM users) AS u ORDER BY 1",
         "SELECT x, y FROM (SELECT id, name FROM users) AS u(x, y) ORDER BY 1",
         "SELECT \"u\".\"name\" AS \"Name\" FROM \"users\" AS \"u\" WHERE (\"u\".\"id\" IN (1, 2)) ORDER BY \"u\".\"id\" ASC LIMIT 10 OFFSET 0",
+        "SELECT id FROM users ORDER BY id LIMIT ALL OFFSET 1",
+        "SELECT count(*) FROM (SELECT id FROM users ORDER BY id LIMIT ALL) u",
     ]);
     pair.world.finish();
 }

@@ -1,6 +1,7 @@
 //! A denial leaves the transaction exactly as an error of PostgreSQL's own would.
 
 use crate::support::fixture::World;
+use crate::support::postgres::server;
 use crate::support::wire;
 
 const DENIED: &str = "SELECT * FROM vault";
@@ -122,5 +123,26 @@ fn transaction_commands_answer_as_the_server_does() {
         assert_eq!(outcome.status(), Some(status), "{sql}");
     }
     a.terminate();
+    world.finish();
+}
+
+/// Django's `SET CONSTRAINTS name IMMEDIATE`, and applications with circular keys.
+#[test]
+fn named_constraints_are_checked_when_the_client_says_so() {
+    let world = World::new();
+    let unique =
+        "ALTER TABLE documents ADD CONSTRAINT one_title UNIQUE (tenant_id, title) DEFERRABLE";
+    server().run(&world.database, unique);
+    let mut a = world.a();
+    for sql in
+        ["BEGIN", "SET CONSTRAINTS one_title DEFERRED", "UPDATE documents SET title = 'the same'"]
+    {
+        assert!(a.query(sql).errors().is_empty(), "{sql}");
+    }
+    let failed = a.query("SET CONSTRAINTS public.one_title IMMEDIATE").error();
+    assert_eq!((failed.sqlstate(), failed.field('D')), ("23505", ""), "{failed:?}");
+    assert_eq!(a.query("ROLLBACK").tags(), ["ROLLBACK"]);
+    assert_eq!(a.extended("SET CONSTRAINTS one_title, nowhere IMMEDIATE", &[]).sqlstate(), "42704");
+    assert_eq!(a.query("SET CONSTRAINTS ALL IMMEDIATE").tags(), ["SET CONSTRAINTS"]);
     world.finish();
 }

@@ -148,6 +148,7 @@ pub fn classify(statement: &Tree<'_>, env: Env<'_>) -> Result<Class, Denial> {
             copy(statement)?;
             Kind::CopyOut
         }
+        "TruncateStmt" if env.privileges.ddl => return super::truncate::judge(statement, env),
         _ if env.privileges.ddl => {
             let change = super::schema_change::judge(statement, env)?;
             return change.ok_or_else(|| kind_denied(statement));

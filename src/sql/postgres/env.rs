@@ -2,6 +2,7 @@
 //!
 //! Both the rewriter and the checker resolve through here; each on its own parser's tree.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::totality::Parameter;
@@ -18,6 +19,8 @@ use crate::policy::{
 use crate::sql::account::{NamedRelation, Notes};
 use crate::sql::temporary::{self, Temporary};
 
+/// Partitions of partitions of … deeper than anyone builds them.
+const MAX_GENERATIONS: u8 = 8;
 /// The name of the rule under which catalogs are open.
 const CATALOG_RULE: &str = "pg_catalog";
 
@@ -208,11 +211,22 @@ impl<'a> Env<'a> {
             .into_iter()
             .find(|candidate| {
                 self.catalog.relations.contains_key(candidate)
+                    || self.temporary.has_made(candidate)
                     || (!self.catalog.live && self.policy.table(candidate).is_some())
             })
             .ok_or_else(unknown)?;
         let relation = self.catalog.relation(&name);
         let policy = match rule(self.policy, self.catalog, &name) {
+            // Its columns are known when it is committed: until then no rule may rest on them.
+            Some(policy) if relation.is_none() && self.temporary.has_made(&name) => {
+                let open = policy.protection == Protection::Shared
+                    && policy.condition.is_none()
+                    && policy.columns.is_empty();
+                if !open && !mutant::on("made-unseen") {
+                    return Err(unknown());
+                }
+                self.widened(policy)
+            }
             Some(policy) if self.lenient && policy.mode == Mode::Monitor => {
                 self.monitored(&policy, relation)
             }
@@ -320,6 +334,17 @@ impl<'a> Env<'a> {
         (found, rule)
     }
 
+    /// The full name that a new relation gets: without a schema, in the first one of the search path.
+    pub fn new_name(&self, schema: Option<&str>, name: &str) -> RelationName {
+        let first = self.catalog.search_path.first().map_or("public", String::as_str);
+        RelationName::new(schema.unwrap_or(first), name)
+    }
+
+    /// The policy's rule for a relation, as it is written: not widened for this caller.
+    pub fn own_rule(&self, name: &RelationName) -> Option<Arc<TablePolicy>> {
+        rule(self.policy, self.catalog, name)
+    }
+
     /// Whether a bare name means a relation of the database.
     pub fn is_relation(&self, name: &str) -> bool {
         self.catalog.relations.keys().any(|relation| relation.name == name)
@@ -345,16 +370,31 @@ impl<'a> Env<'a> {
 
     /// Reading a table reads its children: a shared one must not have children of tenants.
     fn has_protected_child(&self, name: &RelationName) -> bool {
-        self.catalog.relations.values().any(|child| {
-            child
-                .parents
-                .iter()
-                .any(|(schema, parent)| *schema == name.schema && *parent == name.name)
-                && self
-                    .policy
-                    .table(&child.relation_name())
-                    .is_some_and(|policy| policy.protection != Protection::Shared)
-        })
+        let mut parents = HashSet::from([(name.schema.as_str(), name.name.as_str())]);
+        for _generation in 0..MAX_GENERATIONS {
+            let children: Vec<&Relation> = self
+                .catalog
+                .relations
+                .values()
+                .filter(|child| {
+                    let mut of = child.parents.iter();
+                    of.any(|(schema, table)| parents.contains(&(schema.as_str(), table.as_str())))
+                })
+                .collect();
+            if children.is_empty() {
+                return false;
+            }
+            let protected = |child: &&Relation| {
+                let rule = self.policy.table(&child.relation_name());
+                rule.is_some_and(|rule| rule.protection != Protection::Shared)
+            };
+            if children.iter().any(protected) {
+                return true;
+            }
+            parents =
+                children.iter().map(|child| (child.schema.as_str(), child.name.as_str())).collect();
+        }
+        true
     }
 
     /// Whether a relation has partitions or inheritance children.
@@ -374,8 +414,12 @@ impl<'a> Env<'a> {
         let allowed = |schema: &str, name: &str| {
             self.policy.functions.contains(&(schema.to_owned(), name.to_owned()))
         };
+        let built_in = |name: &str| {
+            functions::is_allowed(name)
+                || self.privileges.ddl && functions::OF_SCHEMA_CHANGES.contains(&name)
+        };
         let open = match parts {
-            ["pg_catalog", name] => functions::is_allowed(name),
+            ["pg_catalog", name] => built_in(name),
             [schema, name] => allowed(schema, name),
             [name] => {
                 let mut shadows = self.catalog.functions.iter().filter(|function| {
@@ -386,9 +430,9 @@ impl<'a> Env<'a> {
                         allowed(&first.schema, name)
                             && shadows.all(|other| allowed(&other.schema, name))
                     }
-                    None if self.catalog.live => functions::is_allowed(name),
+                    None if self.catalog.live => built_in(name),
                     None => {
-                        functions::is_allowed(name)
+                        built_in(name)
                             || self.catalog.search_path.iter().any(|schema| allowed(schema, name))
                     }
                 }
@@ -464,8 +508,6 @@ fn unlisted() -> Arc<TablePolicy> {
 
 /// The rule of a relation, or of the table that it is a partition or child of.
 pub fn rule(policy: &Policy, catalog: &Catalog, name: &RelationName) -> Option<Arc<TablePolicy>> {
-    /// Partitions of partitions of … deeper than anyone builds them.
-    const MAX_GENERATIONS: u8 = 8;
     fn inherited(
         policy: &Policy,
         catalog: &Catalog,

@@ -43,7 +43,8 @@ pub fn learn(
         | Kind::Cursor
         | Kind::CopyOut
         | Kind::CopyIn(_)
-        | Kind::SchemaChange
+        | Kind::SchemaChange(_)
+        | Kind::Truncate
         | Kind::Temporary(_)
         | Kind::Listen(_)
         | Kind::Notify

@@ -34,6 +34,7 @@ mod temporary;
 mod tokens;
 pub mod totality;
 mod tree;
+mod truncate;
 
 #[cfg(test)]
 mod tests;
@@ -184,9 +185,7 @@ pub fn explain(
                 let relations = classify::named_relations(statement, env);
                 accounts.push(Account { relations, ..account.take() });
                 let verdict = verdict?;
-                if let Kind::Temporary(change) = &verdict.kind {
-                    temporary.change(change);
-                }
+                temporary.follow(&verdict.kind);
                 decided.push(verdict);
             }
             Ok(decided)
@@ -217,9 +216,7 @@ fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Denial> {
     for statement in parsed.stmts() {
         let env = Env { temporary: &temporary, ..env };
         let one = decide_or_monitor(statement, None, env)?;
-        if let Kind::Temporary(change) = &one.kind {
-            temporary.change(change);
-        }
+        temporary.follow(&one.kind);
         decided.push(one);
     }
     Ok(decided)

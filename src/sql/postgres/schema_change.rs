@@ -8,7 +8,7 @@
 //! - A view over tenants' rows is made only under a name that no policy opens: whoever opens it has
 //!   looked at it.
 //! - What runs later with other rights is not made at all: functions, triggers, rules, DO, extensions
-//!   (but `plpgsql`), policies, grants, owners, foreign servers.
+//!   (but `plpgsql`, and `IF NOT EXISTS` of one that is there), policies, grants, owners, foreign servers.
 //!
 //! Refuses what is not on these lists.
 
@@ -31,8 +31,8 @@ pub fn judge(statement: &Tree<'_>, env: Env<'_>) -> Result<Option<Class>, Denial
         return Ok(None);
     }
     let change = Change { statement, env };
-    let mut class = Class {
-        kind: Kind::SchemaChange,
+    let class = Class {
+        kind: Kind::SchemaChange(change.makes()?),
         relations: Vec::new(),
         // What fails may quote any tenant's row: a key that is not unique, a value that does not fit.
         protected: true,
@@ -41,14 +41,14 @@ pub fn judge(statement: &Tree<'_>, env: Env<'_>) -> Result<Option<Class>, Denial
     match statement.kind() {
         "CreateTableAsStmt" => {
             change.is_permanent(statement.at("into").at("rel"))?;
-            class = classify::body(statement.at("query"), Kind::SchemaChange, env)?;
-            class.protected = true;
-            return Ok(Some(class));
+            let body = classify::body(statement.at("query"), class.kind, env)?;
+            return Ok(Some(Class { protected: true, ..body }));
         }
         "ViewStmt" => change.view()?,
         "CreateStmt" => {
             change.is_permanent(statement.at("relation"))?;
-            change.parents(statement.at("relation"), statement.at("inh_relations").items())?;
+            let child = change.new(statement.at("relation"))?;
+            change.parents(&child, statement.at("inh_relations").items())?;
         }
         "AlterTableStmt" => change.alter()?,
         "RenameStmt" => change.rename()?,
@@ -61,9 +61,7 @@ pub fn judge(statement: &Tree<'_>, env: Env<'_>) -> Result<Option<Class>, Denial
         {
             return Err(change.refused());
         }
-        "CreateExtensionStmt" if statement.at("extname").text() != Some("plpgsql") => {
-            return Err(change.refused());
-        }
+        "CreateExtensionStmt" if !change.extension_is_harmless() => return Err(change.refused()),
         // Indexes, sequences, types: nothing but their expressions.
         _ => {}
     }
@@ -105,6 +103,9 @@ const RENAMED: &[i64] = &[
     codes::OBJECT_SEQUENCE,
     codes::OBJECT_TYPE,
 ];
+/// Of these, what queries can name afterwards.
+const RELATIONS: &[Option<i64>] =
+    &[Some(codes::OBJECT_TABLE), Some(codes::OBJECT_VIEW), Some(codes::OBJECT_MATVIEW)];
 /// What ALTER TABLE may do, beside adding, dropping and changing columns and taking parents.
 const ALTERATIONS: &[i64] = &[
     codes::AT_COLUMN_DEFAULT,
@@ -140,6 +141,15 @@ impl Change<'_> {
         Denial::of(DenialCode::StatementKind, kind.strip_suffix("Stmt").unwrap_or(kind))
     }
 
+    /// `plpgsql`, which every database has, or `IF NOT EXISTS` of one that is there, which does nothing.
+    fn extension_is_harmless(&self) -> bool {
+        let name = self.statement.at("extname").text().unwrap_or_default();
+        let there = self.statement.at("if_not_exists").truth()
+            && self.statement.at("options").is_absent()
+            && self.env.catalog.extensions.contains(name);
+        name == "plpgsql" || there
+    }
+
     fn has_kind(&self, field: &str, kinds: &[i64]) -> Result<(), Denial> {
         match self.statement.at(field).number() {
             Some(kind) if kinds.contains(&kind) => Ok(()),
@@ -163,6 +173,35 @@ impl Change<'_> {
         }
         let (name, rule) = self.env.known(relation.at("schemaname").text(), name);
         Ok(Known { name, rule })
+    }
+
+    /// A relation that is to be made, and the rule for its name: an unqualified one is made in the first schema
+    /// of the search path, wherever another of that name stands.
+    fn new(&self, relation: &Tree<'_>) -> Result<Known, Denial> {
+        let name = relation.at("relname").text().ok_or_else(|| self.refused())?;
+        if !relation.at("catalogname").is_absent() {
+            return Err(self.refused());
+        }
+        let name = self.env.new_name(relation.at("schemaname").text(), name);
+        let rule = self.env.own_rule(&name);
+        Ok(Known { name, rule })
+    }
+
+    /// The relation that there is when the statement is complete.
+    fn makes(&self) -> Result<Option<RelationName>, Denial> {
+        let statement = self.statement;
+        let made = match statement.kind() {
+            "CreateStmt" => self.new(statement.at("relation"))?.name,
+            "CreateTableAsStmt" => self.new(statement.at("into").at("rel"))?.name,
+            "ViewStmt" => self.new(statement.at("view"))?.name,
+            "RenameStmt" if RELATIONS.contains(&statement.at("rename_type").number()) => {
+                let before = self.known(statement.at("relation"))?.name;
+                let new = statement.at("newname").text().ok_or_else(|| self.refused())?;
+                RelationName::new(before.schema.as_str(), new)
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(made))
     }
 
     /// A relation under a new name: that of the same rule, or one that no policy opens.
@@ -235,11 +274,11 @@ impl Change<'_> {
                     }
                 }
                 Some(codes::AT_ADD_INHERIT) => {
-                    self.parents(self.statement.at("relation"), std::slice::from_ref(definition))?;
+                    self.parents(&known, std::slice::from_ref(definition))?;
                 }
                 Some(codes::AT_ATTACH_PARTITION) => {
                     let relation = std::slice::from_ref(self.statement.at("relation"));
-                    self.parents(definition.at("name"), relation)?;
+                    self.parents(&self.known(definition.at("name"))?, relation)?;
                 }
                 Some(other) if ALTERATIONS.contains(&other) => {}
                 Some(_) | None => return Err(self.refused()),
@@ -250,14 +289,13 @@ impl Change<'_> {
 
     /// A child's rows are read with its parents': a parent that every tenant reads takes only children
     /// that every tenant reads.
-    fn parents(&self, child: &Tree<'_>, parents: &[Tree<'_>]) -> Result<(), Denial> {
+    fn parents(&self, child: &Known, parents: &[Tree<'_>]) -> Result<(), Denial> {
         let shared = |known: &Known| {
             known.rule.as_ref().is_some_and(|rule| rule.protection == Protection::Shared)
         };
-        let child = self.known(child)?;
         for parent in parents {
             let parent = self.known(parent)?;
-            if shared(&parent) && !shared(&child) {
+            if shared(&parent) && !shared(child) {
                 return Err(Denial::of(DenialCode::LeakPossible, parent.name.to_string()));
             }
         }
@@ -268,11 +306,11 @@ impl Change<'_> {
     fn view(&self) -> Result<(), Denial> {
         let view = self.statement.at("view");
         self.is_permanent(view)?;
-        let known = self.known(view)?;
+        let known = self.new(view)?;
         if known.rule.is_none() {
             return Ok(());
         }
-        let body = classify::body(self.statement.at("query"), Kind::SchemaChange, self.env)?;
+        let body = classify::body(self.statement.at("query"), Kind::SchemaChange(None), self.env)?;
         let mut rules = false;
         walk(self.statement.at("query"), &mut |met| {
             if let Met::Read(relation) = met {

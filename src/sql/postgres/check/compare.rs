@@ -159,9 +159,14 @@ impl Comparison<'_> {
                     || client.is_absent() && is_zero(sent)
                     || self.same(client, sent)
             }
+            // `LIMIT ALL` is none.
+            ("SelectStmt", "limit_count") => {
+                is_no_limit(client) && is_no_limit(sent) || self.same(client, sent)
+            }
             // It only says whether there is a limit, which the other fields say.
             ("SelectStmt", "limit_option") => {
-                client_node.at("limit_count").is_absent() && sent_node.at("limit_count").is_absent()
+                is_no_limit(client_node.at("limit_count"))
+                    && is_no_limit(sent_node.at("limit_count"))
                     || client == sent
             }
             ("SelectStmt", "group_clause") => {
@@ -683,6 +688,11 @@ fn is_and(tree: &Tree<'_>) -> bool {
 
 fn is_zero(tree: &Tree<'_>) -> bool {
     tree.is("A_Const") && tree.at("val").at("").number() == Some(0)
+}
+
+/// No LIMIT, `LIMIT ALL` or `LIMIT NULL`.
+fn is_no_limit(tree: &Tree<'_>) -> bool {
+    tree.is_absent() || tree.is("A_Const") && tree.at("isnull").truth()
 }
 
 /// The same alias; none is the same as the relation's own name.

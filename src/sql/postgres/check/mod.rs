@@ -17,6 +17,7 @@ mod outputs;
 mod rows;
 mod shape;
 mod temporary;
+mod truncate;
 mod types;
 mod verify;
 mod writes;

@@ -150,6 +150,22 @@ const STEPS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "SELECT id FROM customers ORDER BY id LIMIT ALL OFFSET 7",
+        &[
+            (" OFFSET 7", ""),
+            (" OFFSET 7", " LIMIT 1 OFFSET 7"),
+            ("customers.tenant_id = $A", "true"),
+        ],
+    ),
+    (
+        "SELECT id FROM customers ORDER BY id LIMIT 7",
+        &[
+            (" LIMIT 7", ""),
+            (" LIMIT 7", " LIMIT NULL"),
+            (" LIMIT 7", " FETCH FIRST 7 ROWS WITH TIES"),
+        ],
+    ),
+    (
         "SELECT id FROM (SELECT * FROM customers) c WHERE c.secret::int = 1",
         &[(" OFFSET 0", ""), (" OFFSET 0", " OFFSET 1")],
     ),

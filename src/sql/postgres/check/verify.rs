@@ -53,6 +53,7 @@ pub(super) fn verify(statement: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
                 Err(unguarded("query"))
             }
         }
+        "TruncateStmt" => super::truncate::verify(statement, env),
         kind if changes_schema(kind, env) => {
             // What is copied is read; the shape of the schema has no rows.
             if statement.is("CreateTableAsStmt") {
@@ -61,6 +62,8 @@ pub(super) fn verify(statement: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
                 Ok(())
             }
         }
+        // Its names are those of constraints, which have no rows.
+        "ConstraintsSetStmt" => Ok(()),
         // Statements without relations; the arguments of EXECUTE may hold sub-queries.
         kind if WITHOUT_RELATIONS.contains(&kind) => verifier.expressions(statement, scope),
         _ => Err(leak()),
@@ -70,7 +73,6 @@ pub(super) fn verify(statement: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
 /// Statements that name no relation.
 const WITHOUT_RELATIONS: &[&str] = &[
     "ClosePortalStmt",
-    "ConstraintsSetStmt",
     "DeallocateStmt",
     "DiscardStmt",
     "ExecuteStmt",
