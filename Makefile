@@ -78,6 +78,11 @@ oracle: deps ## Noninterference, by generated statements: make oracle SECONDS=60
 	HEDGEROW_ORACLE_SECONDS=$(or $(SECONDS),600) HEDGEROW_ORACLE_SEED=$(or $(SEED),1) \
 		cargo test --locked --test oracle -- --nocapture
 
+.PHONY: bigquery-oracle
+bigquery-oracle: deps bigquery-env ## Noninterference for GoogleSQL on the stand-in: make bigquery-oracle SECONDS=1800 SEED=7
+	HEDGEROW_BIGQUERY_ORACLE_SECONDS=$(or $(SECONDS),600) HEDGEROW_BIGQUERY_ORACLE_SEED=$(or $(SEED),1) \
+		cargo test --locked --test bigquery -- --nocapture a_mixed_dataset
+
 .PHONY: mutants
 mutants: deps ## Plant every seeded fault under the suites; writes docs/mutants.md (an hour)
 	HEDGEROW_MUTANTS=all cargo test --locked --features mutants --test mutants -- --nocapture

@@ -304,6 +304,7 @@ fn own_fields(
     sequence: u64,
 ) {
     o.maybe("application_name", short(&event.application_name));
+    o.maybe_number("bytes_billed", event.bytes_billed);
     o.maybe_number("catalog_epoch", event.catalog_epoch.map(|epoch| epoch.0));
     o.text("chain", chain);
     if let Extra::Checkpoint(checkpoint) = extra {
@@ -462,7 +463,7 @@ mod tests {
             kind in kind(), decision in decision(), code in of(proptest::sample::select(DenialCode::ALL)),
             texts in proptest::collection::vec(text(), 13), upstream in of("[a-z.:\\[\\]0-9]{1,20}"),
             statement_kind in of(proptest::sample::select(vec!["select", "delete", "set", "copy"])),
-            address in of(address()), numbers in proptest::collection::vec(of(any::<u64>()), 4),
+            address in of(address()), numbers in proptest::collection::vec(of(any::<u64>()), 5),
             relations in proptest::collection::vec(("\\PC{0,9}", "\\PC{0,9}"), 0..4),
         ) -> Event {
             let mut event = Event::at(
@@ -488,6 +489,7 @@ mod tests {
             event.catalog_epoch = numbers[1].map(CatalogEpoch);
             event.rows = numbers[2];
             event.duration = numbers[3].map(Duration::from_micros);
+            event.bytes_billed = numbers[4];
             event.relations = relations
                 .into_iter()
                 .map(|(relation, rule)| RelationRule { relation: relation.into(), rule: rule.into() })

@@ -224,6 +224,8 @@ pub struct Event {
     pub catalog_epoch: Option<CatalogEpoch>,
     /// Rows returned or changed.
     pub rows: Option<u64>,
+    /// Bytes that the service bills for it, where it says so.
+    pub bytes_billed: Option<u64>,
     /// From the statement's arrival to the end of its reply.
     pub duration: Option<Duration>,
     /// The SQLSTATE of the outcome; `00000` for success; `None` while unknown.
@@ -273,6 +275,7 @@ impl Event {
             policy_epoch: None,
             catalog_epoch: None,
             rows: None,
+            bytes_billed: None,
             duration: None,
             result_code: None,
             session: None,

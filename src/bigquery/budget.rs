@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::dispatch::{Asked, uncounted};
 use super::fault::Fault;
+use super::recorder::Counts;
 use super::upstream::{Call, Reply, Verb};
 use super::{rows, scrub};
 use crate::claims::TenantClaim;
@@ -261,6 +262,13 @@ pub(super) fn count_reply(asked: &Asked<'_>, reply: &Reply, job: &str) {
         }
     }
     count(asked, &Value::Object(told), job);
+}
+
+/// What the resource of a job that has ended counts.
+pub(super) fn counted(reply: &Reply) -> Counts {
+    let job = serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
+    let dry = job.get("configuration").and_then(|of| of.get("dryRun")) == Some(&Value::Bool(true));
+    Counts { rows: None, bytes_billed: billed(&job).filter(|_| !dry) }
 }
 
 /// The upstream id of the job in a reply.

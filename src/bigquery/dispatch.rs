@@ -1,7 +1,7 @@
 //! From a request to its answer: identity, route, handler, record. Layer 5.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use moka::sync::Cache;
@@ -15,7 +15,7 @@ use super::form::{is_name, is_word};
 use super::judge::Judge;
 use super::keyring::{Keyring, Owner};
 use super::meters::Meters;
-use super::recorder::{Facts, Recorder, SUCCESS};
+use super::recorder::{Counts, Facts, Recorder, SUCCESS};
 use super::routes::{Handler, Method, route};
 use super::upload::Uploads;
 use super::upstream::{Call, Reply, Upstream};
@@ -26,6 +26,7 @@ use super::{
 use crate::claims::TenantClaim;
 use crate::error::{Denial, DenialCode};
 use crate::identity::VerifiedIdentity;
+use crate::limiter::{self, Demand, Rules};
 use crate::policy::BigQueryPolicy;
 use crate::sql::bigquery::Place;
 use crate::sql::bigquery::names::Env;
@@ -111,6 +112,8 @@ pub(super) struct Asked<'a> {
     pub(super) project: String,
     pub(super) parameters: BTreeMap<String, String>,
     begun: Instant,
+    /// The monitored quota that would have refused the request.
+    would_deny: OnceLock<Denial>,
 }
 
 impl Front {
@@ -178,6 +181,7 @@ impl Front {
             project,
             parameters: target.parameters,
             begun,
+            would_deny: OnceLock::new(),
         };
         asked.run(route.handler, exchange).await
     }
@@ -201,6 +205,7 @@ impl Front {
 
 impl Asked<'_> {
     async fn run(&self, handler: Handler, exchange: &mut Exchange) -> Result<Answer, Fault> {
+        let _at_work = self.demand(Demand { statements: 0, place: true })?;
         match handler {
             Handler::Query => query::run(self, exchange).await,
             Handler::Results => results::page(self).await,
@@ -223,6 +228,26 @@ impl Asked<'_> {
             Handler::UploadMore => upload::go_on(self, exchange).await,
             Handler::Nothing => datasets::nothing(self).await,
         }
+    }
+
+    /// Lets statements through that are about to be sent: queries, jobs, rows. What only asks about them
+    /// costs nothing.
+    ///
+    /// # Errors
+    /// HR3001.
+    pub(super) fn admit(&self, statements: usize) -> Result<(), Fault> {
+        let statements = u32::try_from(statements).unwrap_or(u32::MAX);
+        self.demand(Demand { statements, place: false }).map(|_| ())
+    }
+
+    fn demand(&self, demand: Demand) -> Result<Option<limiter::Place>, Fault> {
+        let rules = Rules { epoch: self.policy.epoch, quotas: &self.policy.quotas };
+        let admitted = self.front.shared.limiter.admit(rules, &self.tenant.text(), demand)?;
+        if let Some(denial) = admitted.would_deny {
+            // The first is enough for the record.
+            let _ = self.would_deny.set(denial);
+        }
+        Ok(admitted.place)
     }
 
     /// Everything that is the tenant's in this project.
@@ -282,17 +307,19 @@ impl Asked<'_> {
         &self,
         call: &Call,
         facts: &Facts,
-        rows: fn(&Reply) -> Option<u64>,
+        counts: fn(&Reply) -> Counts,
     ) -> Result<Reply, Fault> {
-        let record = self.recorder.open(facts).await?;
+        let record = self.recorder.open(facts, self.would_deny.get()).await?;
         self.front.meters.before_upstream(self.begun.elapsed());
         let outcome = self.front.upstream.send(call, record.permit()).await;
-        let (result, rows) = match &outcome {
-            Ok(reply) if reply.is_good() => (SUCCESS.to_owned(), rows(reply)),
-            Ok(reply) => (scrub::fault(reply, scrub::Known::NOTHING).result().to_owned(), None),
-            Err(fault) => (fault.result().to_owned(), None),
+        let (result, counts) = match &outcome {
+            Ok(reply) if reply.is_good() => (SUCCESS.to_owned(), counts(reply)),
+            Ok(reply) => {
+                (scrub::fault(reply, scrub::Known::NOTHING).result().to_owned(), Counts::default())
+            }
+            Err(fault) => (fault.result().to_owned(), Counts::default()),
         };
-        self.recorder.close(record, &result, rows).await?;
+        self.recorder.close(record, &result, counts).await?;
         outcome
     }
 
@@ -301,12 +328,12 @@ impl Asked<'_> {
     /// # Errors
     /// [`Fault::NoAudit`]
     pub(super) async fn by_itself(&self) -> Result<(), Fault> {
-        let record = self.recorder.open(&self.facts()).await?;
-        Ok(self.recorder.close(record, SUCCESS, None).await?)
+        let record = self.recorder.open(&self.facts(), self.would_deny.get()).await?;
+        Ok(self.recorder.close(record, SUCCESS, Counts::default()).await?)
     }
 }
 
-/// A reply whose rows are not counted.
-pub(super) fn uncounted(_reply: &Reply) -> Option<u64> {
-    None
+/// A reply in which nothing is counted.
+pub(super) fn uncounted(_reply: &Reply) -> Counts {
+    Counts::default()
 }

@@ -144,8 +144,13 @@ fn denied(denial: &Denial, record: Option<RecordId>) -> Answer {
         return answer;
     }
     if denial.code.code().starts_with("HR3") {
-        // Clients do not try `quotaExceeded` again, unlike `rateLimitExceeded`.
-        return error(403, "RESOURCE_EXHAUSTED", "quotaExceeded", &message, Some(details));
+        // Clients do not try `quotaExceeded` again. A rate is kept by waiting: they do that by themselves
+        // for `rateLimitExceeded`.
+        let reason = match denial.code {
+            DenialCode::Quota | DenialCode::QuotaConcurrent => "rateLimitExceeded",
+            _ => "quotaExceeded",
+        };
+        return error(403, "RESOURCE_EXHAUSTED", reason, &message, Some(details));
     }
     error(403, "PERMISSION_DENIED", "accessDenied", &message, Some(details))
 }

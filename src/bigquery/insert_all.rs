@@ -54,6 +54,7 @@ pub(super) async fn run(asked: &Asked<'_>, exchange: &mut Exchange) -> Result<An
     .bytes(Bytes::from(sent));
     let relation = RelationRule { relation: name.to_string().into(), rule };
     let facts = Facts { relations: [relation].into(), rewritten: mark.is_some(), ..asked.facts() };
+    asked.admit(1)?;
     let reply = asked.perform(&call, &facts, uncounted).await?;
     answer(&name, &reply)
 }

@@ -36,6 +36,8 @@ struct Form {
     known: KnownJob,
     facts: Facts,
     configuration: Map<String, Value>,
+    /// Statements that it runs.
+    statements: usize,
 }
 
 /// jobs.insert
@@ -48,6 +50,7 @@ pub(super) async fn insert(asked: &Asked<'_>, exchange: &mut Exchange) -> Result
     fields.end()?;
     let mut form = read(asked, configuration)?;
     let dry = form.configuration.get("dryRun").and_then(Value::as_bool) == Some(true);
+    asked.admit(form.statements)?;
     let reserved = match form.configuration.get_mut("query") {
         Some(Value::Object(query)) if !dry => {
             let known = scrub::Known { text: &form.known.text, protected: form.known.protected };
@@ -65,7 +68,7 @@ pub(super) async fn insert(asked: &Asked<'_>, exchange: &mut Exchange) -> Result
     body.insert("configuration".to_owned(), Value::Object(form.configuration));
     let call = Call::new(Verb::Post, ["projects", &asked.project, "jobs"]).body(body);
     let known = Arc::new(form.known);
-    let outcome = asked.perform(&call, &form.facts, uncounted).await;
+    let outcome = asked.perform(&call, &form.facts, budget::counted).await;
     let runs = outcome.as_ref().is_ok_and(Reply::is_good);
     budget::after(asked, reserved, runs.then_some(upstream.as_str()));
     let reply = outcome?;
@@ -168,6 +171,7 @@ fn read_query(asked: &Asked<'_>, query: Value) -> Result<Form, Fault> {
         known: KnownJob { text: form.text, protected },
         facts: verdict.facts.clone(),
         configuration,
+        statements: verdict.decided.kinds.len(),
     })
 }
 
@@ -297,6 +301,7 @@ fn read_copy(asked: &Asked<'_>, copy: Value) -> Result<Form, Fault> {
         known: KnownJob { text: Arc::default(), protected: false },
         facts: Facts { kind: "copy", relations: relations.into(), ..Facts::default() },
         configuration,
+        statements: 1,
     })
 }
 
@@ -362,7 +367,7 @@ pub(super) async fn show(asked: &Asked<'_>) -> Result<Answer, Fault> {
     let (upstream, shown) = job(asked)?;
     let call = Call::new(Verb::Get, ["projects", &asked.project, "jobs", &upstream])
         .maybe("location", asked.word("location")?);
-    let reply = asked.perform(&call, &asked.facts(), uncounted).await?;
+    let reply = asked.perform(&call, &asked.facts(), budget::counted).await?;
     let known = known(asked, &upstream);
     if !reply.is_good() {
         return Err(of_job(asked, shown, &reply, &known));

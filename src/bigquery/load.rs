@@ -246,6 +246,7 @@ impl Load {
             rewritten: self.mark.is_some(),
             ..Facts::default()
         };
+        asked.admit(1)?;
         let reply = asked.perform(&call, &facts, uncounted).await?;
         // Messages can quote no more than the file that the client sent.
         let known = super::dispatch::KnownJob { text: Arc::default(), protected: false };

@@ -14,6 +14,7 @@ pub(super) struct Meters {
     allowed: Counter,
     rewritten: Counter,
     cross_tenant: Counter,
+    quota: Counter,
     deciding: Histogram,
     own: Histogram,
     verdicts_known: Counter,
@@ -28,6 +29,7 @@ impl Meters {
             allowed: decisions("allow"),
             rewritten: decisions("rewrite"),
             cross_tenant: counter!("hedgerow_cross_tenant_attempts_total", "engine" => ENGINE),
+            quota: counter!("hedgerow_quota_rejections_total"),
             deciding: histogram!(
                 "hedgerow_added_latency_seconds", "engine" => ENGINE, "phase" => "decide"
             ),
@@ -68,6 +70,18 @@ impl Meters {
         if crosses_tenants(code) {
             self.cross_tenant.increment(1);
         }
+        if code.is_quota() {
+            self.quota.increment(1);
+        }
+    }
+
+    /// Let through although a quota is spent: it is only monitored.
+    pub(super) fn would_deny(&self, code: DenialCode) {
+        counter!(
+            "hedgerow_decisions_total",
+            "engine" => ENGINE, "decision" => "would_deny", "code" => code.code()
+        )
+        .increment(1);
     }
 }
 

@@ -55,6 +55,7 @@ pub use listener::{BindError, Server, TlsReload, TlsRenewal};
 
 use crate::audit::Audit;
 use crate::keys::Authenticator;
+use crate::limiter::Limiter;
 use crate::policy::BigQueryPolicy;
 
 /// How the front is set up. Plain and validated.
@@ -99,4 +100,6 @@ pub struct Shared {
     pub authenticator: Authenticator,
     /// The audit trail.
     pub audit: Audit,
+    /// The tenants' quotas.
+    pub limiter: Limiter,
 }

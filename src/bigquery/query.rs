@@ -62,6 +62,7 @@ pub(super) async fn run(asked: &Asked<'_>, exchange: &mut Exchange) -> Result<An
 
     let protected = form.verdict.decided.protected || form.verdict.decided.secure_context;
     let told = scrub::Known { text: &form.text, protected };
+    asked.admit(form.verdict.decided.kinds.len())?;
     let reserved = match dry {
         Some(true) => None,
         Some(false) | None => {
@@ -72,7 +73,7 @@ pub(super) async fn run(asked: &Asked<'_>, exchange: &mut Exchange) -> Result<An
     let call = Call::new(Verb::Post, ["projects", &asked.project, "queries"])
         .body(sent)
         .waits(Duration::from_millis(wait.unwrap_or(USUAL_WAIT)));
-    let outcome = asked.perform(&call, &form.verdict.facts, results::total_rows).await;
+    let outcome = asked.perform(&call, &form.verdict.facts, results::counted).await;
     let made = outcome.as_ref().ok().filter(|reply| reply.is_good()).and_then(budget::job_of);
     budget::after(asked, reserved, made.as_deref());
     let reply = outcome?;

@@ -30,6 +30,15 @@ pub(super) struct Facts {
     pub(super) rewritten: bool,
 }
 
+/// What a reply counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Rows of the whole result.
+    pub(super) rows: Option<u64>,
+    /// Bytes that the service bills.
+    pub(super) bytes_billed: Option<u64>,
+}
+
 /// Records of one request.
 pub(super) struct Recorder {
     audit: Audit,
@@ -102,14 +111,30 @@ impl Recorder {
         Ok(id)
     }
 
-    /// Opens the record of a call that is about to be sent.
-    pub(super) async fn open(&self, facts: &Facts) -> Result<OpenRecord, AuditUnavailable> {
+    /// Opens the record of a call that is about to be sent. `would_deny`: the quota that would have
+    /// refused it, were it more than monitored.
+    pub(super) async fn open(
+        &self,
+        facts: &Facts,
+        would_deny: Option<&Denial>,
+    ) -> Result<OpenRecord, AuditUnavailable> {
         self.audit.room().await;
         let mut permit = self.audit.permit()?;
-        let decision = if facts.rewritten { Decision::Rewrite } else { Decision::Allow };
-        self.meters.ran(facts.rewritten);
+        let decision = match would_deny {
+            Some(_) => Decision::WouldDeny,
+            None if facts.rewritten => Decision::Rewrite,
+            None => Decision::Allow,
+        };
         let filled = |text: &Arc<str>| (!text.is_empty()).then(|| Arc::clone(text));
         let mut event = self.event(decision);
+        match would_deny {
+            Some(denial) => {
+                self.meters.would_deny(denial.code);
+                event.code = Some(denial.code);
+                event.object = denial.object.as_deref().map(Arc::from);
+            }
+            None => self.meters.ran(facts.rewritten),
+        }
         event.statement_kind = Some(facts.kind);
         event.fingerprint = filled(&facts.fingerprint);
         event.statement = filled(&facts.normalized);
@@ -124,13 +149,14 @@ impl Recorder {
         &self,
         mut record: OpenRecord,
         result: &str,
-        rows: Option<u64>,
+        counts: Counts,
     ) -> Result<(), AuditUnavailable> {
         let Some(mut event) = record.permit.detach() else { return Ok(()) };
-        event.rows = rows;
+        event.rows = counts.rows;
+        event.bytes_billed = counts.bytes_billed;
         event.duration = Some(record.begun.elapsed());
         event.result_code = Some(result.into());
-        if result != SUCCESS {
+        if result != SUCCESS && event.decision != Decision::WouldDeny {
             event.decision = Decision::Error;
         }
         record.permit.record_as_mode_asks(event).await

@@ -14,6 +14,7 @@ use super::fault::Fault;
 use super::job_form::TIMESTAMP_FORMATS;
 use super::keyring::Use;
 use super::query::MAX_WAIT;
+use super::recorder::Counts;
 use super::upstream::{Call, Reply, Verb};
 use super::{budget, resource, rows, scrub};
 use crate::error::{Denial, DenialCode};
@@ -64,7 +65,7 @@ pub(super) async fn page(asked: &Asked<'_>) -> Result<Answer, Fault> {
         .maybe("formatOptions.useInt64Timestamp", int64)
         .maybe("formatOptions.timestampOutputFormat", format)
         .waits(Duration::from_millis(wait.unwrap_or(USUAL_WAIT)));
-    let reply = asked.perform(&call, &asked.facts(), total_rows).await?;
+    let reply = asked.perform(&call, &asked.facts(), counted).await?;
     let known = known(asked, &upstream);
     if !reply.is_good() {
         return Err(of_job(asked, shown, &reply, &known));
@@ -120,11 +121,14 @@ pub(super) fn flag<'a>(asked: &'a Asked<'_>, name: &'static str) -> Result<Optio
     }
 }
 
-/// Rows of the whole result.
-pub(super) fn total_rows(reply: &Reply) -> Option<u64> {
-    let members = rows::members(&reply.body)?;
-    let (_, value) = members.iter().find(|(name, _)| name == "totalRows")?;
-    std::str::from_utf8(value).ok()?.trim_matches('"').parse().ok()
+/// Rows of the whole result, and what it cost.
+pub(super) fn counted(reply: &Reply) -> Counts {
+    let Some(members) = rows::members(&reply.body) else { return Counts::default() };
+    let count = |wanted: &str| {
+        let (_, value) = members.iter().find(|(name, _)| name == wanted)?;
+        std::str::from_utf8(value).ok()?.trim_matches('"').parse().ok()
+    };
+    Counts { rows: count("totalRows"), bytes_billed: count("totalBytesBilled") }
 }
 
 /// The answer with a result. `job`: its upstream id, where the reply does not say it first.

@@ -86,7 +86,10 @@ async fn as_it_is(
             let own = asked.owner().open(Use::Page, &context, token);
             Some(own.ok_or_else(|| Fault::foreign("Page"))?)
         }
-        None => None,
+        None => {
+            asked.admit(1)?;
+            None
+        }
     };
     let call = Call::new(
         Verb::Get,
@@ -94,7 +97,7 @@ async fn as_it_is(
     )
     .maybe("selectedFields", (!columns.is_empty()).then(|| columns.join(",")))
     .maybe("pageToken", token);
-    let reply = asked.perform(&formats(asked, call)?, &asked.facts(), results::total_rows).await?;
+    let reply = asked.perform(&formats(asked, call)?, &asked.facts(), results::counted).await?;
     if reply.status == 404 {
         return Err(Fault::NotFound(called(name)));
     }
@@ -153,11 +156,12 @@ async fn queried(asked: &Asked<'_>, name: &TableName, columns: &[String]) -> Res
     if let Some(most) = asked.policy.maximum_bytes_billed {
         sent.insert("maximumBytesBilled".to_owned(), most.to_string().into());
     }
+    asked.admit(1)?;
     let reserved = budget::before(asked, &mut sent, None, known).await?;
     let call = Call::new(Verb::Post, ["projects", &asked.project, "queries"])
         .body(sent)
         .waits(Duration::from_millis(MAX_WAIT));
-    let outcome = asked.perform(&call, &verdict.facts, results::total_rows).await;
+    let outcome = asked.perform(&call, &verdict.facts, results::counted).await;
     let made = outcome.as_ref().ok().filter(|reply| reply.is_good()).and_then(budget::job_of);
     budget::after(asked, reserved, made.as_deref());
     let reply = outcome?;
@@ -201,7 +205,7 @@ async fn page(asked: &Asked<'_>, job: &Job, token: Option<String>) -> Result<Rep
         .parameter("timeoutMs", MAX_WAIT.to_string())
         .waits(Duration::from_millis(MAX_WAIT));
     let call = formats(asked, call)?;
-    let reply = asked.perform(&call, &asked.facts(), results::total_rows).await?;
+    let reply = asked.perform(&call, &asked.facts(), results::counted).await?;
     let known = results::known(asked, &job.id);
     if !reply.is_good() {
         return Err(scrub::fault(&reply, scrub::Known { text: &known.text, protected: true }));

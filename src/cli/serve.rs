@@ -136,8 +136,10 @@ async fn run_parts(
 
     let ready = Arc::new(AtomicBool::new(true));
     let keys = authenticator.clone();
-    let limiter = Limiter::start();
-    let sharing = config.quota_redis.as_ref().map(|url| limiter.share(url.expose(), "postgres"));
+    let (limiter, warehouse_limiter) = (Limiter::start(), Limiter::start());
+    let sharing = config.quota_redis.as_ref().map(|url| {
+        [limiter.share(url.expose(), "postgres"), warehouse_limiter.share(url.expose(), "bigquery")]
+    });
     let relational = match config.postgres_settings() {
         Some(settings) => {
             let catalogs = Catalogs::new(settings.endpoint.clone());
@@ -161,7 +163,12 @@ async fn run_parts(
     let warehouse = match config.bigquery_settings() {
         Some(settings) => {
             let policy = policies.bigquery.clone();
-            let shared = bigquery::Shared { policy, authenticator, audit: audit.clone() };
+            let shared = bigquery::Shared {
+                policy,
+                authenticator,
+                audit: audit.clone(),
+                limiter: warehouse_limiter.clone(),
+            };
             Some(bigquery::Server::bind(settings, shared).await?)
         }
         None => None,
@@ -196,7 +203,7 @@ async fn run_parts(
         }
     }
     reloading.abort();
-    if let Some(sharing) = sharing {
+    for sharing in sharing.into_iter().flatten() {
         sharing.abort();
     }
     stop_admin.cancel();

@@ -30,7 +30,6 @@ pub const MAX_TENANT_THROUGH: usize = 3;
 const MONITOR: &str = "`mode: monitor`: what would be denied is recorded and let through";
 const MONITOR_LATER: &str = "`mode: monitor` is not built yet for BigQuery";
 const MASK: &str = "masks are not built yet for BigQuery";
-const QUOTA: &str = "quotas are not built yet for BigQuery: tenants are not limited";
 
 /// Everything that the policy files say.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +38,7 @@ pub struct Policies {
     pub postgres: Policy,
     /// The policy for BigQuery.
     pub bigquery: BigQueryPolicy,
-    /// What is accepted but not enforced as written yet, sorted. Each of these fails closed, but for
-    /// BigQuery's quotas.
+    /// What is accepted but not enforced as written yet, sorted. Each of these fails closed.
     pub warnings: Vec<Fault>,
 }
 
@@ -278,7 +276,6 @@ impl Compiler {
             }
         }
         for quota in file.quotas.unwrap_or_default() {
-            self.warn(&quota.at, QUOTA);
             let quota = self.quota(quota, defaults.mode);
             self.bigquery.quotas.extend(quota);
         }

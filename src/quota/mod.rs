@@ -189,7 +189,10 @@ impl Quotas {
         }
         let statements = u64::from(demand.statements);
         let mut would_deny = None;
-        let full = state.buckets.iter().filter(|(_, bucket)| !bucket.has_room(statements, now));
+        let full = state
+            .buckets
+            .iter()
+            .filter(|(_, bucket)| statements > 0 && !bucket.has_room(statements, now));
         for (mode, _) in full {
             let denial = Denial::of(DenialCode::Quota, "statements per second");
             match mode {

@@ -8,7 +8,10 @@ use super::emulator::{Emulator, emulator};
 use super::stand::{Got, Stand, send};
 use super::{ATTACKS, Attack, Attacks, POLICY, token};
 
-/// Answered with what is the tenant's own instead of a denial: the method is not the leak, its rows are.
+/// Answered with what is the tenant's own, where the list would have them denied: these two requests are the
+/// very ones that `list_rows` and `get_table` of the official clients send, and no mark tells the one from the
+/// other. The method is not the leak, its rows are: they come by a guarded query, and a shared table's
+/// counts, bytes and times are left out.
 const ANSWERED: &[&str] = &["BQ-132", "BQ-149"];
 /// Marks of B's data: none may reach A.
 const MARKS: &[&str] = &["B-SECRET", "B-name", "B-tag", "@B.example", "101007", "103007", "105007"];

@@ -400,3 +400,73 @@ async fn a_tenants_day_has_so_many_bytes() {
     let records = stand.finish().await;
     assert!(records.iter().any(|record| record.to_string().contains("HR3003")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_queries_obey_its_quotas() {
+    let policy = format!(
+        "{POLICY}quotas: [{{statements_per_second: 0.001, burst: 3}}, {{tenant: tenant-c, concurrent: 1}}]\n"
+    );
+    let stand = Stand::start(&policy).await;
+    stand.service.answers(|seen| {
+        if seen.text.contains("slow") {
+            std::thread::sleep(std::time::Duration::from_millis(400));
+        }
+        let reference = json!({"projectId": "acme-prod", "jobId": "j"});
+        (200, json!({"jobComplete": true, "totalRows": "0", "jobReference": reference}))
+    });
+    let ask = |tenant: &'static str, text: &'static str| {
+        stand.query(tenant, json!({"query": text, "useLegacySql": false}))
+    };
+    // A refused text takes nothing; a script takes what it has statements.
+    assert_eq!(ask("tenant-a", "SELECT * FROM app.nowhere").await.code(), "HR1003");
+    assert_eq!(ask("tenant-a", "SELECT id FROM app.customers; SELECT 1 AS x").await.status, 200);
+    assert_eq!(ask("tenant-a", "SELECT id FROM app.customers").await.status, 200);
+    let before = stand.service.seen().len();
+    let spent = ask("tenant-a", "SELECT id FROM app.customers").await;
+    assert_eq!(before, 2);
+    assert_eq!(
+        (spent.status, spent.code(), spent.reason()),
+        (403, "HR3001", "rateLimitExceeded"),
+        "{spent:?}"
+    );
+    assert!(stand.service.seen().is_empty(), "nothing of it was sent");
+    // Rows without SQL are counted like queries; questions about what is there cost nothing.
+    let rows = "/bigquery/v2/projects/acme-prod/datasets/app/tables/customers/data";
+    assert_eq!(stand.ask("tenant-a", "GET", rows, json!(null)).await.code(), "HR3001");
+    let insert = "/bigquery/v2/projects/acme-prod/datasets/app/tables/customers/insertAll";
+    let row = json!({"rows": [{"json": {"tenant_id": "tenant-a", "id": 1}}]});
+    assert_eq!(stand.ask("tenant-a", "POST", insert, row).await.code(), "HR3001");
+    let jobs = "/bigquery/v2/projects/acme-prod/jobs";
+    let job =
+        json!({"configuration": {"query": {"query": "SELECT 1 AS x", "useLegacySql": false}}});
+    assert_eq!(stand.ask("tenant-a", "POST", jobs, job).await.code(), "HR3001");
+    assert_eq!(stand.ask("tenant-a", "GET", jobs, json!(null)).await.status, 200);
+    // Another tenant has a bucket of its own.
+    assert_eq!(ask("tenant-b", "SELECT id FROM app.customers").await.status, 200);
+    // One at a time, whatever is asked.
+    let (slow, beside) = tokio::join!(ask("tenant-c", "SELECT 'slow' AS x"), async {
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        stand.ask("tenant-c", "GET", jobs, json!(null)).await
+    });
+    assert_eq!((slow.status, beside.code()), (200, "HR3002"), "{beside:?}");
+    assert_eq!(stand.ask("tenant-c", "GET", jobs, json!(null)).await.status, 200);
+    let records = stand.finish().await;
+    assert!(records.iter().any(|record| record.to_string().contains("HR3002")));
+}
+
+#[tokio::test]
+async fn a_monitored_quota_is_recorded_and_lets_through() {
+    let quotas =
+        "engine: bigquery\nmode: monitor\nquotas: [{statements_per_second: 0.001, burst: 1}]\n";
+    let files = [("p.yaml", POLICY), ("q.yaml", quotas)];
+    let policy = hedgerow::policy::load::compile(&files, hedgerow::ids::PolicyEpoch(2)).unwrap();
+    let stand = Stand::start(POLICY).await;
+    stand.policy.store(std::sync::Arc::new(policy.bigquery));
+    for _ in 0..2 {
+        let got = stand.query("tenant-a", json!({"query": "SELECT 1 AS x", "useLegacySql": false}));
+        assert_eq!(got.await.status, 200);
+    }
+    let records = stand.finish().await;
+    let noted = records.iter().filter(|record| record.to_string().contains("would_deny"));
+    assert_eq!(noted.count(), 1, "{records:#?}");
+}

@@ -17,6 +17,7 @@ use hedgerow::claims::ClaimPath;
 use hedgerow::identity::{Algorithm, IssuerSettings, VerifierSettings};
 use hedgerow::ids::PolicyEpoch;
 use hedgerow::keys::{self, Authenticator, KeySource};
+use hedgerow::limiter::Limiter;
 use hedgerow::policy::{BigQueryPolicy, load::compile};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -170,7 +171,12 @@ impl Stand {
             drain_timeout: Duration::from_secs(5),
         };
         change(&mut settings);
-        let shared = Shared { policy: Arc::clone(&policy), authenticator, audit: audit.clone() };
+        let shared = Shared {
+            policy: Arc::clone(&policy),
+            authenticator,
+            audit: audit.clone(),
+            limiter: Limiter::start(),
+        };
         let server = Server::bind(settings, shared).await.unwrap();
         let address = server.local_addr().unwrap();
         let stop = CancellationToken::new();

@@ -7,7 +7,8 @@
 //! arguments alone.
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator,
+    BinaryOperator, CastKind, DateTimeField, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Interval, ObjectName, UnaryOperator, Value,
 };
 
 use super::names::Env;
@@ -93,6 +94,36 @@ const PREFIXED: &[(&str, &[&str])] = &[
     ]),
 ];
 
+/// Aggregates among them, in lower case, sorted; with their prefix.
+#[rustfmt::skip]
+const AGGREGATES: &[&str] = &[
+    "any_value", "approx_count_distinct", "approx_quantiles", "approx_top_count", "approx_top_sum",
+    "array_agg", "array_concat_agg", "avg", "bit_and", "bit_or", "bit_xor", "corr", "count",
+    "countif", "covar_pop", "covar_samp", "elementwise_avg", "elementwise_sum", "grouping",
+    "hll_count.init", "hll_count.merge", "hll_count.merge_partial", "kll_quantiles.init_double",
+    "kll_quantiles.init_float64", "kll_quantiles.init_int64", "kll_quantiles.init_uint64",
+    "kll_quantiles.merge_double", "kll_quantiles.merge_float64", "kll_quantiles.merge_int64",
+    "kll_quantiles.merge_partial", "kll_quantiles.merge_point_double",
+    "kll_quantiles.merge_point_float64", "kll_quantiles.merge_point_int64",
+    "kll_quantiles.merge_point_uint64", "kll_quantiles.merge_uint64", "logical_and", "logical_or",
+    "max", "max_by", "min", "min_by", "st_centroid_agg", "st_extent", "st_union_agg", "stddev",
+    "stddev_pop", "stddev_samp", "string_agg", "sum", "var_pop", "var_samp", "variance",
+];
+
+/// Whether a function without OVER is an aggregate of the service.
+pub fn is_aggregate(name: &ObjectName) -> bool {
+    let name = name.to_string().to_ascii_lowercase();
+    let name = name.strip_prefix("safe.").unwrap_or(&name);
+    AGGREGATES.binary_search(&name).is_ok()
+}
+
+/// Whether a function is one of the service's own.
+pub fn is_of_the_service(name: &ObjectName) -> bool {
+    let parts: Vec<String> =
+        name.to_string().replace('`', "").split('.').map(str::to_owned).collect();
+    is_built_in(&parts)
+}
+
 /// Whether a function may be called, by the parts of its name: one of the lists above, or a routine
 /// of a dataset that the policy allows by name.
 pub fn is_allowed(parts: &[String], env: Env<'_>) -> bool {
@@ -160,6 +191,31 @@ pub fn is_total(expr: &Expr) -> bool {
         Expr::Between { expr, low, high, .. } => is_total(expr) && is_total(low) && is_total(high),
         Expr::InList { expr, list, .. } => is_total(expr) && list.iter().all(is_total),
         Expr::Cast { kind: CastKind::SafeCast, expr, format: None, .. } => is_total(expr),
+        Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
+            is_total(left) && is_total(right)
+        }
+        // A pattern may end in a backslash; a plain one does not.
+        Expr::Like { any: false, expr, pattern, escape_char: None, .. } => {
+            is_total(expr) && text_of(pattern).is_some_and(|text| !text.contains('\\'))
+        }
+        Expr::InUnnest { expr, array_expr, .. } => {
+            let constants = match array_expr.as_ref() {
+                Expr::Value(_) => true,
+                Expr::Identifier(name) => name.value.starts_with('@'),
+                Expr::Array(array) => array.elem.iter().all(is_total),
+                _ => false,
+            };
+            constants && is_total(expr)
+        }
+        Expr::Extract { expr, .. } => is_total(expr),
+        Expr::Trim { trim_where: None, trim_what: None, expr, trim_characters } => {
+            is_total(expr) && trim_characters.iter().flatten().all(is_total)
+        }
+        Expr::Case { operand, conditions, else_result, .. } => {
+            operand.iter().all(|operand| is_total(operand))
+                && conditions.iter().all(|when| is_total(&when.condition) && is_total(&when.result))
+                && else_result.iter().all(|value| is_total(value))
+        }
         Expr::Function(function) => {
             let arguments = match &function.args {
                 FunctionArguments::None => Vec::new(),
@@ -184,9 +240,15 @@ pub fn is_total(expr: &Expr) -> bool {
                     ("current_date" | "current_timestamp" | "current_datetime", []) => true,
                     // Of a timestamp. `DATE('text')` and `DATE(2026, 13, 1)` raise an error.
                     ("date", [Some(Expr::Identifier(_) | Expr::CompoundIdentifier(_))]) => true,
+                    ("date" | "datetime" | "timestamp", [Some(text)]) => is_date(text),
                     (
-                        "lower" | "upper" | "coalesce" | "ifnull" | "length" | "starts_with"
-                        | "ends_with",
+                        "date_sub" | "date_add" | "datetime_sub" | "datetime_add" | "timestamp_sub"
+                        | "timestamp_add",
+                        [Some(now), Some(Expr::Interval(interval))],
+                    ) => is_now(now) && is_short(interval),
+                    (
+                        "lower" | "upper" | "coalesce" | "ifnull" | "nullif" | "if" | "length"
+                        | "starts_with" | "ends_with" | "ltrim" | "rtrim" | "safe_divide",
                         all,
                     ) => all.iter().all(|argument| argument.is_some_and(is_total)),
                     _ => false,
@@ -194,6 +256,66 @@ pub fn is_total(expr: &Expr) -> bool {
         }
         _ => false,
     }
+}
+
+/// The text of a plain string literal.
+fn text_of(expr: &Expr) -> Option<&str> {
+    let Expr::Value(value) = expr else { return None };
+    match &value.value {
+        Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// A literal that is a date, maybe with a time, whatever the calendar.
+fn is_date(expr: &Expr) -> bool {
+    let Some(text) = text_of(expr) else { return false };
+    let (date, time) = text.split_at_checked(10).unwrap_or((text, "-"));
+    let parts = |text: &str, sign: char, most: &[u32]| {
+        let parts: Vec<&str> = text.split(sign).collect();
+        parts.len() == most.len()
+            && parts.iter().zip(most).all(|(part, most)| {
+                part.len() >= 2
+                    && part.bytes().all(|digit| digit.is_ascii_digit())
+                    && part.parse::<u32>().is_ok_and(|number| number <= *most)
+            })
+    };
+    let known = parts(date, '-', &[9999, 12, 28])
+        && date.split('-').all(|part| part.bytes().any(|digit| digit != b'0'));
+    let time = time
+        .strip_prefix([' ', 'T'])
+        .map_or(time.is_empty(), |time| time.len() == 8 && parts(time, ':', &[23, 59, 59]));
+    known && time
+}
+
+/// The present, as GoogleSQL writes it without a time zone.
+fn is_now(expr: &Expr) -> bool {
+    matches!(expr, Expr::Function(_))
+        && matches!(
+            expr.to_string().to_ascii_lowercase().as_str(),
+            "current_date()" | "current_timestamp()" | "current_datetime()"
+        )
+}
+
+/// An interval of less than a thousand years, written as a number: from the present it leads to a date.
+fn is_short(interval: &Interval) -> bool {
+    let unit = matches!(
+        interval.leading_field,
+        Some(
+            DateTimeField::Microsecond
+                | DateTimeField::Millisecond
+                | DateTimeField::Second
+                | DateTimeField::Minute
+                | DateTimeField::Hour
+                | DateTimeField::Day
+                | DateTimeField::Week(None)
+                | DateTimeField::Month
+        )
+    );
+    let Expr::Value(value) = interval.value.as_ref() else { return false };
+    let number = matches!(&value.value, Value::Number(digits, _)
+        if digits.len() <= 4 && digits.bytes().all(|digit| digit.is_ascii_digit()));
+    unit && number && interval.last_field.is_none()
 }
 
 #[cfg(test)]
@@ -231,14 +353,38 @@ mod tests {
         let total = |text: &str| {
             is_total(&super::super::dialect::parser(text).unwrap().parse_expr().unwrap())
         };
-        for text in
-            ["a = 1", "LOWER(a) = 'x'", "DATE(ts) > DATE '2026-01-01'", "a < CURRENT_DATE()"]
-        {
+        for text in [
+            "a = 1",
+            "LOWER(a) = 'x'",
+            "DATE(ts) > DATE '2026-01-01'",
+            "a < CURRENT_DATE()",
+            "ts >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 7 DAY)",
+            "ts >= TIMESTAMP('2026-01-01 00:00:00')",
+            "d = DATE('2024-02-28')",
+            "name LIKE '%x_'",
+            "a IN UNNEST(@list)",
+            "EXTRACT(YEAR FROM ts) = 2026",
+            "CASE WHEN a > 1 THEN b ELSE c END = 'x'",
+            "TRIM(a) IS DISTINCT FROM b",
+        ] {
             assert!(total(text), "{text}");
         }
         for text in [
             "CAST(a AS INT64) = 1",
             "DATE('x') = d",
+            "DATE('2026-02-29') = d",
+            "DATE('2026-00-01') = d",
+            "TIMESTAMP('2026-01-01 24:00:00') = d",
+            "TIMESTAMP('2026-01-01+00') = d",
+            "DATE('2026-01-01', secret) = d",
+            "DATE_SUB(d, INTERVAL 1 DAY) = d",
+            "DATE_SUB(CURRENT_DATE(), INTERVAL 9999 YEAR) = d",
+            "DATE_SUB(CURRENT_DATE(), INTERVAL secret DAY) = d",
+            "DATE_SUB(CURRENT_DATE(secret), INTERVAL 1 DAY) = d",
+            "name LIKE '%\\\\'",
+            "name LIKE secret",
+            "a IN UNNEST(SPLIT(b))",
+            "CASE WHEN 1 / a > 1 THEN b END = 'x'",
             "DATE(2026, credit, 1) = d",
             "DATE(ts, secret) = d",
             "CURRENT_DATE(secret) = d",

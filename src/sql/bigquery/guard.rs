@@ -1,22 +1,25 @@
-//! Guards: the condition that binds a table's rows to the tenant, the derived table that holds it,
-//! and the shield of conditions that might raise an error. Pure.
+//! Guards: the condition that binds a table's rows to the tenant, and the derived table that holds it.
+//! Pure.
 
-use sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArguments, Query, SetExpr, TableFactor,
-    TableWithJoins,
-};
+use sqlparser::ast::{BinaryOperator, Expr, Query, SetExpr, TableFactor, TableWithJoins};
 
+use super::carry::carrier_of;
 use super::dialect::parser;
 use super::expression::{policy_expression, tenant_literal};
-use super::functions;
 use super::names::Binding;
 use super::rewrite::{Rewriter, form, parent_name, quoted};
 use crate::error::{Denial, DenialCode};
 use crate::policy::{ColumnRule, Protection, TablePolicy};
 
 impl Rewriter<'_> {
-    /// `SELECT * FROM table WHERE guard`, with the client's FOR SYSTEM_TIME and TABLESAMPLE.
-    pub fn guarded_select(&self, rule: &TablePolicy, table: &TableFactor) -> Result<Query, Denial> {
+    /// `SELECT * FROM table WHERE guard`, with the client's FOR SYSTEM_TIME and TABLESAMPLE. With a
+    /// carrier, the guard is a column as well.
+    pub fn guarded_select(
+        &self,
+        rule: &TablePolicy,
+        table: &TableFactor,
+        carries: bool,
+    ) -> Result<Query, Denial> {
         let TableFactor::Table { name, version, sample, .. } = table else {
             return Err(form("from"));
         };
@@ -58,6 +61,9 @@ impl Rewriter<'_> {
         };
         v.clone_from(version);
         s.clone_from(sample);
+        if carries {
+            select.projection.push(carrier_of(&self.guard(rule, None)?.to_string())?);
+        }
         Ok(*query)
     }
 
@@ -135,56 +141,6 @@ impl Rewriter<'_> {
         match &rule.protection {
             Protection::Tenant { column, .. } => !rule.columns.contains_key(column),
             Protection::TenantThrough { .. } | Protection::Shared | Protection::Deny => false,
-        }
-    }
-}
-
-/// The tables of one level of FROM.
-#[derive(Default)]
-pub struct Level {
-    /// The tenant's condition on each guarded table of the level.
-    pub guards: Vec<Expr>,
-    /// Whether a join of the level makes rows of nulls.
-    pub outer: bool,
-    /// A guard that goes into the level's WHERE.
-    pub where_guard: Option<Expr>,
-}
-
-impl Level {
-    /// Shields what may raise an error: BigQuery may evaluate a condition before the one in the
-    /// derived table.
-    pub fn shield(&self, condition: Expr) -> Result<Expr, Denial> {
-        if self.guards.is_empty() {
-            return Ok(condition);
-        }
-        let guard = self.guards.iter().map(|guard| {
-            if self.outer { format!("COALESCE({guard}, TRUE)") } else { guard.to_string() }
-        });
-        shield(condition, &guard.collect::<Vec<_>>().join(" AND "))
-    }
-}
-
-/// Puts every conjunct that may raise an error behind the guard.
-pub fn shield(condition: Expr, guard: &str) -> Result<Expr, Denial> {
-    match condition {
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => Ok(Expr::BinaryOp {
-            left: Box::new(shield(*left, guard)?),
-            op: BinaryOperator::And,
-            right: Box::new(shield(*right, guard)?),
-        }),
-        total if functions::is_total(&total) => Ok(total),
-        other => {
-            let mut shielded = parser(&format!("IF({guard}, TRUE, FALSE)"))?
-                .parse_expr()
-                .map_err(|_| Denial::new(DenialCode::Internal))?;
-            let internal = || Denial::new(DenialCode::Internal);
-            let Expr::Function(function) = &mut shielded else { return Err(internal()) };
-            let FunctionArguments::List(list) = &mut function.args else { return Err(internal()) };
-            let Some(FunctionArg::Unnamed(slot)) = list.args.get_mut(1) else {
-                return Err(internal());
-            };
-            *slot = sqlparser::ast::FunctionArgExpr::Expr(other);
-            Ok(shielded)
         }
     }
 }

@@ -9,14 +9,17 @@
 //! There is no catalog: names are what the policy says, and a column that does not exist is
 //! BigQuery's error.
 
+mod carry;
 mod check;
 mod dialect;
 mod expression;
 mod functions;
 mod guard;
 mod judge;
+mod level;
 mod lexer;
 pub mod names;
+mod operands;
 mod pipe;
 mod pseudo;
 mod rewrite;
@@ -46,6 +49,8 @@ const MAX_STATEMENTS: usize = 100;
 const MAX_DEPTH: usize = 60;
 /// Most terms of one text that a tree may hold on one spine: deeper ones exhaust the stack.
 const MAX_TERMS: usize = 4_000;
+/// Most times that a text is rewritten.
+const MAX_TRIES: usize = 8;
 /// Stack of a decision on a thread that has less than [`STACK_NEEDED`].
 const DECIDING_STACK: usize = 64 << 20;
 const STACK_NEEDED: usize = 16 << 20;
@@ -143,14 +148,9 @@ fn decide_here(text: &str, env: names::Env<'_>) -> Result<Decided, Denial> {
     let text = &*lexer::plain_parameters(text);
     lexer::gate(text)?;
     bounded(text)?;
-    let mut statements = parse(text)?;
-    let plain = print(&statements);
+    let plain = print(&parse(text)?);
     let fingerprint = fingerprint(&mut parse(text)?);
-    let mut rewriter = rewrite::Rewriter::new(env);
-    let kinds = statements
-        .iter_mut()
-        .map(|statement| write::statement(&mut rewriter, statement))
-        .collect::<Result<Vec<_>, _>>()?;
+    let (rewriter, statements, kinds) = rewritten(text, env)?;
     let sent = print(&statements);
     let rewritten = sent != plain;
     let guarded = check::seal(text, sent, env)?;
@@ -163,6 +163,30 @@ fn decide_here(text: &str, env: names::Env<'_>) -> Result<Decided, Denial> {
         rewritten,
         fingerprint,
     })
+}
+
+/// The statements, every table bound. A statement that needs carriers is rewritten once more, with them.
+fn rewritten<'a>(
+    text: &str,
+    env: names::Env<'a>,
+) -> Result<(rewrite::Rewriter<'a>, Vec<Statement>, Vec<StatementKind>), Denial> {
+    let mut carry = carry::Carry::default();
+    for _ in 0..MAX_TRIES {
+        let mut statements = parse(text)?;
+        let mut rewriter = rewrite::Rewriter::new(env, carry);
+        let kinds = statements
+            .iter_mut()
+            .map(|statement| write::statement(&mut rewriter, statement))
+            .collect::<Result<Vec<_>, _>>()?;
+        match rewriter.wanted.take() {
+            None => return Ok((rewriter, statements, kinds)),
+            Some(wanted) => carry = wanted,
+        }
+        if carry::names_a_carrier(text) {
+            return Err(Denial::of(DenialCode::LeakPossible, carry::CARRIER));
+        }
+    }
+    Err(Denial::of(DenialCode::LeakPossible, "conditions that may fail"))
 }
 
 /// Chains of operators that would make the tree too deep to walk.

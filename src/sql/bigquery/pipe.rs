@@ -4,7 +4,7 @@ use std::mem;
 
 use sqlparser::ast::{Expr, PipeOperator};
 
-use super::guard::Level;
+use super::level::{Clause, Columns, Input, Level, Partial, may_fail, something_may_fail};
 use super::rewrite::{Rewriter, form, lower, select_item};
 use crate::error::{Denial, DenialCode};
 
@@ -23,9 +23,25 @@ impl Rewriter<'_> {
                 | PipeOperator::OrderBy { .. }
                 | PipeOperator::TableSample { .. }
         );
+        let guarded = level.is_guarded();
+        let made = made(operator, level);
+        let result = self.piped(operator, level);
+        level.partial.join(&made);
         if !names_stay {
-            *level = Level::default();
+            let guarded = guarded || level.is_guarded();
+            let partial = mem::take(&mut level.partial);
+            let input = Input { variable: String::new(), guard: None };
+            *level = Level {
+                inputs: guarded.then_some(input).into_iter().collect(),
+                partial,
+                ..Level::default()
+            };
         }
+        result
+    }
+
+    /// The operator, once it is known what names it makes.
+    fn piped(&mut self, operator: &mut PipeOperator, level: &mut Level) -> Result<(), Denial> {
         match operator {
             PipeOperator::Join(join) => {
                 self.join(&mut join.join_operator, &mut join.relation, level)
@@ -33,13 +49,22 @@ impl Rewriter<'_> {
             PipeOperator::Where { expr } => {
                 self.expressions(expr)?;
                 let client = mem::replace(expr, Expr::Tuple(Vec::new()));
-                *expr = level.shield(client)?;
+                *expr = self.shielded(level, client, Clause::Rows)?;
                 Ok(())
             }
             PipeOperator::Union { queries, .. }
             | PipeOperator::Intersect { queries, .. }
             | PipeOperator::Except { queries, .. } => {
-                queries.iter_mut().try_for_each(|query| self.query(query))
+                for query in queries {
+                    let derivation = self.query(query, false)?;
+                    if derivation.guarded {
+                        level.inputs.push(Input { variable: String::new(), guard: None });
+                    }
+                    if !derivation.columns.partial.is_empty() {
+                        level.partial = Partial::everything();
+                    }
+                }
+                Ok(())
             }
             PipeOperator::As { alias } => {
                 self.aliases.push(lower(alias));
@@ -62,5 +87,34 @@ impl Rewriter<'_> {
             | PipeOperator::Pivot { .. }
             | PipeOperator::Unpivot { .. } => self.expressions(operator),
         }
+    }
+}
+
+/// The names that an operator makes for what may fail when a condition behind reads it.
+fn made(operator: &PipeOperator, level: &Level) -> Partial {
+    match operator {
+        PipeOperator::Join(_) | PipeOperator::Where { .. } | PipeOperator::OrderBy { .. } => {
+            Partial::default()
+        }
+        PipeOperator::Select { exprs } | PipeOperator::Extend { exprs } => {
+            Columns::of(exprs, level, false).partial
+        }
+        PipeOperator::Aggregate { full_table_exprs, group_by_expr } => {
+            let mut partial = Partial::default();
+            for item in full_table_exprs.iter().chain(group_by_expr) {
+                let name = match (&item.expr.alias, &item.expr.expr) {
+                    (Some(alias), _) => Some(alias),
+                    (None, Expr::Identifier(name)) => Some(name),
+                    (None, Expr::CompoundIdentifier(names)) => names.last(),
+                    (None, _) => None,
+                };
+                if let Some(name) = name.filter(|_| may_fail(&item.expr.expr, &level.partial)) {
+                    partial.add(&name.value);
+                }
+            }
+            partial
+        }
+        other if something_may_fail(other, &level.partial) => Partial::everything(),
+        _ => Partial::default(),
     }
 }

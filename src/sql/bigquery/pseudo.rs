@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{Expr, JoinOperator, TableFactor, TableWithJoins, VisitMut, VisitorMut};
 
 use super::functions;
-use super::guard::Level;
+use super::level::{Input, Level};
 use super::names::{Binding, path};
 use super::rewrite::{
     Rewriter, Use, alias_of, form, full_name, lower, plain_table_checks, sampled,
@@ -76,7 +76,10 @@ impl Rewriter<'_> {
                 if !self.open_columns(&rule) {
                     return Err(Denial::of(DenialCode::ColumnDenied, table.to_string()));
                 }
-                level.guards.push(self.full_guard(&rule, &variable)?);
+                level.inputs.push(Input {
+                    variable: variable.to_ascii_lowercase(),
+                    guard: Some(self.full_guard(&rule, &variable)?.to_string()),
+                });
                 level.where_guard = Some(self.full_guard(&rule, &variable)?);
             }
             Binding::Shared(_) | Binding::SecureContext(_) | Binding::Own => {}

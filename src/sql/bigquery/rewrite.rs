@@ -2,23 +2,25 @@
 //!
 //! A guarded table becomes `(SELECT * FROM table WHERE tenant = '…') AS table`; columns with a rule
 //! are left out or replaced there (`EXCEPT`, `REPLACE`). Conditions of the client's that might raise
-//! an error are shielded by `IF(tenant = '…', condition, FALSE)`, for BigQuery promises no order of
-//! evaluation. An array named in FROM (`c.tags`) becomes `UNNEST(c.tags)`, so that no path of two
-//! parts is left which BigQuery could take for a table.
+//! an error are shielded ([`super::level`]). An array named in FROM (`c.tags`) becomes
+//! `UNNEST(c.tags)`, so that no path of two parts is left which BigQuery could take for a table.
 
+use std::collections::BTreeSet;
 use std::mem;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Expr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy,
     Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor, TableSampleKind,
-    TableVersion, TableWithJoins, Values, VisitMut, VisitorMut,
+    TableVersion, TableWithJoins, With,
 };
 
-use super::guard::{Level, conjunction};
+use super::TableUse;
+use super::carry::{self, Carry, Cte, Derivation};
+use super::guard::conjunction;
+use super::level::{Clause, Columns, Input, Level, Partial};
 use super::names::{Binding, Env, TableName, path};
 use super::pseudo::is_named;
-use super::{TableUse, judge};
 use crate::error::{Denial, DenialCode};
 use crate::policy::TablePolicy;
 
@@ -26,10 +28,22 @@ use crate::policy::TablePolicy;
 pub struct Rewriter<'a> {
     /// What the decision depends on.
     pub env: Env<'a>,
-    /// Names of common table expressions in scope, in lower case.
-    ctes: Vec<String>,
+    /// Common table expressions in scope.
+    pub ctes: Vec<Cte>,
     /// Range variables in scope, in lower case.
     pub aliases: Vec<String>,
+    /// Range variables in scope that have a carrier, in lower case.
+    pub carriers: Vec<String>,
+    /// Whether carriers are made.
+    pub carry: Carry,
+    /// What another try must do otherwise.
+    pub wanted: Option<Carry>,
+    /// Names that stand alone in the statement's expressions, where carriers are made.
+    pub bare: BTreeSet<String>,
+    /// Set where a query's columns are taken as they come.
+    pub without_carriers: bool,
+    /// How many range variables were given a name.
+    pub nameless: usize,
     /// Temporary tables that the script has made, in lower case.
     pub temporary: Vec<String>,
     /// Tables and rules, in order of first use.
@@ -48,11 +62,17 @@ pub fn form(what: &str) -> Denial {
 
 impl<'a> Rewriter<'a> {
     /// A rewriter for one text.
-    pub const fn new(env: Env<'a>) -> Self {
+    pub const fn new(env: Env<'a>, carry: Carry) -> Self {
         Self {
             env,
             ctes: Vec::new(),
             aliases: Vec::new(),
+            carriers: Vec::new(),
+            carry,
+            wanted: None,
+            bare: BTreeSet::new(),
+            without_carriers: false,
+            nameless: 0,
             temporary: Vec::new(),
             relations: Vec::new(),
             protected: false,
@@ -61,17 +81,19 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// A query in any position.
-    pub fn query(&mut self, query: &mut Query) -> Result<(), Denial> {
+    /// A query in any position. `carries`: it gets a carrier.
+    pub fn query(&mut self, query: &mut Query, carries: bool) -> Result<Derivation, Denial> {
         let ctes = self.ctes.len();
         let aliases = self.aliases.len();
-        let result = self.query_in_scope(query);
+        let carriers = self.carriers.len();
+        let result = self.query_in_scope(query, carries);
         self.ctes.truncate(ctes);
         self.aliases.truncate(aliases);
+        self.carriers.truncate(carriers);
         result
     }
 
-    fn query_in_scope(&mut self, query: &mut Query) -> Result<(), Denial> {
+    fn query_in_scope(&mut self, query: &mut Query, carries: bool) -> Result<Derivation, Denial> {
         let Query {
             with,
             body,
@@ -93,27 +115,23 @@ impl<'a> Rewriter<'a> {
             return Err(form("query"));
         }
         if let Some(with) = with {
-            if with.recursive {
-                self.ctes.extend(with.cte_tables.iter().map(|cte| lower(&cte.alias.name)));
-            }
-            for cte in &mut with.cte_tables {
-                if cte.from.is_some() || cte.materialized.is_some() {
-                    return Err(form("with"));
-                }
-                self.query(&mut cte.query)?;
-                self.ctes.push(lower(&cte.alias.name));
-            }
+            self.with(with)?;
         }
         // Behind a bare FROM, pipes see the tables' own names: there, guards can be repeated.
-        let mut level = match body.as_mut() {
+        let (mut level, derivation) = match body.as_mut() {
             SetExpr::Select(select) => {
                 let bare = matches!(select.flavor, SelectFlavor::FromFirstNoSelect);
-                let level = self.select(select)?;
-                if bare { level } else { Level::default() }
+                // All its columns come out: none may be a carrier.
+                let without = self.without_carriers;
+                self.without_carriers |= bare;
+                let read = self.select(select, carries);
+                self.without_carriers = without;
+                let (level, derivation) = read?;
+                (if bare { level } else { Level::above(&derivation) }, derivation)
             }
             other => {
-                self.set_expr(other)?;
-                Level::default()
+                let derivation = self.set_expr(other, carries)?;
+                (Level::above(&derivation), derivation)
             }
         };
         if let Some(order_by) = order_by {
@@ -131,18 +149,80 @@ impl<'a> Rewriter<'a> {
             }
             Some(_) => return Err(form("limit")),
         }
-        pipe_operators.iter_mut().try_for_each(|operator| self.pipe(operator, &mut level))
+        if pipe_operators.is_empty() {
+            return Ok(derivation);
+        }
+        let without = mem::replace(&mut self.without_carriers, true);
+        let piped =
+            pipe_operators.iter_mut().try_for_each(|operator| self.pipe(operator, &mut level));
+        self.without_carriers = without;
+        piped?;
+        Ok(Derivation {
+            guarded: level.is_guarded(),
+            columns: Columns { listed: None, partial: level.partial },
+            ..Derivation::default()
+        })
     }
 
-    fn set_expr(&mut self, body: &mut SetExpr) -> Result<(), Denial> {
-        match body {
-            SetExpr::Select(select) => self.select(select).map(|_| ()),
-            SetExpr::Query(query) => self.query(query),
-            SetExpr::SetOperation { left, right, .. } => {
-                self.set_expr(left)?;
-                self.set_expr(right)
+    fn with(&mut self, with: &mut With) -> Result<(), Denial> {
+        let first = self.ctes.len();
+        if with.recursive {
+            // One that names itself is made in full before it is read; one that is only named before
+            // its place may be anything.
+            let unknown = Derivation {
+                guarded: true,
+                columns: Columns { listed: None, partial: Partial::everything() },
+                ..Derivation::default()
+            };
+            self.ctes.extend(with.cte_tables.iter().map(|cte| Cte {
+                name: lower(&cte.alias.name),
+                derivation: if carry::recurses(&cte.query, &cte.alias.name) {
+                    Derivation::default()
+                } else {
+                    unknown.clone()
+                },
+            }));
+        }
+        for (at, cte) in with.cte_tables.iter_mut().enumerate() {
+            if cte.from.is_some() || cte.materialized.is_some() {
+                return Err(form("with"));
             }
-            SetExpr::Values(_)
+            let itself = with.recursive && carry::recurses(&cte.query, &cte.alias.name);
+            let carries = !with.recursive && self.asks_of_cte(cte);
+            let mut derivation = self.query(&mut cte.query, carries)?;
+            if !cte.alias.columns.is_empty() && !derivation.columns.partial.is_empty() {
+                derivation.columns.partial = Partial::everything();
+            }
+            let name = lower(&cte.alias.name);
+            match self.ctes.get_mut(first + at) {
+                Some(_) if itself => {}
+                Some(known) => known.derivation = derivation,
+                None => self.ctes.push(Cte { name, derivation }),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_expr(&mut self, body: &mut SetExpr, carries: bool) -> Result<Derivation, Denial> {
+        match body {
+            SetExpr::Select(select) if matches!(select.flavor, SelectFlavor::Standard) => {
+                self.select(select, carries).map(|(_, derivation)| derivation)
+            }
+            SetExpr::Query(query) => self.query(query, carries),
+            SetExpr::SetOperation { left, right, .. } => {
+                let carriers = self.carriers.len();
+                let left = self.set_expr(left, carries)?;
+                self.carriers.truncate(carriers);
+                let right = self.set_expr(right, carries)?;
+                Ok(Derivation {
+                    guarded: left.guarded || right.guarded,
+                    carried: left.carried && right.carried,
+                    complete: left.complete && right.complete,
+                    columns: left.columns.united(&right.columns),
+                })
+            }
+            SetExpr::Select(_)
+            | SetExpr::Values(_)
             | SetExpr::Insert(_)
             | SetExpr::Update(_)
             | SetExpr::Delete(_)
@@ -151,7 +231,12 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    fn select(&mut self, select: &mut Select) -> Result<Level, Denial> {
+    fn select(
+        &mut self,
+        select: &mut Select,
+        carries: bool,
+    ) -> Result<(Level, Derivation), Denial> {
+        let groups = carry::has_groups(select);
         let Select {
             select_token: _,
             optimizer_hints,
@@ -215,23 +300,42 @@ impl<'a> Rewriter<'a> {
         self.expressions(named_window)?;
         self.expressions(qualify)?;
         if let Some(client) = selection.take() {
-            *selection = Some(level.shield(client)?);
+            *selection = Some(self.shielded(&level, client, Clause::Rows)?);
         }
+        // Columns of a query that carries are shielded where they are computed, so that what reads them
+        // need not be.
+        let shields = carries && groups == Some(false) && distinct.is_none() && level.is_complete();
+        let columns = Columns::of(projection, &level, shields);
+        let below = mem::take(&mut level.partial);
+        // What stands in the SELECT list is known by its name there.
+        level.partial.join(&below);
+        level.partial.join(&columns.partial);
+        if let Some(client) = having.take() {
+            *having = Some(self.shielded(&level, client, Clause::Groups)?);
+        }
+        if let Some(client) = qualify.take() {
+            let clause = if groups == Some(true) { Clause::Groups } else { Clause::Rows };
+            *qualify = Some(self.shielded(&level, client, clause)?);
+        }
+        level.partial = below;
         if let Some(guard) = level.where_guard.take() {
             let client = selection.take();
             *selection = Some(conjunction(guard, client));
         }
-        Ok(level)
-    }
-
-    /// An item of UPDATE's FROM.
-    pub fn source_item(&mut self, item: &mut TableWithJoins) -> Result<(), Denial> {
-        self.table_with_joins(item, &mut Level::default())
-    }
-
-    /// MERGE's source.
-    pub fn source_factor(&mut self, factor: &mut TableFactor) -> Result<(), Denial> {
-        self.factor(factor, &mut Level::default(), false)
+        if shields {
+            level.shield_columns(projection)?;
+        }
+        self.leave_out(projection, &level);
+        if carries {
+            projection.push(Self::carrier(&level, groups == Some(true))?);
+        }
+        let derivation = Derivation {
+            guarded: level.is_guarded(),
+            carried: carries,
+            complete: level.is_complete(),
+            columns,
+        };
+        Ok((level, derivation))
     }
 
     pub fn table_with_joins(
@@ -281,10 +385,15 @@ impl<'a> Rewriter<'a> {
             JoinConstraint::On(condition) => {
                 self.expressions(condition)?;
                 let client = mem::replace(condition, Expr::Tuple(Vec::new()));
-                *condition = level.shield(client)?;
+                *condition = self.shielded(level, client, Clause::Rows)?;
                 Ok(())
             }
-            JoinConstraint::Using(_) | JoinConstraint::None => Ok(()),
+            // The service may ask for them not to be null before it joins.
+            JoinConstraint::Using(columns) if level.partial.is_named_by(columns) => {
+                self.unmet("using a column whose computation may fail")
+            }
+            JoinConstraint::Using(_) => Ok(()),
+            JoinConstraint::None => Ok(()),
             JoinConstraint::Natural => Err(form("natural join")),
         }
     }
@@ -300,8 +409,16 @@ impl<'a> Rewriter<'a> {
         match factor {
             TableFactor::Table { .. } => self.table(factor, level, input),
             TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
-                self.query(subquery)?;
-                self.variable(alias.as_ref())
+                let carries = !input
+                    && self.asks(subquery, alias.as_ref().map(|alias| alias.name.value.as_str()));
+                if carries && alias.is_none() {
+                    *alias = Some(self.nameless());
+                }
+                let derivation = self.query(subquery, carries)?;
+                self.variable(alias.as_ref())?;
+                let variable = alias.as_ref().map(|alias| alias.name.value.clone());
+                self.derived(level, variable.as_deref(), &derivation, input);
+                Ok(())
             }
             TableFactor::UNNEST {
                 alias,
@@ -310,6 +427,8 @@ impl<'a> Rewriter<'a> {
                 with_offset_alias: _,
                 with_ordinality: false,
             } => {
+                let partial = Columns::of_arrays(array_exprs, alias.as_ref(), level);
+                level.partial.join(&partial);
                 self.expressions(array_exprs)?;
                 self.variable(alias.as_ref())
             }
@@ -332,6 +451,10 @@ impl<'a> Rewriter<'a> {
             }
             TableFactor::Unpivot { table, value, name: _, columns, null_inclusion: _, alias } => {
                 self.factor(table, level, true)?;
+                if !level.partial.is_empty() {
+                    // Its names become values.
+                    level.partial = Partial::everything();
+                }
                 self.expressions(value)?;
                 self.expressions(columns)?;
                 self.variable(alias.as_ref())
@@ -403,8 +526,10 @@ impl<'a> Rewriter<'a> {
                 return Err(form("from"));
             }
             let last = parts.last().cloned().unwrap_or_default();
-            let variable = alias.as_ref().map_or(last, |alias| alias.name.value.clone());
+            let variable =
+                alias.as_ref().map_or_else(|| last.clone(), |alias| alias.name.value.clone());
             self.aliases.push(variable.to_ascii_lowercase());
+            self.common(level, &last, &variable, input);
             return Ok(());
         };
         self.expressions(version)?;
@@ -418,22 +543,51 @@ impl<'a> Rewriter<'a> {
         match self.bind(&table, Use::Read)? {
             Binding::Tenants(rule) => {
                 let alias = match alias.take() {
-                    Some(alias) => Some(alias),
-                    None if wildcard => None,
-                    None => Some(alias_of(&variable)),
+                    Some(alias) => alias,
+                    None if wildcard => self.nameless(),
+                    None => alias_of(&variable),
                 };
-                let subquery = self.guarded_select(&rule, factor)?;
+                let variable = alias.name.value.clone();
+                let name = variable.to_ascii_lowercase();
+                let repeated = !input && self.sees_tenant(&rule) && rule.condition.is_none();
+                let carries = !input
+                    && !repeated
+                    && self.carry.on
+                    && !self.without_carriers
+                    && !self.bare.contains(&name);
+                let subquery = self.guarded_select(&rule, factor, carries)?;
                 *factor = TableFactor::Derived {
                     lateral: false,
                     subquery: Box::new(subquery),
-                    alias,
+                    alias: Some(alias),
                     sample: None,
                 };
-                if !input && !wildcard && self.sees_tenant(&rule) {
-                    level.guards.push(self.guard(&rule, Some(&variable))?);
+                let guard = match (repeated, carries) {
+                    (true, _) => Some(self.guard(&rule, Some(&variable))?.to_string()),
+                    (false, true) => {
+                        Some(format!("{}.{}", quoted(&variable), quoted(carry::CARRIER)))
+                    }
+                    (false, false) => None,
+                };
+                if carries {
+                    level.carries = true;
+                    self.carriers.push(name.clone());
+                }
+                level.inputs.push(Input { variable: name, guard });
+            }
+            Binding::SecureContext(rule) => {
+                // The view is what keeps tenants apart; its conditions may be moved as well.
+                if self.sees_tenant(&rule) && !input {
+                    level.inputs.push(Input {
+                        variable: variable.to_ascii_lowercase(),
+                        guard: Some(self.guard(&rule, Some(&variable))?.to_string()),
+                    });
+                }
+                if alias.is_none() && !wildcard {
+                    *alias = Some(alias_of(&variable));
                 }
             }
-            Binding::Shared(_) | Binding::SecureContext(_) | Binding::Own => {
+            Binding::Shared(_) | Binding::Own => {
                 if alias.is_none() && !wildcard {
                     *alias = Some(alias_of(&variable));
                 }
@@ -465,7 +619,7 @@ impl<'a> Rewriter<'a> {
     pub fn table_named(&self, parts: &[String]) -> Result<Option<TableName>, Denial> {
         if let [single] = parts {
             let name = single.to_ascii_lowercase();
-            if self.ctes.contains(&name) || self.temporary.contains(&name) {
+            if self.ctes.iter().any(|cte| cte.name == name) || self.temporary.contains(&name) {
                 return Ok(None);
             }
         }
@@ -508,17 +662,6 @@ impl<'a> Rewriter<'a> {
         }
         Ok(binding)
     }
-
-    /// Judges every expression of a part, and rewrites the queries in it.
-    pub fn expressions<T: VisitMut>(&mut self, part: &mut T) -> Result<(), Denial> {
-        let mut visitor = Expressions { rewriter: self, queries: Vec::new(), denial: None };
-        match VisitMut::visit(part, &mut visitor) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => {
-                Err(visitor.denial.unwrap_or_else(|| Denial::new(DenialCode::Internal)))
-            }
-        }
-    }
 }
 
 /// What a statement does with a table.
@@ -543,80 +686,6 @@ fn privilege(rule: &TablePolicy, used: Use, table: &TableName) -> Result<(), Den
     };
     let code = if used == Use::Read { DenialCode::RelationDenied } else { DenialCode::ReadOnly };
     if allowed { Ok(()) } else { Err(Denial::of(code, table.to_string())) }
-}
-
-/// Judges expressions; queries in them are taken out and rewritten by the rewriter itself, for only
-/// it knows the scopes.
-struct Expressions<'r, 'a> {
-    rewriter: &'r mut Rewriter<'a>,
-    queries: Vec<Query>,
-    denial: Option<Denial>,
-}
-
-impl Expressions<'_, '_> {
-    fn deny(&mut self, denial: Denial) -> ControlFlow<()> {
-        self.denial = Some(denial);
-        ControlFlow::Break(())
-    }
-}
-
-fn empty_query() -> Query {
-    Query {
-        with: None,
-        body: Box::new(SetExpr::Values(Values {
-            explicit_row: false,
-            value_keyword: false,
-            rows: Vec::new(),
-        })),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
-    }
-}
-
-impl VisitorMut for Expressions<'_, '_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let mut inner = mem::replace(query, empty_query());
-        let result = self.rewriter.query(&mut inner);
-        self.queries.push(inner);
-        match result {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(denial) => self.deny(denial),
-        }
-    }
-
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        match self.queries.pop() {
-            Some(inner) => {
-                *query = inner;
-                ControlFlow::Continue(())
-            }
-            None => self.deny(Denial::new(DenialCode::Internal)),
-        }
-    }
-
-    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
-        let denial = form(&relation.to_string());
-        self.deny(denial)
-    }
-
-    fn pre_visit_statement(&mut self, _: &mut sqlparser::ast::Statement) -> ControlFlow<()> {
-        self.deny(Denial::of(DenialCode::StatementKind, "a statement in an expression"))
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        match judge::expression(expr, self.rewriter.env) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(denial) => self.deny(denial),
-        }
-    }
 }
 
 pub fn select_item(item: &SelectItem) -> Result<(), Denial> {

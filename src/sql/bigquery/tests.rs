@@ -210,6 +210,159 @@ fn a_pseudo_column_of_a_join_binds_the_first_table_in_where() {
     }
 }
 
+/// Conditions that BigQuery may move below the one that binds the table, with what must be sent of them.
+const SHIELDED: &[(&str, &str)] = &[
+    (
+        "SELECT * FROM (SELECT credit FROM app.customers) AS s WHERE 1 / (s.credit - 105007) > 0",
+        "SELECT * EXCEPT (`hedgerow_guard`) FROM (SELECT credit, `customers`.`tenant_id` = 'tenant-a' AS `hedgerow_guard` FROM (SELECT * FROM `acme-prod`.`app`.`customers` WHERE `tenant_id` = 'tenant-a') AS `customers`) AS s WHERE IF(`s`.`hedgerow_guard`, 1 / (s.credit - 105007) > 0, FALSE)",
+    ),
+    (
+        "SELECT credit FROM (SELECT credit FROM app.customers) WHERE 1 / (credit - 105007) > 0",
+        "AS `hedgerow_source_1` WHERE IF(`hedgerow_source_1`.`hedgerow_guard`, 1 / ",
+    ),
+    (
+        "WITH s AS (SELECT credit FROM app.customers) SELECT credit FROM s WHERE CAST(credit AS STRING) = 'x' AND credit > 1",
+        "WHERE IF(`s`.`hedgerow_guard`, CAST(credit AS STRING) = 'x', FALSE) AND credit > 1",
+    ),
+    // The outer condition cannot fail; what it reads can.
+    (
+        "SELECT y FROM (SELECT 1 / (credit - 105007) AS y, id FROM app.customers) AS s WHERE y > 3 AND id > 1",
+        "SELECT y FROM (SELECT IF(`customers`.`tenant_id` = 'tenant-a', 1 / (credit - 105007), NULL) AS y, id, `customers`",
+    ),
+    (
+        "SELECT a.id FROM (SELECT 1 / credit AS y, id FROM app.customers) AS a JOIN app.orders AS o USING (y)",
+        "(SELECT IF(`customers`.`tenant_id` = 'tenant-a', 1 / credit, NULL) AS y, id, ",
+    ),
+    (
+        "WITH a AS (SELECT *, 1 / credit AS y FROM app.customers), b AS (SELECT * FROM a) SELECT id FROM b WHERE b.y > 3",
+        "b AS (SELECT * EXCEPT (`hedgerow_guard`), `a`.`hedgerow_guard` AS `hedgerow_guard` FROM a) SELECT id FROM b WHERE b.y > 3",
+    ),
+    (
+        "SELECT k FROM (SELECT credit AS k, COUNT(*) AS n FROM app.customers GROUP BY credit) AS s WHERE 1 / (k - 105007) > 0",
+        "COALESCE(LOGICAL_AND(`customers`.`tenant_id` = 'tenant-a'), TRUE) AS `hedgerow_guard`",
+    ),
+    (
+        "SELECT x FROM (SELECT credit AS x FROM app.customers UNION ALL SELECT 1 / id FROM app.orders) AS s WHERE x > 1",
+        "1 / id, `orders`.`tenant_id` = 'tenant-a' AS `hedgerow_guard`",
+    ),
+    (
+        "SELECT name FROM app.customers GROUP BY name, credit HAVING 1 / (credit - 105007) > 0 AND COUNT(*) / 2 > 1",
+        "HAVING IF(COALESCE(LOGICAL_AND(`customers`.`tenant_id` = 'tenant-a'), TRUE), 1 / (credit - 105007) > 0, FALSE) AND COUNT(*) / 2 > 1",
+    ),
+    (
+        "SELECT name FROM app.customers WHERE TRUE QUALIFY 1 / (credit - 105007) > 0 AND ROW_NUMBER() OVER (PARTITION BY credit) = 1",
+        "QUALIFY IF(`customers`.`tenant_id` = 'tenant-a', 1 / (credit - 105007) > 0, FALSE) AND ROW_NUMBER()",
+    ),
+    (
+        "SELECT sku FROM app.order_items AS i WHERE CAST(i.secret AS INT64) = 1",
+        "WHERE IF(`i`.`hedgerow_guard`, CAST(i.secret AS INT64) = 1, FALSE)",
+    ),
+    (
+        "SELECT * FROM app.regional WHERE CAST(secret AS INT64) = 1",
+        "SELECT * EXCEPT (`hedgerow_guard`) FROM (SELECT *, `tenant_id` = 'tenant-a' AND (region = ('eu')) AS `hedgerow_guard` FROM",
+    ),
+    // A name that shadows itself is no recursion.
+    (
+        "WITH RECURSIVE c AS (WITH c AS (SELECT credit FROM app.customers) SELECT credit FROM c) SELECT id FROM app.orders AS o WHERE 1 / o.id > 0",
+        "WHERE IF(`o`.`tenant_id` = 'tenant-a', 1 / o.id > 0, FALSE)",
+    ),
+    (
+        "SELECT u FROM app.customers AS c, UNNEST([1 / c.credit]) AS u WHERE u > 3",
+        "WHERE IF(`c`.`tenant_id` = 'tenant-a', u > 3, FALSE)",
+    ),
+    (
+        "SELECT payload FROM `acme-prod.app.events_*` WHERE CAST(payload AS INT64) = 1",
+        "AS `hedgerow_source_1` WHERE IF(`hedgerow_source_1`.`tenant_id` = 'tenant-a', CAST(payload",
+    ),
+    (
+        "SELECT c.* FROM app.customers AS c LEFT JOIN (SELECT CAST(note AS INT64) AS k FROM app.orders) AS o ON o.k = CAST(c.secret AS INT64)",
+        "ON o.k = IF(COALESCE(`c`.`tenant_id` = 'tenant-a', TRUE), CAST(c.secret AS INT64), NULL)",
+    ),
+    (
+        "SELECT * FROM secure.view AS v WHERE 1 / (v.credit - 105007) > 0",
+        "WHERE IF(`v`.`tenant_id` = 'tenant-a', 1 / (v.credit - 105007) > 0, FALSE)",
+    ),
+    (
+        "UPDATE own_tenant_a.t AS t SET x = 1 FROM app.customers AS c WHERE 1 / (c.credit - 105007) > 0",
+        "WHERE IF(`c`.`tenant_id` = 'tenant-a', 1 / (c.credit - 105007) > 0, FALSE)",
+    ),
+    (
+        "MERGE own_tenant_a.t AS t USING app.customers AS c ON t.id = c.id WHEN NOT MATCHED AND 1 / (c.credit - 105007) > 0 THEN INSERT ROW",
+        "WHEN NOT MATCHED AND IF(`c`.`tenant_id` = 'tenant-a', 1 / (c.credit - 105007) > 0, FALSE) THEN INSERT ROW",
+    ),
+];
+
+#[test]
+fn conditions_that_may_fail_are_shielded_wherever_they_may_be_moved_from() {
+    for (text, part) in SHIELDED {
+        let sent = sent(text);
+        let same = sent.to_ascii_lowercase().contains(&part.to_ascii_lowercase());
+        assert!(same, "{text}\n{sent}\n{part}");
+    }
+}
+
+#[test]
+fn conditions_that_cannot_fail_or_cannot_be_moved_stay_as_they_are() {
+    for text in [
+        "SELECT * FROM (SELECT id FROM app.customers) AS s WHERE s.id > 3",
+        "SELECT * FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS rn FROM app.customers) AS s WHERE s.rn = 1",
+        "SELECT * FROM (SELECT name, SUM(IF(credit > 1, 1, 0)) / 2 AS n FROM app.customers GROUP BY name) AS s WHERE s.n > 3",
+        "SELECT * FROM (SELECT 1 / rate AS r FROM app.currencies) AS s WHERE 1 / s.r > 3",
+        "WITH RECURSIVE r AS (SELECT id FROM app.customers UNION ALL SELECT id - 1 FROM r WHERE id / 2 > 1) SELECT id FROM r WHERE id / 2 > 1",
+        "SELECT 1 / credit FROM app.customers WHERE id > 1 ORDER BY 1 / credit",
+    ] {
+        let sent = sent(text);
+        assert!(!sent.contains("hedgerow") && !sent.contains("IF(`"), "{text}\n{sent}");
+        assert!(sent.contains("= 'tenant-a'") || sent.contains("currencies"), "{sent}");
+    }
+}
+
+#[test]
+fn a_condition_that_may_fail_where_no_guard_reaches_is_denied() {
+    for (text, neighbour) in [
+        // A whole row would show the guard.
+        (
+            "SELECT TO_JSON_STRING(s) FROM (SELECT credit FROM app.customers) AS s WHERE 1 / s.credit > 0",
+            "SELECT TO_JSON_STRING(s) FROM (SELECT credit FROM app.customers) AS s WHERE s.credit > 0",
+        ),
+        (
+            "WITH s AS (SELECT credit FROM app.customers) SELECT TO_JSON_STRING(s) FROM s WHERE 1 / s.credit > 0",
+            "WITH s AS (SELECT credit FROM app.customers) SELECT TO_JSON_STRING(s) FROM s WHERE s.credit > 0",
+        ),
+        (
+            "FROM app.customers |> SELECT credit |> WHERE 1 / credit > 0",
+            "FROM app.customers |> WHERE 1 / credit > 0 |> SELECT credit |> WHERE credit > 0",
+        ),
+        (
+            "FROM app.customers |> SELECT 1 / credit AS y |> WHERE y > 0",
+            "FROM app.customers |> SELECT credit AS y |> WHERE y > 0",
+        ),
+        (
+            "FROM (SELECT credit FROM app.customers) AS s |> WHERE 1 / s.credit > 0",
+            "FROM (SELECT credit FROM app.customers) AS s |> WHERE s.credit > 0",
+        ),
+        (
+            "SELECT * FROM app.customers PIVOT(SUM(credit) FOR name IN ('Bob')) WHERE 1 / id > 0",
+            "SELECT * FROM app.customers PIVOT(SUM(credit) FOR name IN ('Bob')) WHERE id > 0",
+        ),
+        (
+            "SELECT * FROM (SELECT DISTINCT 1 / credit AS y FROM app.customers) AS a JOIN app.orders AS o USING (y)",
+            "SELECT * FROM (SELECT credit AS y FROM app.customers) AS a JOIN app.orders AS o USING (y)",
+        ),
+        (
+            "WITH RECURSIVE c AS (WITH c AS (SELECT credit FROM app.customers) SELECT credit FROM c) SELECT * FROM c WHERE 1 / c.credit > 0",
+            "WITH RECURSIVE c AS (WITH c AS (SELECT credit FROM app.customers) SELECT credit FROM c) SELECT * FROM c WHERE c.credit > 0",
+        ),
+        (
+            "SELECT hedgerow_guard FROM (SELECT credit FROM app.customers) AS s WHERE 1 / s.credit > 0",
+            "SELECT hedgerow_guarded FROM (SELECT credit FROM app.customers) AS s WHERE s.credit > 0",
+        ),
+    ] {
+        assert_eq!(code(text), Some(DenialCode::LeakPossible), "{text}: {}", sent(text));
+        assert_eq!(code(neighbour), None, "{neighbour}: {}", sent(neighbour));
+    }
+}
+
 #[test]
 fn what_is_piped_is_shielded_too() {
     let text = sent("FROM app.customers |> WHERE CAST(secret AS INT64) = 1 |> SELECT id");

@@ -10,9 +10,11 @@ use sqlparser::ast::{
 };
 
 use super::StatementKind;
+use super::carry::bare_names;
 use super::dialect::parser;
 use super::expression::tenant_literal;
-use super::guard::{conjunction, shield};
+use super::guard::conjunction;
+use super::level::{Clause, Level, shield};
 use super::names::{Binding, TableName, path};
 use super::rewrite::{Rewriter, Use, form, full_name, quoted};
 use crate::error::{Denial, DenialCode};
@@ -39,8 +41,11 @@ pub fn statement(
     rewriter: &mut Rewriter<'_>,
     statement: &mut Statement,
 ) -> Result<StatementKind, Denial> {
+    if rewriter.carry.on {
+        rewriter.bare = bare_names(statement);
+    }
     match statement {
-        Statement::Query(query) => rewriter.query(query).map(|()| StatementKind::Query),
+        Statement::Query(query) => rewriter.query(query, false).map(|_| StatementKind::Query),
         Statement::Insert(insert) => insertion(rewriter, insert).map(|()| StatementKind::Insert),
         Statement::Update(update) => updating(rewriter, update).map(|()| StatementKind::Update),
         Statement::Delete(delete) => deletion(rewriter, delete).map(|()| StatementKind::Delete),
@@ -174,10 +179,11 @@ fn updating(rewriter: &mut Rewriter<'_>, update: &mut Update) -> Result<(), Deni
         return Err(form("update"));
     }
     let target = target(rewriter, &mut table.relation, &[Use::Read, Use::Update])?;
+    let mut level = Level::default();
     match from {
         None => {}
         Some(UpdateTableFromKind::AfterSet(items)) => {
-            items.iter_mut().try_for_each(|item| rewriter.source_item(item))?;
+            items.iter_mut().try_for_each(|item| rewriter.table_with_joins(item, &mut level))?;
         }
         Some(UpdateTableFromKind::BeforeSet(_)) => return Err(form("update")),
     }
@@ -187,7 +193,7 @@ fn updating(rewriter: &mut Rewriter<'_>, update: &mut Update) -> Result<(), Deni
     }
     rewriter.expressions(assignments)?;
     rewriter.expressions(selection)?;
-    guard_where(rewriter, target.as_ref(), selection)
+    guard_where(rewriter, target.as_ref(), selection, &level)
 }
 
 fn deletion(rewriter: &mut Rewriter<'_>, delete: &mut Delete) -> Result<(), Denial> {
@@ -225,19 +231,26 @@ fn deletion(rewriter: &mut Rewriter<'_>, delete: &mut Delete) -> Result<(), Deni
         closed_columns(rule, rewriter, &text)?;
     }
     rewriter.expressions(selection)?;
-    guard_where(rewriter, target.as_ref(), selection)
+    guard_where(rewriter, target.as_ref(), selection, &Level::default())
 }
 
-/// `WHERE guard AND (what the client wrote)`.
+/// `WHERE guard AND (what the client wrote)`. `sources`: what UPDATE reads beside its target. A
+/// condition behind the target's guard needs the target's row: it is not moved below a source's guard.
 fn guard_where(
-    rewriter: &Rewriter<'_>,
+    rewriter: &mut Rewriter<'_>,
     target: Option<&Target>,
     selection: &mut Option<Expr>,
+    sources: &Level,
 ) -> Result<(), Denial> {
-    let Some(Target { rule: Some(rule), variable, .. }) = target else { return Ok(()) };
+    let Some(Target { rule: Some(rule), variable, .. }) = target else {
+        if let Some(client) = selection.take() {
+            *selection = Some(rewriter.shielded(sources, client, Clause::Rows)?);
+        }
+        return Ok(());
+    };
     let guard = rewriter.full_guard(rule, variable)?;
     let client = match selection.take() {
-        Some(client) => Some(shield(client, &guard.to_string())?),
+        Some(client) => Some(shield(client, &guard.to_string(), &sources.partial)?),
         None => None,
     };
     *selection = Some(conjunction(guard, client));
@@ -329,7 +342,9 @@ fn insertion(rewriter: &mut Rewriter<'_>, insert: &mut Insert) -> Result<(), Den
             }
             rewriter.expressions(values)?;
         }
-        _ => rewriter.query(source)?,
+        _ => {
+            rewriter.query(source, false)?;
+        }
     }
     match rule {
         None => Ok(()),
@@ -513,7 +528,16 @@ fn merging(rewriter: &mut Rewriter<'_>, merge: &mut Merge) -> Result<(), Denial>
         }
     }
     let target = target(rewriter, table, &uses)?;
-    rewriter.source_factor(source)?;
+    // INSERT ROW takes the source's columns as they come.
+    let rows = clauses.iter().any(|clause| {
+        matches!(&clause.action, MergeAction::Insert(insert)
+            if matches!(insert.kind, MergeInsertKind::Row))
+    });
+    let mut sources = Level::default();
+    rewriter.without_carriers = rows;
+    let read = rewriter.factor(source, &mut sources, false);
+    rewriter.without_carriers = false;
+    read?;
     rewriter.expressions(on)?;
     let rule = target.as_ref().and_then(|target| target.rule.clone());
     let guard = match (&rule, &target) {
@@ -525,17 +549,24 @@ fn merging(rewriter: &mut Rewriter<'_>, merge: &mut Merge) -> Result<(), Denial>
     };
     let condition = std::mem::replace(on.as_mut(), Expr::Tuple(Vec::new()));
     **on = match &guard {
-        None => condition,
+        None => rewriter.shielded(&sources, condition, Clause::Rows)?,
         Some(guard) => {
-            let client = shield(condition, &guard.to_string())?;
+            let client = shield(condition, &guard.to_string(), &sources.partial)?;
             conjunction(copy(guard)?, Some(client))
         }
     };
     for clause in clauses {
         rewriter.expressions(&mut clause.predicate)?;
+        // It reads the source alone.
+        if let MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget =
+            &clause.clause_kind
+            && let Some(client) = clause.predicate.take()
+        {
+            clause.predicate = Some(rewriter.shielded(&sources, client, Clause::Rows)?);
+        }
         if let (MergeClauseKind::NotMatchedBySource, Some(guard)) = (&clause.clause_kind, &guard) {
             let client = match clause.predicate.take() {
-                Some(client) => Some(shield(client, &guard.to_string())?),
+                Some(client) => Some(shield(client, &guard.to_string(), &sources.partial)?),
                 None => None,
             };
             clause.predicate = Some(conjunction(copy(guard)?, client));
@@ -611,7 +642,7 @@ fn create_table(rewriter: &mut Rewriter<'_>, create: &mut CreateTable) -> Result
         return Err(kind());
     }
     if let Some(query) = &mut create.query {
-        rewriter.query(query)?;
+        rewriter.query(query, false)?;
     }
     rewriter.expressions(&mut create.partition_by)?;
     rewriter.expressions(&mut create.cluster_by)?;
@@ -631,7 +662,7 @@ fn create_view(rewriter: &mut Rewriter<'_>, create: &mut CreateView) -> Result<(
     if expected != create.to_string() {
         return Err(Denial::of(DenialCode::StatementKind, "CREATE VIEW"));
     }
-    rewriter.query(&mut create.query)?;
+    rewriter.query(&mut create.query, false)?;
     rewriter.expressions(&mut create.options)?;
     made(rewriter, &mut create.name, false)
 }

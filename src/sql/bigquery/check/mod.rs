@@ -19,8 +19,9 @@ use crate::claims::TenantClaim;
 use crate::error::{Denial, DenialCode};
 use crate::policy::{ColumnRule, Protection, TablePolicy, TenantType};
 use shape::{
-    empty, if_arguments, is_boolean, is_comparison, is_noted, key_query, names_column, noted,
-    parts, place_of, plain_table, settled,
+    CARRIER, NAMELESS, all_of, empty, if_arguments, is_boolean, is_carrier, is_noted, is_null,
+    key_query, names_column, noted, otherwise_true, parts, place_of, plain_table, settled,
+    without_carrier,
 };
 
 /// A text that passed the checker and may go upstream. Only [`seal`] makes one.
@@ -481,11 +482,18 @@ impl<'a> Strip<'a> {
         Ok(())
     }
 
-    /// The table of `(SELECT * … FROM table WHERE guard)`, if the query is exactly that.
+    /// The table of `(SELECT * … FROM table WHERE guard)`, if the query is exactly that, or that with
+    /// the guard as a column.
     fn guard_form(&self, query: &Query) -> Result<Option<GuardForm>, Denial> {
         let SetExpr::Select(select) = query.body.as_ref() else { return Ok(None) };
-        let [SelectItem::Wildcard(options)] = select.projection.as_slice() else {
-            return Ok(None);
+        let (options, carrier) = match select.projection.as_slice() {
+            [SelectItem::Wildcard(options)] => (options, None),
+            [SelectItem::Wildcard(options), SelectItem::ExprWithAlias { expr, alias }]
+                if is_carrier(alias) =>
+            {
+                (options, Some(expr))
+            }
+            _ => return Ok(None),
         };
         let [TableWithJoins { relation, joins }] = select.from.as_slice() else { return Ok(None) };
         let TableFactor::Table { name, alias: None, args: None, .. } = relation else {
@@ -498,7 +506,10 @@ impl<'a> Strip<'a> {
         let Some(rule) = self.rule(&path)? else { return Ok(None) };
         let Some(condition) = &select.selection else { return Ok(None) };
         // Closed by printing: a clause that is not named here would make the texts differ.
-        if format!("SELECT *{options} FROM {relation} WHERE {condition}") != query.to_string() {
+        let column = carrier.map(|_| format!(", {condition} AS `{CARRIER}`")).unwrap_or_default();
+        if format!("SELECT *{options}{column} FROM {relation} WHERE {condition}")
+            != query.to_string()
+        {
             return Ok(None);
         }
         let (tenant, own) = match (&rule.condition, condition) {
@@ -550,11 +561,12 @@ impl<'a> Strip<'a> {
         Ok(options.to_string() == expected)
     }
 
-    /// Takes `IF(guard, condition, FALSE)` out. It only ever narrows, so whose it was does not matter:
-    /// it is taken out of both texts.
+    /// Takes `IF(guard, condition, FALSE)` and `IF(guard, value, NULL)` out. They only ever narrow, so
+    /// whose they were does not matter: they are taken out of both texts.
     fn unshield(&self, expr: &mut Expr) -> Result<(), Denial> {
         while let Some([guard, condition, otherwise]) = if_arguments(expr) {
-            if !is_boolean(otherwise, false) || !self.is_guard_chain(guard)? {
+            let narrows = is_boolean(otherwise, false) || is_null(otherwise);
+            if !narrows || !self.is_guard_chain(guard)? {
                 return Ok(());
             }
             let condition = std::mem::replace(condition, Expr::Tuple(Vec::new()));
@@ -563,9 +575,12 @@ impl<'a> Strip<'a> {
         Ok(())
     }
 
-    /// Whether a condition is made of guards alone: it reads nothing but guarded tables' keys.
+    /// Whether a condition is made of guards alone: it reads nothing but guarded tables' keys and
+    /// carriers.
     fn is_guard_chain(&self, expr: &Expr) -> Result<bool, Denial> {
-        match expr {
+        let whole = otherwise_true(expr);
+        let expr = whole.unwrap_or(expr);
+        match all_of(expr).unwrap_or(expr) {
             Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
                 Ok(self.is_guard_chain(left)? && self.is_guard_chain(right)?)
             }
@@ -577,8 +592,36 @@ impl<'a> Strip<'a> {
                 }
                 Ok(false)
             }
-            other => Ok(is_comparison(other)),
+            Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
+                let types = [TenantType::Text, TenantType::Uuid, TenantType::Int];
+                Ok(matches!(left.as_ref(), Expr::CompoundIdentifier(_))
+                    && types.into_iter().any(|of| self.is_tenant(right, of)))
+            }
+            Expr::CompoundIdentifier(names) => {
+                Ok(matches!(names.as_slice(), [_, name] if is_carrier(name)))
+            }
+            _ => Ok(false),
         }
+    }
+
+    /// Takes the carrier off a SELECT list, and out of what its `*` leave out.
+    fn take_carriers(&self, select: &mut Select) -> Result<(), Denial> {
+        if let Some(SelectItem::ExprWithAlias { expr, alias }) = select.projection.last()
+            && is_carrier(alias)
+            && select.projection.len() > 1
+        {
+            if !is_boolean(expr, true) && !self.is_guard_chain(expr)? {
+                return Err(unguarded(CARRIER));
+            }
+            select.projection.pop();
+        }
+        for item in &mut select.projection {
+            if let SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) = item
+            {
+                without_carrier(options);
+            }
+        }
+        Ok(())
     }
 
     /// FROM of a level whose guard stands in WHERE: its first table is protected, and no join makes
@@ -625,6 +668,12 @@ impl<'a> Strip<'a> {
             self.paths.push(path);
             *factor = plain_table(alias);
             return Ok(());
+        }
+        if self.side == Side::Sent
+            && let TableFactor::Derived { alias, .. } = factor
+            && alias.as_ref().is_some_and(|alias| alias.name.value.starts_with(NAMELESS))
+        {
+            *alias = None;
         }
         if self.side == Side::Sent
             && let TableFactor::Derived { lateral: false, subquery, alias, sample: None } = factor
@@ -678,7 +727,7 @@ impl VisitorMut for Strip<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         if self.side == Side::Sent {
-            match self.where_form(select) {
+            match self.where_form(select).and_then(|()| self.take_carriers(select)) {
                 Ok(()) => {}
                 Err(denial) => {
                     self.denial = Some(denial);

@@ -1,8 +1,9 @@
 //! Shapes of sqlparser's tree that the checker knows. Pure.
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Query, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
+    Query, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
+    WildcardAdditionalOptions,
 };
 
 use super::disagree;
@@ -143,26 +144,63 @@ pub(super) fn is_boolean(expr: &Expr, flag: bool) -> bool {
     matches!(expr, Expr::Value(value) if value.value == Value::Boolean(flag))
 }
 
-/// `a.t = literal`, bare or in `COALESCE(…, TRUE)`.
-pub(super) fn is_comparison(expr: &Expr) -> bool {
-    match expr {
-        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
-            matches!(left.as_ref(), Expr::CompoundIdentifier(_))
-                && matches!(right.as_ref(), Expr::Value(_) | Expr::UnaryOp { .. })
+pub(super) fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if value.value == Value::Null)
+}
+
+/// The column that says that guards hold; the rewriter's word, written here a second time.
+pub(super) const CARRIER: &str = "hedgerow_guard";
+/// Begins the name of what the client's text leaves without one.
+pub(super) const NAMELESS: &str = "hedgerow_source_";
+
+pub(super) fn is_carrier(name: &Ident) -> bool {
+    name.value == CARRIER
+}
+
+/// Takes the carrier out of what a `*` leaves out.
+pub(super) fn without_carrier(options: &mut WildcardAdditionalOptions) {
+    let Some(except) = &mut options.opt_except else { return };
+    except.additional_elements.retain(|name| !is_carrier(name));
+    if is_carrier(&except.first_element) {
+        if except.additional_elements.is_empty() {
+            options.opt_except = None;
+        } else {
+            except.first_element = except.additional_elements.remove(0);
         }
-        Expr::Function(function) => {
-            let FunctionArguments::List(list) = &function.args else { return false };
-            let [
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(inner @ Expr::BinaryOp { .. })),
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(otherwise)),
-            ] = list.args.as_slice()
-            else {
-                return false;
-            };
-            is_comparison(inner)
-                && is_boolean(otherwise, true)
-                && function.to_string() == format!("COALESCE({inner}, {otherwise})")
-        }
-        _ => false,
+    }
+}
+
+/// The arguments of a plain call of a function of this name.
+fn call<'a>(expr: &'a Expr, name: &str) -> Option<Vec<&'a Expr>> {
+    let Expr::Function(function) = expr else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let arguments = list
+        .args
+        .iter()
+        .map(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+            FunctionArg::Unnamed(_) | FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. } => {
+                None
+            }
+        })
+        .collect::<Option<Vec<_>>>()?;
+    // Closed by printing: a clause that is not named here would make the texts differ.
+    let printed: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+    (expr.to_string() == format!("{name}({})", printed.join(", "))).then_some(arguments)
+}
+
+/// The condition in `COALESCE(condition, TRUE)`.
+pub(super) fn otherwise_true(expr: &Expr) -> Option<&Expr> {
+    match call(expr, "COALESCE")?.as_slice() {
+        [condition, otherwise] if is_boolean(otherwise, true) => Some(condition),
+        _ => None,
+    }
+}
+
+/// The condition in `LOGICAL_AND(condition)`.
+pub(super) fn all_of(expr: &Expr) -> Option<&Expr> {
+    match call(expr, "LOGICAL_AND")?.as_slice() {
+        [condition] => Some(condition),
+        _ => None,
     }
 }

@@ -1,0 +1,535 @@
+//! What one level of FROM reads, and the shield of conditions that may raise an error. Pure.
+//!
+//! BigQuery promises no order of evaluation: it may move a condition below the one that binds a
+//! table to the tenant, through derived tables, groups and unions. Whoever sees that it failed would
+//! learn something of another tenant's row. So each conjunct that may fail, or that reads a column
+//! whose computation may, stands in `IF(guard, conjunct, FALSE)`, for GoogleSQL does promise that
+//! `IF` computes no branch that it does not choose. A conjunct that needs the outcome of an aggregate
+//! or of a window cannot be moved below it, and stays as it is.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArguments, ObjectName, Query, SelectItem,
+    TableAlias, Visit, Visitor, visit_expressions,
+};
+
+use super::carry::Derivation;
+use super::dialect::parser;
+use super::functions;
+use crate::error::{Denial, DenialCode};
+
+/// Names whose computation may raise an error, in lower case.
+#[derive(Clone, Debug, Default)]
+pub struct Partial {
+    /// Which names they are is not known: any may be.
+    all: bool,
+    names: BTreeSet<String>,
+}
+
+impl Partial {
+    /// Every name may be one.
+    pub const fn everything() -> Self {
+        Self { all: true, names: BTreeSet::new() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        !self.all && self.names.is_empty()
+    }
+
+    pub fn add(&mut self, name: &str) {
+        self.names.insert(name.to_ascii_lowercase());
+    }
+
+    pub fn join(&mut self, other: &Self) {
+        self.all |= other.all;
+        self.names.extend(other.names.iter().cloned());
+    }
+
+    /// Whether a part reads such a name. Any word of a path counts: it may be a column or a field.
+    fn is_read_by<T: Visit>(&self, part: &T) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let known = |name: &str| self.all || self.names.contains(&name.to_ascii_lowercase());
+        visit_expressions(part, |expr| match expr {
+            Expr::Identifier(name) if !name.value.starts_with('@') && known(&name.value) => {
+                ControlFlow::Break(())
+            }
+            Expr::CompoundIdentifier(names) if names.iter().any(|name| known(&name.value)) => {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        })
+        .is_break()
+    }
+
+    /// Whether a list of columns, as USING has it, names one.
+    pub fn is_named_by(&self, columns: &[ObjectName]) -> bool {
+        let named = |column: &ObjectName| {
+            self.all
+                || self.names.contains(&column.to_string().replace('`', "").to_ascii_lowercase())
+        };
+        columns.iter().any(named)
+    }
+
+    /// Whether evaluating the expression cannot raise an error, wherever BigQuery does it.
+    pub fn leaves_total(&self, expr: &Expr) -> bool {
+        functions::is_total(expr) && !self.is_read_by(expr)
+    }
+}
+
+/// Which rows a condition judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clause {
+    /// Rows: WHERE, ON, and QUALIFY of a level without groups.
+    Rows,
+    /// Groups: HAVING, and QUALIFY of a level with groups.
+    Groups,
+}
+
+/// A range variable whose rows passed a guard.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Its name in lower case; empty for none.
+    pub variable: String,
+    /// The condition that holds of its rows, if it can be repeated here.
+    pub guard: Option<String>,
+}
+
+/// One level of FROM.
+#[derive(Default)]
+pub struct Level {
+    /// Its guarded range variables.
+    pub inputs: Vec<Input>,
+    /// Names of columns that may raise an error.
+    pub partial: Partial,
+    /// Whether a join of the level makes rows of nulls.
+    pub outer: bool,
+    /// A guard that goes into the level's WHERE.
+    pub where_guard: Option<Expr>,
+    /// Whether a range variable carries its guard in a column.
+    pub carries: bool,
+}
+
+/// A condition with its shields.
+pub struct Shielded {
+    pub condition: Expr,
+    /// Whether a conjunct needs a guard that cannot be repeated here.
+    pub unmet: bool,
+}
+
+impl Level {
+    /// Above a query whose range variables are no longer seen.
+    pub fn above(derivation: &Derivation) -> Self {
+        let input = Input { variable: String::new(), guard: None };
+        Self {
+            inputs: derivation.guarded.then_some(input).into_iter().collect(),
+            partial: derivation.columns.partial.clone(),
+            ..Self::default()
+        }
+    }
+
+    pub fn is_guarded(&self) -> bool {
+        !self.inputs.is_empty()
+    }
+
+    /// Whether the guards of all can be repeated.
+    pub fn is_complete(&self) -> bool {
+        self.inputs.iter().all(|input| input.guard.is_some())
+    }
+
+    /// That all guards hold: TRUE of every row that is there.
+    pub fn truth(&self, clause: Clause) -> String {
+        let guards = self.inputs.iter().filter_map(|input| input.guard.as_deref());
+        self.joined(guards, clause).unwrap_or_else(|| "TRUE".to_owned())
+    }
+
+    fn joined<'a>(&self, guards: impl Iterator<Item = &'a str>, clause: Clause) -> Option<String> {
+        let one = |guard: &str| {
+            if self.outer { format!("COALESCE({guard}, TRUE)") } else { guard.to_owned() }
+        };
+        let all = guards.map(one).collect::<Vec<_>>();
+        if all.is_empty() {
+            return None;
+        }
+        let all = all.join(" AND ");
+        Some(match clause {
+            Clause::Rows => all,
+            Clause::Groups => format!("COALESCE(LOGICAL_AND({all}), TRUE)"),
+        })
+    }
+
+    /// Shields the conjuncts that may raise an error.
+    ///
+    /// # Errors
+    /// HR4002 should the shield not be GoogleSQL.
+    pub fn shield(&self, condition: Expr, clause: Clause) -> Result<Shielded, Denial> {
+        match condition {
+            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+                let left = self.shield(*left, clause)?;
+                let right = self.shield(*right, clause)?;
+                Ok(Shielded {
+                    condition: Expr::BinaryOp {
+                        left: Box::new(left.condition),
+                        op: BinaryOperator::And,
+                        right: Box::new(right.condition),
+                    },
+                    unmet: left.unmet || right.unmet,
+                })
+            }
+            conjunct => self.conjunct(conjunct, clause),
+        }
+    }
+
+    fn conjunct(&self, conjunct: Expr, clause: Clause) -> Result<Shielded, Denial> {
+        let stays =
+            !self.is_guarded() || self.partial.leaves_total(&conjunct) || is_pinned(&conjunct);
+        if stays {
+            return Ok(Shielded { condition: conjunct, unmet: false });
+        }
+        // Sides of an equation are shielded one by one where each reads one table: so it stays an
+        // equation of the two, which an outer join needs and any other is fast by.
+        if let (Expr::BinaryOp { left, op: BinaryOperator::Eq, right }, Clause::Rows) =
+            (&conjunct, clause)
+            && let (Some(of_left), Some(of_right)) = (self.only(left), self.only(right))
+            && of_left != of_right
+        {
+            let Expr::BinaryOp { left, op, right } = conjunct else {
+                return Err(Denial::new(DenialCode::Internal));
+            };
+            let (left, unmet_left) = self.side(*left, of_left)?;
+            let (right, unmet_right) = self.side(*right, of_right)?;
+            let condition = Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) };
+            return Ok(Shielded { condition, unmet: unmet_left || unmet_right });
+        }
+        let needed = self.needed(&conjunct);
+        let unmet = needed.iter().any(|input| input.guard.is_none());
+        let guards = needed.iter().filter_map(|input| input.guard.as_deref());
+        let condition = match self.joined(guards, clause) {
+            Some(guard) => conditional(&guard, conjunct, "FALSE")?,
+            None => conjunct,
+        };
+        Ok(Shielded { condition, unmet })
+    }
+
+    fn side(&self, side: Expr, of: usize) -> Result<(Expr, bool), Denial> {
+        if self.partial.leaves_total(&side) {
+            return Ok((side, false));
+        }
+        let guard = self.inputs.get(of).and_then(|input| input.guard.as_deref());
+        match self.joined(guard.into_iter(), Clause::Rows) {
+            Some(guard) => Ok((conditional(&guard, side, "NULL")?, false)),
+            None => Ok((side, true)),
+        }
+    }
+
+    /// Shields the columns of a SELECT list that may fail, where they have a name of their own.
+    pub fn shield_columns(&self, projection: &mut [SelectItem]) -> Result<(), Denial> {
+        let guard = self.truth(Clause::Rows);
+        for item in projection {
+            if let SelectItem::ExprWithAlias { expr, .. } = item
+                && is_shielded(expr, &self.partial)
+            {
+                let value = std::mem::replace(expr, Expr::Tuple(Vec::new()));
+                *expr = conditional(&guard, value, "NULL")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The one input that an expression reads, if every name in it says that it does.
+    fn only(&self, expr: &Expr) -> Option<usize> {
+        match self.read_by(expr)?.as_slice() {
+            [one] => Some(*one),
+            _ => None,
+        }
+    }
+
+    /// The inputs on which an expression may depend: all, unless every name in it says otherwise.
+    fn needed(&self, expr: &Expr) -> Vec<&Input> {
+        match self.read_by(expr) {
+            Some(some) if !some.is_empty() => {
+                some.iter().filter_map(|at| self.inputs.get(*at)).collect()
+            }
+            _ => self.inputs.iter().collect(),
+        }
+    }
+
+    /// The places of the inputs that an expression names; `None` if it may name others.
+    fn read_by(&self, expr: &Expr) -> Option<Vec<usize>> {
+        let mut found = BTreeSet::new();
+        let known = visit_expressions(expr, |expr| match self.named_by(expr) {
+            Named::None => ControlFlow::Continue(()),
+            Named::Input(at) => {
+                found.insert(at);
+                ControlFlow::Continue(())
+            }
+            Named::Unknown => ControlFlow::Break(()),
+        });
+        known.is_continue().then(|| found.into_iter().collect())
+    }
+
+    fn named_by(&self, expr: &Expr) -> Named {
+        match expr {
+            Expr::Identifier(name) if name.value.starts_with('@') => Named::None,
+            Expr::Identifier(_)
+            | Expr::Subquery(_)
+            | Expr::Exists { .. }
+            | Expr::InSubquery { .. } => Named::Unknown,
+            Expr::CompoundIdentifier(names) => {
+                let first = names.first().map(|name| name.value.to_ascii_lowercase());
+                let at =
+                    self.inputs.iter().position(|input| Some(&input.variable) == first.as_ref());
+                at.map_or(Named::Unknown, Named::Input)
+            }
+            _ => Named::None,
+        }
+    }
+}
+
+enum Named {
+    /// No column.
+    None,
+    /// A column of this input.
+    Input(usize),
+    /// A column of any.
+    Unknown,
+}
+
+/// `IF(guard, value, otherwise)`.
+fn conditional(guard: &str, value: Expr, otherwise: &str) -> Result<Expr, Denial> {
+    let internal = || Denial::new(DenialCode::Internal);
+    let mut shielded =
+        parser(&format!("IF({guard}, TRUE, {otherwise})"))?.parse_expr().map_err(|_| internal())?;
+    let Expr::Function(function) = &mut shielded else { return Err(internal()) };
+    let FunctionArguments::List(list) = &mut function.args else { return Err(internal()) };
+    let Some(FunctionArg::Unnamed(slot)) = list.args.get_mut(1) else { return Err(internal()) };
+    *slot = sqlparser::ast::FunctionArgExpr::Expr(value);
+    Ok(shielded)
+}
+
+/// Puts every conjunct that may raise an error behind a guard of another table than the one that it
+/// may have been moved to.
+///
+/// # Errors
+/// HR4002 should the shield not be GoogleSQL.
+pub fn shield(condition: Expr, guard: &str, partial: &Partial) -> Result<Expr, Denial> {
+    match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => Ok(Expr::BinaryOp {
+            left: Box::new(shield(*left, guard, partial)?),
+            op: BinaryOperator::And,
+            right: Box::new(shield(*right, guard, partial)?),
+        }),
+        total if partial.leaves_total(&total) => Ok(total),
+        other => conditional(guard, other, "FALSE"),
+    }
+}
+
+/// Whether the outcome of an aggregate or a window is needed: then the expression is computed above
+/// it, where only the tenant's rows are.
+///
+/// Not if it is made of parts, one of which may be asked for without the others, or by a choice that
+/// may leave the outcome out.
+fn is_pinned(expr: &Expr) -> bool {
+    let mut reading = Pinned::default();
+    let _ = Visit::visit(expr, &mut reading);
+    reading.computed && !reading.in_parts
+}
+
+/// Looks for aggregates and windows, and for what stands around them.
+#[derive(Default)]
+struct Pinned {
+    /// How many aggregates and windows are around.
+    inside: usize,
+    /// Whether there is one.
+    computed: bool,
+    /// Whether something around them is made of parts, or chooses.
+    in_parts: bool,
+}
+
+fn computes(expr: &Expr) -> bool {
+    let Expr::Function(function) = expr else { return false };
+    function.over.is_some() || functions::is_aggregate(&function.name)
+}
+
+impl Visitor for Pinned {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        // An aggregate in a sub-query is that one's.
+        self.in_parts = true;
+        ControlFlow::Break(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if computes(expr) {
+            self.inside += 1;
+            self.computed = true;
+            return ControlFlow::Continue(());
+        }
+        self.in_parts |= self.inside == 0
+            && match expr {
+                Expr::Struct { .. }
+                | Expr::Tuple(_)
+                | Expr::Array(_)
+                | Expr::Case { .. }
+                | Expr::BinaryOp { op: BinaryOperator::And | BinaryOperator::Or, .. } => true,
+                Expr::Function(function) => {
+                    let name = function.name.to_string().to_ascii_lowercase();
+                    matches!(
+                        name.as_str(),
+                        "struct" | "array" | "if" | "coalesce" | "ifnull" | "json_object"
+                    )
+                }
+                _ => false,
+            };
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if computes(expr) {
+            self.inside = self.inside.saturating_sub(1);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether a column with this expression may raise an error when a condition reads it.
+pub fn may_fail(expr: &Expr, partial: &Partial) -> bool {
+    !partial.leaves_total(expr) && !is_pinned(expr)
+}
+
+/// Whether a column is shielded where it is computed. One with a query of its own is not: the service
+/// would have to take that query out of the shield again.
+fn is_shielded(expr: &Expr, partial: &Partial) -> bool {
+    let has_query = visit_expressions(expr, |expr| match expr {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
+        Expr::Function(function) if matches!(function.args, FunctionArguments::Subquery(_)) => {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    may_fail(expr, partial) && has_query.is_continue()
+}
+
+/// Whether something in a part may raise an error when a condition reads what comes of it.
+pub fn something_may_fail<T: Visit>(part: &T, partial: &Partial) -> bool {
+    visit_expressions(part, |expr| {
+        if may_fail(expr, partial) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .is_break()
+}
+
+/// The columns of a SELECT list.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    /// Name and whether it may fail, one a column; `None` where a `*` stands in the list.
+    pub listed: Option<Vec<(Option<String>, bool)>>,
+    /// The names that may fail.
+    pub partial: Partial,
+}
+
+impl Columns {
+    /// Reads a list above a level. `shields`: its columns are about to be shielded.
+    pub fn of(projection: &[SelectItem], level: &Level, shields: bool) -> Self {
+        let mut listed = Some(Vec::new());
+        let mut partial = Partial::default();
+        for item in projection {
+            let (name, fails) = match item {
+                SelectItem::UnnamedExpr(expr) => {
+                    let name = match expr {
+                        Expr::Identifier(name) => Some(name),
+                        Expr::CompoundIdentifier(names) => names.last(),
+                        _ => None,
+                    };
+                    (name, may_fail(expr, &level.partial))
+                }
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    let shielded = shields && is_shielded(expr, &level.partial);
+                    (Some(alias), may_fail(expr, &level.partial) && !shielded)
+                }
+                SelectItem::ExprWithAliases { .. } => {
+                    partial = Partial::everything();
+                    (None, true)
+                }
+                SelectItem::Wildcard(options) => {
+                    listed = None;
+                    partial.join(&level.partial);
+                    if something_may_fail(options, &level.partial) {
+                        partial.all = true;
+                    }
+                    continue;
+                }
+                SelectItem::QualifiedWildcard(_, options) => {
+                    listed = None;
+                    partial.join(&level.partial);
+                    // Of the fields of a value.
+                    if something_may_fail(item, &level.partial)
+                        || something_may_fail(options, &level.partial)
+                    {
+                        partial.all = true;
+                    }
+                    continue;
+                }
+            };
+            if let (Some(name), true) = (name, fails) {
+                partial.add(&name.value);
+            }
+            if let Some(listed) = &mut listed {
+                listed.push((name.map(|name| name.value.to_ascii_lowercase()), fails));
+            }
+        }
+        Self { listed, partial }
+    }
+
+    /// Names of what UNNEST makes of arrays above a level.
+    pub fn of_arrays(arrays: &[Expr], alias: Option<&TableAlias>, level: &Level) -> Partial {
+        let mut partial = Partial::default();
+        for array in arrays.iter().filter(|array| may_fail(array, &level.partial)) {
+            let has_fields = visit_expressions(array, |expr| match expr {
+                Expr::Struct { .. } | Expr::Tuple(_) | Expr::Subquery(_) => ControlFlow::Break(()),
+                Expr::Function(function)
+                    if matches!(function.args, FunctionArguments::Subquery(_))
+                        || function.name.to_string().eq_ignore_ascii_case("struct") =>
+                {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            });
+            match alias {
+                Some(alias) if has_fields.is_continue() => partial.add(&alias.name.value),
+                _ => return Partial::everything(),
+            }
+        }
+        partial
+    }
+
+    /// Columns of a set operation: names are those of the left.
+    pub fn united(self, right: &Self) -> Self {
+        if right.partial.is_empty() && right.listed.is_none() {
+            return Self { listed: None, ..self };
+        }
+        match (self.listed, &right.listed) {
+            (Some(left), Some(right)) if left.len() == right.len() => {
+                let listed: Vec<_> = left
+                    .into_iter()
+                    .zip(right)
+                    .map(|((name, fails), (_, other))| (name, fails || *other))
+                    .collect();
+                let mut partial = Partial { all: self.partial.all, ..Partial::default() };
+                for (name, _) in listed.iter().filter(|(_, fails)| *fails) {
+                    name.iter().for_each(|name| partial.add(name));
+                }
+                Self { listed: Some(listed), partial }
+            }
+            (_, right_listed) => {
+                let fails = !right.partial.is_empty()
+                    || right_listed.iter().flatten().any(|(_, fails)| *fails);
+                let partial = if fails { Partial::everything() } else { self.partial };
+                Self { listed: None, partial }
+            }
+        }
+    }
+}

@@ -1,0 +1,2 @@
+{{ config(materialized="view") }}
+select id, name, credit from `acme-prod`.`app`.`customers`
