@@ -3,7 +3,7 @@
 
 mod verdicts;
 
-pub use verdicts::{Made, Question, Source, Verdicts, Viewpoint};
+pub use verdicts::{Made, Question, Recent, Source, Verdicts, Viewpoint};
 
 use crate::catalog::Catalog;
 use crate::claims::Principal;

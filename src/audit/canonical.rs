@@ -5,6 +5,7 @@
 //! line can change unseen. Verification canonicalizes with another implementation
 //! (`serde_json_canonicalizer`); a test holds the two together.
 
+use std::fmt::Display;
 use std::io::Write as _;
 
 /// The largest integer that every JSON reader keeps exactly (2^53 - 1).
@@ -49,11 +50,27 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// `"key":"value"` for a value in which nothing needs an escape: hexadecimal, addresses, times.
+    pub(super) fn plain(&mut self, key: &'static str, value: impl Display) {
+        self.key(key);
+        self.out.push(b'"');
+        // Writing to a vector cannot fail.
+        let _written = write!(self.out, "{value}");
+        self.out.push(b'"');
+    }
+
+    /// `"key":"value"` for an integer of any size.
+    pub(super) fn digits(&mut self, key: &'static str, value: u64) {
+        self.key(key);
+        self.out.push(b'"');
+        write_number(self.out, value);
+        self.out.push(b'"');
+    }
+
     /// `"key":value`; an integer beyond 2^53 - 1 is written as that.
     pub(super) fn number(&mut self, key: &'static str, value: u64) {
         self.key(key);
-        // Writing to a vector cannot fail.
-        let _written = write!(self.out, "{}", value.min(MAX_INTEGER));
+        write_number(self.out, value.min(MAX_INTEGER));
     }
 
     /// `"key":value`, if there is a value.
@@ -112,14 +129,46 @@ impl<'a> Object<'a> {
     }
 }
 
+fn write_number(out: &mut Vec<u8>, value: u64) {
+    // 2^64 has twenty digits.
+    let mut digits = [b'0'; 20];
+    let (mut rest, mut length) = (value, 0);
+    for slot in digits.iter_mut().rev() {
+        // Below ten.
+        *slot = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        length += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.split_at(digits.len() - length).1);
+}
+
+/// Whether a byte of a text is written otherwise than it is.
+const fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
 /// RFC 8785, 3.2.2.2: only `"`, `\` and control characters are escaped, each in one way.
 fn write_text(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.reserve(text.len() + 2);
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    let mut rest = text.as_bytes();
+    // Without an early end, so that many bytes are looked at in one step. Nearly every text is plain.
+    if bytes.iter().fold(false, |escape, byte| escape | needs_escape(*byte)) {
+        write_escaped(out, bytes);
+    } else {
+        out.extend_from_slice(bytes);
+    }
+    out.push(b'"');
+}
+
+fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut rest = bytes;
     // What needs no escape goes in one piece.
-    while let Some(at) = rest.iter().position(|&byte| matches!(byte, 0..0x20 | b'"' | b'\\')) {
+    while let Some(at) = rest.iter().position(|&byte| needs_escape(byte)) {
         let (plain, special) = rest.split_at(at);
         out.extend_from_slice(plain);
         let Some((&byte, after)) = special.split_first() else { break };
@@ -142,7 +191,6 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.extend_from_slice(rest);
-    out.push(b'"');
 }
 
 #[cfg(test)]

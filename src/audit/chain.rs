@@ -45,15 +45,31 @@ impl RecordHash {
     }
 }
 
-impl fmt::Display for RecordHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl RecordHash {
+    /// As 64 lower-case hex digits.
+    pub(super) fn hex(&self) -> Hex {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
         let mut hex = [0; 64];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0x0f)]);
+        for (pair, byte) in hex.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 0x0f)];
         }
-        f.write_str(std::str::from_utf8(&hex).unwrap_or_default())
+        Hex(hex)
+    }
+}
+
+/// A hash in hex digits.
+pub(super) struct Hex([u8; 64]);
+
+impl Hex {
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for RecordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.hex().as_str())
     }
 }
 

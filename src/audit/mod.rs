@@ -26,6 +26,7 @@
 mod canonical;
 mod chain;
 mod cursor;
+mod execution;
 mod follow;
 mod head;
 mod key;
@@ -45,6 +46,7 @@ mod writer;
 
 pub use chain::RecordHash;
 pub use cursor::Cursor;
+pub use execution::{Execution, StatementFacts};
 pub use follow::{Batch, Bounds, Durable, Follower, Missed, Position, Record, Step};
 pub use key::{KeyError, PublicKey, TrustedKeys};
 pub use queue::{AuditPermit, must_be_durable};

@@ -6,9 +6,10 @@
 
 use super::canonical::Object;
 use super::chain::{Checkpoint, RecordHash, Tip};
+use super::execution::Fields;
 use super::record::{ClientAddress, Decision, Engine, Event, Kind};
 use crate::error::DenialCode;
-use std::sync::Arc;
+use std::io::Write as _;
 
 /// Longest statement that a record holds, in bytes; the rest is cut off and `statement_truncated` set.
 pub(super) const MAX_STATEMENT: usize = 16 * 1024;
@@ -47,11 +48,26 @@ pub(super) fn render(
     previous: Option<&Tip>,
     sign: impl FnOnce(&RecordHash) -> String,
 ) -> Rendered {
+    let (mut line, mut body) = (Vec::with_capacity(2048), Vec::with_capacity(2048));
+    let hash = render_into(&mut line, &mut body, &event.fields(), extra, chain, previous, sign);
+    Rendered { hash, line }
+}
+
+/// [`render`] at the end of `out`. `body` is room to work in; what is in it does not matter.
+pub(super) fn render_into(
+    out: &mut Vec<u8>,
+    body: &mut Vec<u8>,
+    event: &Fields<'_>,
+    extra: &Extra<'_>,
+    chain: &str,
+    previous: Option<&Tip>,
+    sign: impl FnOnce(&RecordHash) -> String,
+) -> RecordHash {
     let sequence = previous.map_or(1, |tip| tip.sequence.saturating_add(1));
     let view = View::of(event, extra);
-    let mut body = Vec::with_capacity(2048);
+    body.clear();
     let (mut fingerprint_at, mut signatures_at) = (0, 0);
-    Object::write(&mut body, |o| {
+    Object::write(body, |o| {
         base_fields(o, &view, event, sequence);
         o.object("unmapped", |o| {
             o.objects("attestation_list", std::iter::once(()), |o, ()| {
@@ -62,7 +78,7 @@ pub(super) fn render(
                         o.object("fingerprint", |o| {
                             o.text("algorithm", "SHA-256");
                             o.number("algorithm_id", 3);
-                            o.text("value", &tip.hash.to_string());
+                            o.text("value", tip.hash.hex().as_str());
                         });
                         o.text("uid", &tip.uid);
                     });
@@ -72,26 +88,27 @@ pub(super) fn render(
             o.object("hedgerow", |o| own_fields(o, &view, event, extra, chain, sequence));
         });
     });
-    let hash = RecordHash::of(&[&body]);
-    let fingerprint = format!(
-        r#","fingerprint":{{"algorithm":"SHA-256","algorithm_id":3,"serialization":"JCS","serialization_id":2,"value":"{hash}"}}"#
-    );
-    let signatures = match extra {
-        Extra::Checkpoint(checkpoint) => format!(
+    let hash = RecordHash::of(&[body]);
+    let (before, rest) = body.split_at_checked(fingerprint_at).unwrap_or((body, &[]));
+    let (between, after) =
+        rest.split_at_checked(signatures_at.saturating_sub(fingerprint_at)).unwrap_or((rest, &[]));
+    out.reserve(body.len() + 512);
+    out.extend_from_slice(before);
+    out.extend_from_slice(br#","fingerprint":{"algorithm":"SHA-256","algorithm_id":3,"serialization":"JCS","serialization_id":2,"value":""#);
+    out.extend_from_slice(hash.hex().as_str().as_bytes());
+    out.extend_from_slice(b"\"}");
+    out.extend_from_slice(between);
+    if let Extra::Checkpoint(checkpoint) = extra {
+        // Writing to a vector cannot fail.
+        let _written = write!(
+            out,
             r#","signatures":[{{"algorithm":"Ed25519","algorithm_id":99,"key_uid":"{}","value":"{}"}}]"#,
             checkpoint.key_id,
             sign(&hash)
-        ),
-        Extra::None | Extra::Retention { .. } => String::new(),
-    };
-    let mut line = Vec::with_capacity(body.len() + fingerprint.len() + signatures.len() + 1);
-    let (before, rest) = body.split_at_checked(fingerprint_at).unwrap_or((&body, &[]));
-    let (between, after) =
-        rest.split_at_checked(signatures_at.saturating_sub(fingerprint_at)).unwrap_or((rest, &[]));
-    for part in [before, fingerprint.as_bytes(), between, signatures.as_bytes(), after] {
-        line.extend_from_slice(part);
+        );
     }
-    Rendered { hash, line }
+    out.extend_from_slice(after);
+    hash
 }
 
 /// What several fields follow from.
@@ -106,8 +123,8 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn of(event: &'a Event, extra: &Extra<'_>) -> Self {
-        let statement = event.statement.as_deref();
+    fn of(event: &Fields<'a>, extra: &Extra<'_>) -> Self {
+        let statement = event.statement;
         let clipped = statement.map(|text| clip(text, MAX_STATEMENT));
         let kind = match extra {
             Extra::Checkpoint(_) => "checkpoint",
@@ -132,7 +149,7 @@ impl<'a> View<'a> {
 }
 
 /// The activity of class 6005 that the event is.
-fn activity<'a>(event: &Event, kind: &'a str) -> (u64, &'a str) {
+fn activity<'a>(event: &Fields<'a>, kind: &'a str) -> (u64, &'a str) {
     match event.kind {
         Kind::Authentication => (3, "Connect"),
         Kind::PolicyChange | Kind::Lifecycle | Kind::Gap => (99, kind),
@@ -148,7 +165,7 @@ fn activity<'a>(event: &Event, kind: &'a str) -> (u64, &'a str) {
     }
 }
 
-fn disposition(event: &Event) -> (u64, &'static str) {
+fn disposition(event: &Fields<'_>) -> (u64, &'static str) {
     match (event.kind, event.decision) {
         (Kind::Egress, Decision::Deny) => (2, "Blocked"),
         (_, Decision::Allow) => (1, "Allowed"),
@@ -173,22 +190,20 @@ fn disposition(event: &Event) -> (u64, &'static str) {
     }
 }
 
-fn status(event: &Event) -> (u64, &'static str) {
+fn status(event: &Fields<'_>) -> (u64, &'static str) {
     match event.decision {
         Decision::Deny | Decision::Error => (2, "Failure"),
-        Decision::Allow | Decision::Rewrite | Decision::WouldDeny => {
-            match event.result_code.as_deref() {
-                Some("00000") => (1, "Success"),
-                Some(_) => (2, "Failure"),
-                None if event.kind == Kind::Statement => (0, "Unknown"),
-                None => (1, "Success"),
-            }
-        }
+        Decision::Allow | Decision::Rewrite | Decision::WouldDeny => match event.result_code {
+            Some("00000") => (1, "Success"),
+            Some(_) => (2, "Failure"),
+            None if event.kind == Kind::Statement => (0, "Unknown"),
+            None => (1, "Success"),
+        },
     }
 }
 
-fn base_fields(o: &mut Object<'_>, view: &View<'_>, event: &Event, sequence: u64) {
-    let severity = event.effective_severity();
+fn base_fields(o: &mut Object<'_>, view: &View<'_>, event: &Fields<'_>, sequence: u64) {
+    let severity = event.severity;
     o.text("action", view.action.1);
     o.number("action_id", view.action.0);
     o.number("activity_id", view.activity.0);
@@ -199,17 +214,17 @@ fn base_fields(o: &mut Object<'_>, view: &View<'_>, event: &Event, sequence: u64
     o.text("class_name", "Datastore Activity");
     o.number("class_uid", 6005);
     o.object("database", |o| {
-        o.text("name", short(&event.database).unwrap_or("unknown"));
+        o.text("name", short(event.database).unwrap_or("unknown"));
         o.number("type_id", 1);
     });
     o.text("disposition", view.disposition.1);
     o.number("disposition_id", view.disposition.0);
-    if let Some(upstream) = event.upstream.as_deref() {
+    if let Some(upstream) = event.upstream {
         o.object("dst_endpoint", |o| destination(o, upstream, event.engine));
     }
     o.maybe_number("duration", event.duration.map(|d| saturate(d.as_millis())));
     o.flag("is_alert", severity >= super::record::Severity::Medium);
-    o.maybe("message", short(&event.message));
+    o.maybe("message", short(event.message));
     o.object("metadata", |o| {
         o.text("log_name", "hedgerow.audit");
         o.object("product", |o| {
@@ -219,21 +234,21 @@ fn base_fields(o: &mut Object<'_>, view: &View<'_>, event: &Event, sequence: u64
         });
         o.texts("profiles", &["security_control"]);
         o.number("sequence", sequence);
-        o.maybe("tenant_uid", short(&event.tenant));
-        o.text("uid", &event.id.to_string());
+        o.maybe("tenant_uid", short(event.tenant));
+        o.plain("uid", event.id);
         o.text("version", "1.8.0");
     });
     if let (Some(first), Some(epoch)) = (event.relations.first(), event.policy_epoch) {
         o.object("policy", |o| {
             o.flag("is_applied", true);
             o.text("uid", clip(&first.rule, MAX_TEXT));
-            o.text("version", &epoch.0.to_string());
+            o.digits("version", epoch.0);
         });
     }
     if let Some(statement) = view.statement.filter(|text| !text.is_empty()) {
         o.object("query_info", |o| {
             o.text("query_string", statement);
-            let fingerprint = event.fingerprint.as_deref().filter(|text| !text.is_empty());
+            let fingerprint = event.fingerprint.filter(|text| !text.is_empty());
             o.text("uid", fingerprint.map_or("unknown", |text| clip(text, MAX_TEXT)));
         });
     }
@@ -241,7 +256,7 @@ fn base_fields(o: &mut Object<'_>, view: &View<'_>, event: &Event, sequence: u64
     o.number("severity_id", severity.id());
     o.object("src_endpoint", |o| match event.client_address {
         Some(ClientAddress::Tcp(address)) => {
-            o.text("ip", &address.ip().to_canonical().to_string());
+            o.plain("ip", address.ip().to_canonical());
             o.number("port", u64::from(address.port()));
         }
         Some(ClientAddress::Unix) => o.text("name", "unix"),
@@ -249,7 +264,7 @@ fn base_fields(o: &mut Object<'_>, view: &View<'_>, event: &Event, sequence: u64
         None => o.text("svc_name", "hedgerow"),
     });
     o.text("status", view.status.1);
-    o.maybe("status_code", short(&event.result_code));
+    o.maybe("status_code", short(event.result_code));
     if let Some(code) = event.code {
         o.text("status_detail", &format!("{code}: {}", code.reason()));
     }
@@ -259,20 +274,20 @@ fn base_fields(o: &mut Object<'_>, view: &View<'_>, event: &Event, sequence: u64
     o.number("type_uid", 600_500 + view.activity.0);
 }
 
-fn actor(o: &mut Object<'_>, event: &Event) {
-    o.maybe("app_name", short(&event.application_name));
+fn actor(o: &mut Object<'_>, event: &Fields<'_>) {
+    o.maybe("app_name", short(event.application_name));
     o.text("invoked_by", event.engine.word());
     if event.session.is_some() || event.issuer.is_some() || event.token_id.is_some() {
         o.object("session", |o| {
-            o.maybe("credential_uid", short(&event.token_id));
-            o.maybe("issuer", short(&event.issuer));
-            o.maybe("uid", short(&event.session));
+            o.maybe("credential_uid", short(event.token_id));
+            o.maybe("issuer", short(event.issuer));
+            o.maybe("uid", short(event.session));
         });
     }
     if event.subject.is_some() || event.client_user.is_some() {
         o.object("user", |o| {
-            o.maybe("name", short(&event.client_user));
-            o.maybe("uid", short(&event.subject));
+            o.maybe("name", short(event.client_user));
+            o.maybe("uid", short(event.subject));
         });
     }
 }
@@ -285,7 +300,7 @@ fn destination(o: &mut Object<'_>, upstream: &str, engine: Engine) {
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.parse::<std::net::IpAddr>() {
-        Ok(ip) => o.text("ip", &ip.to_string()),
+        Ok(ip) => o.plain("ip", ip),
         Err(_) if !host.is_empty() => o.text("hostname", host),
         Err(_) => {}
     }
@@ -298,12 +313,12 @@ fn destination(o: &mut Object<'_>, upstream: &str, engine: Engine) {
 fn own_fields(
     o: &mut Object<'_>,
     view: &View<'_>,
-    event: &Event,
+    event: &Fields<'_>,
     extra: &Extra<'_>,
     chain: &str,
     sequence: u64,
 ) {
-    o.maybe("application_name", short(&event.application_name));
+    o.maybe("application_name", short(event.application_name));
     o.maybe_number("bytes_billed", event.bytes_billed);
     o.maybe_number("catalog_epoch", event.catalog_epoch.map(|epoch| epoch.0));
     o.text("chain", chain);
@@ -311,18 +326,18 @@ fn own_fields(
         o.object("checkpoint", |o| checkpoint_fields(o, checkpoint));
     }
     match event.client_address {
-        Some(ClientAddress::Tcp(address)) => o.text("client_address", &address.to_string()),
+        Some(ClientAddress::Tcp(address)) => o.plain("client_address", address),
         Some(ClientAddress::Unix) => o.text("client_address", "unix"),
         None => {}
     }
-    o.maybe("client_user", short(&event.client_user));
+    o.maybe("client_user", short(event.client_user));
     o.maybe("code", event.code.map(DenialCode::code));
-    o.maybe("database", short(&event.database));
+    o.maybe("database", short(event.database));
     o.text("decision", event.decision.word());
     o.maybe_number("duration_us", event.duration.map(|d| saturate(d.as_micros())));
     o.text("engine", event.engine.word());
-    o.maybe("fingerprint", short(&event.fingerprint));
-    if let Some(gap) = &event.gap {
+    o.maybe("fingerprint", short(event.fingerprint));
+    if let Some(gap) = event.gap {
         o.object("gap", |o| {
             o.maybe_number("last_good_sequence", gap.last_good_sequence);
             o.number("lost", gap.lost);
@@ -331,10 +346,10 @@ fn own_fields(
             o.number("torn_bytes", gap.torn_bytes);
         });
     }
-    o.maybe("issuer", short(&event.issuer));
+    o.maybe("issuer", short(event.issuer));
     o.text("kind", view.kind);
-    o.maybe("object", short(&event.object));
-    if let Some(sealed) = &event.personal {
+    o.maybe("object", short(event.object));
+    if let Some(sealed) = event.personal {
         o.object("personal", |o| {
             o.text("key_id", &sealed.key_id);
             o.text("sealed", &sealed.text);
@@ -351,29 +366,29 @@ fn own_fields(
     if event.relations.len() > MAX_RELATIONS {
         o.number("relations_total", saturate(event.relations.len() as u128));
     }
-    o.maybe("result_code", short(&event.result_code));
+    o.maybe("result_code", short(event.result_code));
     if let Extra::Retention { through_segment } = extra {
         o.object("retention", |o| o.number("through_segment", *through_segment));
     }
     o.maybe_number("rows", event.rows);
     o.number("sequence", sequence);
-    o.maybe("session", short(&event.session));
+    o.maybe("session", short(event.session));
     o.maybe("statement_kind", event.statement_kind);
     if view.statement_truncated {
         o.flag("statement_truncated", true);
     }
-    o.maybe("subject", short(&event.subject));
-    o.maybe("tenant", short(&event.tenant));
-    o.text("time", &format!("{:.6}", event.time));
-    o.maybe("token_id", short(&event.token_id));
-    o.maybe("upstream", short(&event.upstream));
+    o.maybe("subject", short(event.subject));
+    o.maybe("tenant", short(event.tenant));
+    o.plain("time", format_args!("{:.6}", event.time));
+    o.maybe("token_id", short(event.token_id));
+    o.maybe("upstream", short(event.upstream));
 }
 
 fn checkpoint_fields(o: &mut Object<'_>, checkpoint: &Checkpoint) {
     o.number("count", checkpoint.count);
     o.number("first_sequence", checkpoint.first_sequence);
     o.text("key_id", &checkpoint.key_id);
-    o.text("last_hash", &checkpoint.last_hash.to_string());
+    o.text("last_hash", checkpoint.last_hash.hex().as_str());
     o.number("last_sequence", checkpoint.last_sequence);
     let previous = checkpoint.previous_checkpoint.map(|hash| hash.to_string());
     o.maybe("previous_checkpoint", previous.as_deref());
@@ -387,8 +402,8 @@ fn clip(text: &str, limit: usize) -> &str {
 }
 
 /// A text within its limit.
-fn short(text: &Option<Arc<str>>) -> Option<&str> {
-    text.as_deref().map(|text| clip(text, MAX_TEXT))
+fn short(text: Option<&str>) -> Option<&str> {
+    text.map(|text| clip(text, MAX_TEXT))
 }
 
 fn saturate(value: u128) -> u64 {
@@ -404,6 +419,7 @@ mod tests {
     use proptest::option::of;
     use proptest::prelude::*;
     use serde_json::Value;
+    use std::sync::Arc;
     use std::time::Duration;
 
     const CHAIN: &str = "01934f5e-0000-7000-8000-000000000000";
@@ -589,9 +605,9 @@ mod tests {
         assert_eq!(event.effective_severity(), Severity::Medium);
         event.code = Some(DenialCode::WriteOutsideTenant);
         assert_eq!(event.effective_severity(), Severity::High);
-        assert_eq!(disposition(&event), (2, "Blocked"));
+        assert_eq!(disposition(&event.fields()), (2, "Blocked"));
         event.kind = Kind::Authentication;
-        assert_eq!(disposition(&event), (26, "Unauthorized"));
+        assert_eq!(disposition(&event.fields()), (26, "Unauthorized"));
         event.kind = Kind::Egress;
         assert_eq!(event.effective_severity(), Severity::Critical);
     }

@@ -4,6 +4,7 @@
 //! INVARIANT: `taken` counts the permits that are out plus the records that are queued and not yet
 //! written; it never exceeds the capacity, so recording never blocks and memory stays bounded.
 
+use super::execution::{Entry, Execution};
 use super::follow::Durable;
 use super::record::{Decision, Event, Kind};
 use super::{AuditUnavailable, Mode};
@@ -25,7 +26,7 @@ pub(super) type Waiter = oneshot::Sender<Result<(), AuditUnavailable>>;
 
 /// A queued record.
 pub(super) struct Queued {
-    pub(super) event: Event,
+    pub(super) entry: Entry,
     /// Who waits for the disk.
     pub(super) waiter: Option<Waiter>,
 }
@@ -152,7 +153,7 @@ impl Shared {
             drop(state);
             self.release(1);
             lost(1);
-            tracing::error!(record = %record.event.id, "audit record lost: the audit trail is closed");
+            tracing::error!(record = %record.entry.id(), "audit record lost: the audit trail is closed");
             return;
         }
         let urgent = record.waiter.is_some();
@@ -171,8 +172,9 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Waits for records, for `close`, or until `timeout`; takes everything that is queued.
-    pub(super) fn next(&self, timeout: Duration) -> Batch {
+    /// Waits for records, for `close`, or until `timeout`; takes everything that is queued to the end
+    /// of `backlog`. Whether that is the last.
+    pub(super) fn next(&self, timeout: Duration, backlog: &mut VecDeque<Queued>) -> bool {
         let mut state = self.lock();
         if state.queued.is_empty() && !state.close {
             state.asleep = true;
@@ -191,7 +193,13 @@ impl Shared {
                 .0;
         }
         state.waited_for = 0;
-        Batch { records: std::mem::take(&mut state.queued), close: state.close }
+        if backlog.is_empty() {
+            // The room that the last records took is there for the next.
+            std::mem::swap(backlog, &mut state.queued);
+        } else {
+            backlog.append(&mut state.queued);
+        }
+        state.close
     }
 
     /// The writer is gone: whatever still comes is lost. Answers what came last.
@@ -205,13 +213,6 @@ impl Shared {
     pub(super) fn report_pending(&self) {
         gauge!("hedgerow_audit_pending").set(self.taken.load(Ordering::Acquire) as f64);
     }
-}
-
-/// What the writer takes at once.
-pub(super) struct Batch {
-    pub(super) records: VecDeque<Queued>,
-    /// Whether this is the last one.
-    pub(super) close: bool,
 }
 
 /// Counts lost records.
@@ -239,16 +240,20 @@ pub(super) fn lost(records: u64) {
 pub struct AuditPermit {
     /// `None` once the place was used.
     shared: Option<Arc<Shared>>,
-    attached: Option<Box<Event>>,
+    attached: Option<Entry>,
 }
 
 impl AuditPermit {
     /// Queues the event; it is written within 10 ms while the disk keeps up. An attached event is
     /// dropped.
-    pub fn record(mut self, event: Event) {
+    pub fn record(self, event: Event) {
+        self.queue(event.into());
+    }
+
+    fn queue(mut self, entry: Entry) {
         self.attached = None;
         if let Some(shared) = self.shared.take() {
-            shared.push(Queued { event, waiter: None });
+            shared.push(Queued { entry, waiter: None });
         }
     }
 
@@ -257,15 +262,26 @@ impl AuditPermit {
     /// # Errors
     /// When it could not be put on disk within five seconds. It stays queued, and is written when
     /// that works again.
-    pub async fn record_durable(mut self, event: Event) -> Result<(), AuditUnavailable> {
+    pub fn record_durable(
+        self,
+        event: Event,
+    ) -> impl Future<Output = Result<(), AuditUnavailable>> + Send {
+        self.queue_durable(event.into())
+    }
+
+    async fn queue_durable(mut self, entry: Entry) -> Result<(), AuditUnavailable> {
         self.attached = None;
         let Some(shared) = self.shared.take() else { return Err(AuditUnavailable) };
         let (waiter, answer) = oneshot::channel();
-        shared.push(Queued { event, waiter: Some(waiter) });
+        shared.push(Queued { entry, waiter: Some(waiter) });
         match tokio::time::timeout(STUCK, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(AuditUnavailable),
         }
+    }
+
+    fn is_strict(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.mode == Mode::Strict)
     }
 
     /// [`AuditPermit::record_durable`] in strict mode, and in balanced mode for what must be on
@@ -274,8 +290,7 @@ impl AuditPermit {
     /// # Errors
     /// As [`AuditPermit::record_durable`].
     pub async fn record_as_mode_asks(self, event: Event) -> Result<(), AuditUnavailable> {
-        let strict = self.shared.as_ref().is_some_and(|shared| shared.mode == Mode::Strict);
-        if strict || must_be_durable(&event) {
+        if self.is_strict() || must_be_durable(&event) {
             self.record_durable(event).await
         } else {
             self.record(event);
@@ -283,16 +298,46 @@ impl AuditPermit {
         }
     }
 
+    /// [`AuditPermit::record_as_mode_asks`] for a statement that ran.
+    ///
+    /// # Errors
+    /// As [`AuditPermit::record_durable`].
+    pub async fn record_execution(self, execution: Execution) -> Result<(), AuditUnavailable> {
+        if self.is_strict() || must_wait(Kind::Statement, execution.decision) {
+            self.queue_durable(execution.into()).await
+        } else {
+            self.queue(execution.into());
+            Ok(())
+        }
+    }
+
     /// Leaves the event with the permit: if the permit is dropped before it recorded something,
     /// the event is recorded with an unknown outcome. Replaces what was attached.
     pub fn attach(&mut self, event: Event) {
-        self.attached = Some(Box::new(event));
+        self.attached = Some(event.into());
+    }
+
+    /// [`AuditPermit::attach`] for a statement that is about to run.
+    pub fn attach_execution(&mut self, execution: Execution) {
+        self.attached = Some(execution.into());
     }
 
     /// Takes the attached event back: to complete it with rows, duration and result code, and
     /// record it.
     pub fn detach(&mut self) -> Option<Event> {
-        self.attached.take().map(|event| *event)
+        self.attached.take().map(Entry::into_event)
+    }
+
+    /// Takes an attached execution back, as [`AuditPermit::detach`] does; `None`: an event is attached,
+    /// and stays, or nothing.
+    pub fn detach_execution(&mut self) -> Option<Execution> {
+        match self.attached.take() {
+            Some(Entry::Execution(execution)) => Some(execution),
+            other => {
+                self.attached = other;
+                None
+            }
+        }
     }
 }
 
@@ -301,11 +346,12 @@ impl Drop for AuditPermit {
         let Some(shared) = self.shared.take() else { return };
         match self.attached.take() {
             None => shared.release(1),
-            Some(mut event) => {
+            Some(attached) => {
+                let mut event = attached.into_event();
                 event.result_code = None;
                 event.message =
                     Some(Arc::from("outcome unknown: the session ended before the reply"));
-                shared.push(Queued { event: *event, waiter: None });
+                shared.push(Queued { entry: event.into(), waiter: None });
             }
         }
     }
@@ -314,7 +360,11 @@ impl Drop for AuditPermit {
 /// Whether the record must be on disk before the client gets its answer in balanced mode too:
 /// denials, authentication failures, policy changes, egress alarms, gaps.
 pub fn must_be_durable(event: &Event) -> bool {
-    match (event.kind, event.decision) {
+    must_wait(event.kind, event.decision)
+}
+
+const fn must_wait(kind: Kind, decision: Decision) -> bool {
+    match (kind, decision) {
         (Kind::PolicyChange | Kind::Egress | Kind::Gap, _) => true,
         (_, Decision::Deny) => true,
         (Kind::Authentication, Decision::Error) => true,

@@ -302,20 +302,22 @@ impl Event {
 
     /// The severity that was set, or the one that follows from kind, decision and code.
     pub fn effective_severity(&self) -> Severity {
-        if let Some(severity) = self.severity {
-            return severity;
-        }
-        match (self.kind, self.decision) {
-            (Kind::Egress, _) => Severity::Critical,
-            (Kind::Gap, _) => Severity::High,
-            (_, Decision::Allow | Decision::Rewrite) => Severity::Informational,
-            (_, Decision::Error) => Severity::Low,
-            (_, Decision::WouldDeny) => Severity::Medium,
-            (_, Decision::Deny) => match self.code {
-                Some(code) if crosses_tenants(code) => Severity::High,
-                Some(_) | None => Severity::Medium,
-            },
-        }
+        self.severity.unwrap_or_else(|| severity_of(self.kind, self.decision, self.code))
+    }
+}
+
+/// The severity that follows from kind, decision and code.
+pub(super) fn severity_of(kind: Kind, decision: Decision, code: Option<DenialCode>) -> Severity {
+    match (kind, decision) {
+        (Kind::Egress, _) => Severity::Critical,
+        (Kind::Gap, _) => Severity::High,
+        (_, Decision::Allow | Decision::Rewrite) => Severity::Informational,
+        (_, Decision::Error) => Severity::Low,
+        (_, Decision::WouldDeny) => Severity::Medium,
+        (_, Decision::Deny) => match code {
+            Some(code) if crosses_tenants(code) => Severity::High,
+            Some(_) | None => Severity::Medium,
+        },
     }
 }
 

@@ -7,12 +7,13 @@
 //! pages of a failed one).
 
 use super::chain::{Checkpoint, RecordHash, Tip, signed_bytes};
+use super::execution::{Entry, Fields};
 use super::follow::Durable;
 use super::head::Head;
 use super::key::SigningKey;
-use super::ocsf::{Extra, render};
+use super::ocsf::{Extra, render, render_into};
 use super::personal::PersonalKeys;
-use super::queue::{Batch, Queued, Shared, Waiter, lost};
+use super::queue::{Queued, Shared, Waiter, lost};
 use super::record::{Decision, Engine, Event, Gap, Kind, Severity};
 use super::recover::{Resume, gap_event};
 use super::retention::{Limits, expired};
@@ -88,6 +89,8 @@ pub(super) struct Writer {
     backlog: VecDeque<Queued>,
     /// Rendered lines that are not known to be on disk.
     pending: Vec<u8>,
+    /// Room to render in.
+    body: Vec<u8>,
     /// How many bytes of `pending` are in the file.
     written: usize,
     /// How many records of `pending` have never been in the file.
@@ -125,6 +128,7 @@ impl Writer {
             current: None,
             backlog: VecDeque::new(),
             pending: Vec::new(),
+            body: Vec::new(),
             written: 0,
             unwritten_records: 0,
             unwritten_places: 0,
@@ -155,8 +159,7 @@ impl Writer {
     /// Runs until the trail is closed.
     pub(super) fn run(mut self) {
         loop {
-            let Batch { records, close } = self.shared.next(self.patience());
-            self.backlog.extend(records);
+            let close = self.shared.next(self.patience(), &mut self.backlog);
             self.work();
             self.shared.report_pending();
             if close {
@@ -197,19 +200,22 @@ impl Writer {
             return;
         }
         let mut waiters = Vec::new();
-        while let Some(Queued { mut event, waiter }) = self.backlog.pop_front() {
-            if let Some(keys) = &mut self.personal
-                && let Err(error) = keys.seal(&mut event)
-            {
-                // Never in clear because they could not be sealed.
-                self.backlog.push_front(Queued { event, waiter });
-                self.fail(&error);
-                answer(&mut waiters, false);
-                self.dismiss_waiters();
-                return;
+        while let Some(Queued { mut entry, waiter }) = self.backlog.pop_front() {
+            if let Some(keys) = &mut self.personal {
+                let mut event = entry.into_event();
+                let sealed = keys.seal(&mut event);
+                entry = Entry::from(event);
+                if let Err(error) = sealed {
+                    // Never in clear because they could not be sealed.
+                    self.backlog.push_front(Queued { entry, waiter });
+                    self.fail(&error);
+                    answer(&mut waiters, false);
+                    self.dismiss_waiters();
+                    return;
+                }
             }
             waiters.extend(waiter);
-            self.append(&event, &Extra::None);
+            self.append_fields(&entry.fields(), &Extra::None);
             self.unwritten_places += 1;
             let full = self.size() >= self.settings.max_size;
             if full || self.pending.len() >= SYNC_AFTER {
@@ -273,9 +279,22 @@ impl Writer {
 
     /// Renders a record at the end of the current segment; opens one if there is none.
     fn append(&mut self, event: &Event, extra: &Extra<'_>) {
-        let rendered = render(event, extra, &self.chain, self.tip.as_ref(), |_| String::new());
+        self.append_fields(&event.fields(), extra);
+    }
+
+    fn append_fields(&mut self, fields: &Fields<'_>, extra: &Extra<'_>) {
         let sequence = self.tip.as_ref().map_or(1, |tip| tip.sequence.saturating_add(1));
         let previous = self.tip.as_ref().map(|tip| tip.hash);
+        let hash = render_into(
+            &mut self.pending,
+            &mut self.body,
+            fields,
+            extra,
+            &self.chain,
+            self.tip.as_ref(),
+            |_| String::new(),
+        );
+        self.end_line();
         let current = self.current.get_or_insert_with(|| Current {
             segment: SegmentFile::in_directory(
                 &self.settings.directory,
@@ -292,12 +311,15 @@ impl Writer {
         });
         debug_assert!(!current.closing, "a record after the checkpoint");
         current.count += 1;
-        self.tip = Some(Tip { sequence, hash: rendered.hash, uid: event.id.to_string() });
-        self.push_line(&rendered.line);
+        self.tip = Some(Tip { sequence, hash, uid: fields.id.to_string() });
     }
 
     fn push_line(&mut self, line: &[u8]) {
         self.pending.extend_from_slice(line);
+        self.end_line();
+    }
+
+    fn end_line(&mut self) {
         self.pending.push(b'\n');
         self.unwritten_records += 1;
     }

@@ -119,6 +119,12 @@ impl Catalogs {
         self.0.databases.get(database).and_then(|slot| slot.current.load_full())
     }
 
+    /// The database's catalogs from now on, if one was ever loaded: for who asks at each statement.
+    pub fn follow(&self, database: &str) -> Option<Followed> {
+        let slot = self.0.databases.get(database)?;
+        slot.current.load().is_some().then(|| Followed(Arc::clone(&slot)))
+    }
+
     /// The catalog of `database` as of now or later: for when a name is unknown that may just have
     /// been created. Looks are at least 250 ms apart for each database (the call waits), and an
     /// unchanged schema keeps its catalog and epoch, so that asking for unknown names costs no
@@ -193,6 +199,18 @@ impl Catalogs {
                 }
             });
         }
+    }
+}
+
+/// The last good catalog of one database, now and from now on. Cheap to clone and to ask. A database that
+/// had a catalog once is never forgotten.
+#[derive(Clone)]
+pub struct Followed(Arc<Slot>);
+
+impl Followed {
+    /// Hands the catalog to `ask`.
+    pub fn with<T>(&self, ask: impl FnOnce(&Catalog) -> T) -> Option<T> {
+        self.0.current.load().as_deref().map(ask)
     }
 }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use binding::of_connection;
-pub use cache::{Catalogs, WATCH_INTERVAL};
+pub use cache::{Catalogs, Followed, WATCH_INTERVAL};
 pub use connect::{Session, connect};
 pub use finding::{Finding, FindingKind, Severity};
 pub use posture::{effective_policy, findings, is_protected, policy_type, posture};

@@ -8,7 +8,7 @@
 //! a *shape* ([`split`]); when a shape comes for the second time, it is found out whether one verdict
 //! holds for all its texts ([`super::form`]), and then they cost no decision any more.
 
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,6 +31,8 @@ use crate::sql::postgres::{Form, Guarded, Split, split};
 const OF_ONE_TOKEN: [&str; 4] = ["exp", "iat", "jti", "nbf"];
 /// Longest text whose verdict is kept, in bytes: longer ones are loads of data, and never come again.
 const MAX_KEPT_TEXT: usize = 64 << 10;
+/// Most entries of one session, and the longest text of one, in bytes.
+const RECENT: (usize, usize) = (8, 2 << 10);
 /// What an entry takes beside its text and value: key, nodes of the table, counters.
 const ENTRY_BYTES: usize = 512;
 
@@ -39,13 +41,15 @@ const ENTRY_BYTES: usize = 512;
 #[derive(Clone, Debug)]
 pub struct Viewpoint {
     standing: Arc<Standing>,
-    principal: Principal,
+    principal: Arc<Principal>,
     limits: Limits,
 }
 
 /// The part of a viewpoint that is compared.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq)]
 struct Standing {
+    /// Of the other fields, so that it is found once for all questions.
+    hash: u64,
     database: Box<str>,
     tenant: Option<TenantClaim>,
     /// Of all claims that a decision sees, in the issuer's order and spelling. (RFC 8785 would not
@@ -54,6 +58,22 @@ struct Standing {
     /// Break-glass has a limit.
     lifetime_seconds: u64,
     max_statement: usize,
+}
+
+impl Hash for Standing {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Standing {
+    fn hashed(mut self) -> Arc<Self> {
+        let Self { hash: _, database, tenant, claims, lifetime_seconds, max_statement } = &self;
+        let mut hasher = DefaultHasher::new();
+        (database, tenant, claims, lifetime_seconds, max_statement).hash(&mut hasher);
+        self.hash = hasher.finish();
+        Arc::new(self)
+    }
 }
 
 impl Viewpoint {
@@ -65,14 +85,15 @@ impl Viewpoint {
         let mut claims = claims.clone();
         claims.0.retain(|name, _| !OF_ONE_TOKEN.contains(&name.as_str()));
         let standing = Standing {
+            hash: 0,
             database: database.into(),
             tenant: tenant.clone().filter(|_| !mutant::on("verdict-tenant")),
             claims: if mutant::on("verdict-claims") { [0; 32] } else { digest(&claims) },
             lifetime_seconds,
             max_statement: limits.max_statement,
         };
-        let principal = Principal { tenant: tenant.clone(), claims, lifetime_seconds };
-        Self { standing: Arc::new(standing), principal, limits }
+        let principal = Arc::new(Principal { tenant: tenant.clone(), claims, lifetime_seconds });
+        Self { standing: standing.hashed(), principal, limits }
     }
 
     /// Another bound on the length of statements.
@@ -81,24 +102,26 @@ impl Viewpoint {
             return;
         }
         self.limits.max_statement = max_statement;
-        let Standing { database, tenant, claims, lifetime_seconds, max_statement: _ } =
+        let Standing { hash: _, database, tenant, claims, lifetime_seconds, max_statement: _ } =
             &*self.standing;
-        self.standing = Arc::new(Standing {
+        let standing = Standing {
+            hash: 0,
             database: database.clone(),
             tenant: tenant.clone(),
             claims: *claims,
             lifetime_seconds: *lifetime_seconds,
             max_statement,
-        });
+        };
+        self.standing = standing.hashed();
     }
 
     /// The claims that decisions see.
-    pub const fn claims(&self) -> &Claims {
+    pub fn claims(&self) -> &Claims {
         &self.principal.claims
     }
 
     /// The tenant; `None` for a caller without one.
-    pub const fn tenant(&self) -> Option<&TenantClaim> {
+    pub fn tenant(&self) -> Option<&TenantClaim> {
         self.principal.tenant.as_ref()
     }
 
@@ -108,7 +131,7 @@ impl Viewpoint {
     }
 
     /// On whose behalf.
-    pub const fn principal(&self) -> &Principal {
+    pub fn principal(&self) -> &Principal {
         &self.principal
     }
 
@@ -148,7 +171,7 @@ pub struct Question<'a> {
 
 impl<'a> Question<'a> {
     /// What the decision gets to see.
-    pub const fn context(&self) -> Context<'a> {
+    pub fn context(&self) -> Context<'a> {
         Context {
             policy: self.policy,
             catalog: self.catalog,
@@ -289,18 +312,45 @@ impl<V: Clone + Send + Sync + 'static> Verdicts<V> {
         make: impl FnOnce(Question<'_>, Option<&Split<'_>>) -> Result<Made<V>, E>,
         spell: impl FnOnce(&V, &str, Guarded) -> V,
     ) -> (Source, Result<V, E>) {
+        self.answer_session(question, &mut Recent::default(), make, spell)
+    }
+
+    /// [`Verdicts::answer`] for a session that asks again what it asked a moment ago.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn answer_session<E>(
+        &self,
+        question: Question<'_>,
+        recent: &mut Recent<V>,
+        make: impl FnOnce(Question<'_>, Option<&Split<'_>>) -> Result<Made<V>, E>,
+        spell: impl FnOnce(&V, &str, Guarded) -> V,
+    ) -> (Source, Result<V, E>) {
         let Question { text, .. } = question;
         let key = Key::of(question);
-        if let Some(Kept { entry: Entry::Verdict(verdict), .. }) = self.cache.get(&key) {
-            return (Source::Known, Ok(verdict));
+        if let Some(Entry::Verdict(verdict)) = recent.get(&key) {
+            return (Source::Known, Ok(verdict.clone()));
         }
         // A form is proved for open parameters only.
-        let split = if question.types.is_empty() { split(text) } else { None };
+        let split_now = || if question.types.is_empty() { split(text) } else { None };
+        let early = recent.has_forms().then(split_now);
+        if let Some(Some(split)) = &early
+            && let Some(Entry::Form(verdict, form)) = recent.get(&key.clone().of_shape(split))
+            && let Some(guarded) = form.fill(split.literals())
+        {
+            return (Source::Known, Ok(spell(verdict, text, guarded)));
+        }
+        if let Some(Kept { entry: Entry::Verdict(verdict), .. }) = self.cache.get(&key) {
+            recent.note(&key, Entry::Verdict(verdict.clone()));
+            return (Source::Known, Ok(verdict));
+        }
+        let split = early.unwrap_or_else(split_now);
         let shape = split.as_ref().map(|split| (split, key.clone().of_shape(split)));
         let entry = shape.as_ref().and_then(|(_, key)| self.cache.get(key)).map(|kept| kept.entry);
         let wanted = match (&entry, &shape) {
-            (Some(Entry::Form(verdict, form)), Some((split, _))) => {
+            (Some(Entry::Form(verdict, form)), Some((split, key))) => {
                 if let Some(guarded) = form.fill(split.literals()) {
+                    recent.note(key, Entry::Form(verdict.clone(), Arc::clone(form)));
                     return (Source::Known, Ok(spell(verdict, text, guarded)));
                 }
                 None
@@ -339,6 +389,45 @@ impl<V: Clone + Send + Sync + 'static> Verdicts<V> {
     /// Memory that the kept verdicts take, by estimate.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What one session asked last, in front of what all share: that costs more to find, and is fought for
+/// by all threads. Found by the same key.
+pub struct Recent<V> {
+    /// Room is taken with the first.
+    entries: Vec<(Owned, Entry<V>)>,
+    /// The one that gives way next.
+    next: usize,
+}
+
+impl<V> Default for Recent<V> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), next: 0 }
+    }
+}
+
+impl<V> Recent<V> {
+    fn get(&self, key: &Borrowed<'_>) -> Option<&Entry<V>> {
+        self.entries.iter().find(|(kept, _)| key.equivalent(kept)).map(|(_, entry)| entry)
+    }
+
+    fn has_forms(&self) -> bool {
+        self.entries.iter().any(|(_, entry)| matches!(entry, Entry::Form(..)))
+    }
+
+    fn note(&mut self, key: &Borrowed<'_>, entry: Entry<V>) {
+        let (most, longest) = RECENT;
+        if key.text.len() > longest {
+            return;
+        }
+        let noted = (key.kept(), entry);
+        if self.entries.len() < most {
+            self.entries.push(noted);
+        } else if let Some(slot) = self.entries.get_mut(self.next) {
+            *slot = noted;
+            self.next = (self.next + 1) % most;
+        }
     }
 }
 
@@ -390,7 +479,7 @@ mod tests {
         let short = Limits { max_statement: 10 };
         let same = Principal::assumed(
             Some(TenantClaim::Text("1".to_owned())),
-            of("1", claims()).principal.claims,
+            of("1", claims()).principal.claims.clone(),
         );
         let integer = Some(TenantClaim::Integer(1));
         let text = |tenant: &str| Some(TenantClaim::Text(tenant.to_owned()));
@@ -432,6 +521,24 @@ mod tests {
         for (name, viewpoint, snapshot, text) in &questions {
             let again = ask(&verdicts, viewpoint, snapshot, text, "foreign");
             assert_eq!(again, (Source::Known, *name));
+        }
+        // What a session keeps for itself is told apart by the same.
+        let mut recent = Recent::default();
+        for _ in 0..3 {
+            for (name, viewpoint, (policy, catalog), text) in &questions {
+                let question = Question { text, types: &[], policy, catalog, viewpoint };
+                let (source, verdict) = verdicts.answer_session(
+                    question,
+                    &mut recent,
+                    |_, _| Err("it is known"),
+                    |_, _, _| "",
+                );
+                assert_eq!((source, verdict), (Source::Known, Ok(*name)));
+                assert!(
+                    matches!(recent.get(&Key::of(question)), Some(Entry::Verdict(v)) if v == name)
+                );
+                assert!(recent.entries.len() <= RECENT.0);
+            }
         }
     }
 
@@ -511,7 +618,8 @@ mod tests {
     fn texts_that_differ_in_literals_are_decided_twice_and_then_no_more() {
         let verdicts = Verdicts::<(String, String)>::new(1 << 20);
         let snapshot = snapshots(1, 1);
-        let ask = |viewpoint: &Viewpoint, text: &str| {
+        let mut recent = Recent::default();
+        let mut ask = |viewpoint: &Viewpoint, text: &str| {
             let (policy, catalog) = (&snapshot.0, &snapshot.1);
             let question = Question { text, types: &[], policy, catalog, viewpoint };
             let make = |question: Question<'_>, split: Option<&Split<'_>>| {
@@ -522,9 +630,9 @@ mod tests {
                 let verdict = (text.to_owned(), decided[0].guarded.text().to_owned());
                 Ok::<_, ()>(Made { verdict, bytes: 100, form })
             };
-            let (source, verdict) = verdicts.answer(question, make, |_, text, guarded| {
-                (text.to_owned(), guarded.text().to_owned())
-            });
+            let spell =
+                |_: &_, text: &str, guarded: Guarded| (text.to_owned(), guarded.text().to_owned());
+            let (source, verdict) = verdicts.answer_session(question, &mut recent, make, spell);
             let (asked, sent) = verdict.unwrap();
             assert_eq!((asked.as_str(), sent.as_str()), (text, text), "the text itself is sent");
             source

@@ -47,11 +47,11 @@ fn refused(denial: Denial, decided: &[Arc<Facts>]) -> Refused {
     Refused {
         denial,
         fingerprint: Fingerprint {
-            hash: first.fingerprint.to_string(),
-            normalized: first.normalized.to_string(),
+            hash: first.recorded.fingerprint.to_string(),
+            normalized: first.recorded.normalized.to_string(),
         },
-        policy_epoch: first.policy_epoch,
-        catalog_epoch: first.catalog_epoch,
+        policy_epoch: first.recorded.policy_epoch,
+        catalog_epoch: first.recorded.catalog_epoch,
     }
 }
 

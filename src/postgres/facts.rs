@@ -4,10 +4,10 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use crate::audit::RelationRule;
+use crate::audit::{RelationRule, StatementFacts};
 use crate::catalog::Catalog;
 use crate::error::Denial;
-use crate::ids::{CatalogEpoch, PolicyEpoch};
+use crate::ids::PolicyEpoch;
 use crate::sql::{Decided, Guarded, Kind, Residue, TokenChange};
 
 /// Facts of one statement.
@@ -30,11 +30,8 @@ pub(super) struct Facts {
     /// What it would have been denied for, were that not only monitored.
     pub(super) would_deny: Option<Denial>,
     pub(super) tenant_columns: Arc<[usize]>,
-    pub(super) relations: Arc<[RelationRule]>,
-    pub(super) fingerprint: Arc<str>,
-    pub(super) normalized: Arc<str>,
-    pub(super) policy_epoch: PolicyEpoch,
-    pub(super) catalog_epoch: CatalogEpoch,
+    /// What records say of it.
+    pub(super) recorded: Arc<StatementFacts>,
 }
 
 impl Facts {
@@ -45,8 +42,24 @@ impl Facts {
         policy_epoch: PolicyEpoch,
         catalog: &Catalog,
     ) -> Self {
+        let shape = shape(&decided, catalog);
+        let recorded = StatementFacts {
+            kind: decided.kind.word(),
+            fingerprint: decided.fingerprint.hash.into(),
+            normalized: decided.fingerprint.normalized.into(),
+            relations: decided
+                .relations
+                .into_iter()
+                .map(|used| RelationRule {
+                    relation: used.relation.to_string().into(),
+                    rule: used.rule,
+                })
+                .collect(),
+            policy_epoch,
+            catalog_epoch: catalog.epoch,
+        };
         Self {
-            shape: shape(&decided, catalog),
+            shape,
             token: None,
             client_text: Arc::clone(client_text),
             types: Arc::clone(types),
@@ -57,18 +70,7 @@ impl Facts {
             rewritten: decided.rewritten,
             would_deny: decided.would_deny,
             tenant_columns: decided.tenant_columns.into(),
-            relations: decided
-                .relations
-                .into_iter()
-                .map(|used| RelationRule {
-                    relation: used.relation.to_string().into(),
-                    rule: used.rule,
-                })
-                .collect(),
-            fingerprint: decided.fingerprint.hash.into(),
-            normalized: decided.fingerprint.normalized.into(),
-            policy_epoch,
-            catalog_epoch: catalog.epoch,
+            recorded: Arc::new(recorded),
         }
     }
 
@@ -86,11 +88,7 @@ impl Facts {
             rewritten: self.rewritten,
             would_deny: self.would_deny.clone(),
             tenant_columns: Arc::clone(&self.tenant_columns),
-            relations: Arc::clone(&self.relations),
-            fingerprint: Arc::clone(&self.fingerprint),
-            normalized: Arc::clone(&self.normalized),
-            policy_epoch: self.policy_epoch,
-            catalog_epoch: self.catalog_epoch,
+            recorded: Arc::clone(&self.recorded),
         }
     }
 
@@ -100,17 +98,19 @@ impl Facts {
         const ALLOCATION: usize = 32;
         let guarded = self.guarded.as_ref().map_or(0, |guarded| guarded.text().len());
         let relations: usize = self
+            .recorded
             .relations
             .iter()
             .map(|used| size_of_val(used) + used.relation.len() + ALLOCATION)
             .sum();
         size_of::<Self>()
-            + 6 * ALLOCATION
+            + size_of::<StatementFacts>()
+            + 7 * ALLOCATION
             + guarded
             + relations
             + size_of_val(&*self.tenant_columns)
-            + self.fingerprint.len()
-            + self.normalized.len()
+            + self.recorded.fingerprint.len()
+            + self.recorded.normalized.len()
     }
 
     /// For a portal that SQL made (DECLARE) or a name that SQL prepared: nothing is known, so the
@@ -128,17 +128,18 @@ impl Facts {
             rewritten: false,
             would_deny: None,
             tenant_columns: Arc::default(),
-            relations: Arc::default(),
-            fingerprint: Arc::default(),
-            normalized: Arc::default(),
-            policy_epoch: PolicyEpoch::default(),
-            catalog_epoch: CatalogEpoch::default(),
+            recorded: Arc::new(recorded(Kind::Cursor.word(), "")),
         }
     }
 
     /// The empty statement.
     pub(super) fn empty() -> Self {
-        Self { kind: Kind::Empty, protected: false, ..Self::unknown() }
+        Self {
+            kind: Kind::Empty,
+            protected: false,
+            recorded: Arc::new(recorded(Kind::Empty.word(), "")),
+            ..Self::unknown()
+        }
     }
 
     /// A change of identity. The text, which holds a token, is not kept.
@@ -147,7 +148,7 @@ impl Facts {
             kind: Kind::Setting,
             protected: false,
             token: Some(Arc::new(change)),
-            normalized: "VariableSet hedgerow.token".into(),
+            recorded: Arc::new(recorded(Kind::Setting.word(), "VariableSet hedgerow.token")),
             ..Self::unknown()
         }
     }
@@ -180,6 +181,11 @@ impl Facts {
             && self.tenant_columns == other.tenant_columns
             && self.shape == other.shape
     }
+}
+
+/// What records say of a statement that was not decided.
+fn recorded(kind: &'static str, normalized: &str) -> StatementFacts {
+    StatementFacts { kind, normalized: normalized.into(), ..StatementFacts::default() }
 }
 
 /// A hash of the columns of a statement's relations: a result may look otherwise when it changes.

@@ -14,9 +14,9 @@ use super::facts::Facts;
 use super::limits::Met;
 use super::meters::Meters;
 use crate::catalog::Catalog;
-use crate::catalog_load::Catalogs;
+use crate::catalog_load::{Catalogs, Followed};
 use crate::decide::{
-    Made, Question, Refusal, Source, Verdicts, Viewpoint, decide_in_session, form,
+    Made, Question, Recent, Refusal, Source, Verdicts, Viewpoint, decide_in_session, form,
 };
 use crate::error::{Denial, DenialCode};
 use crate::ids::{CatalogEpoch, PolicyEpoch};
@@ -41,7 +41,10 @@ pub(super) type Decision = Arc<[Arc<Facts>]>;
 pub(super) struct Judge {
     pub(super) policy: Arc<ArcSwap<Policy>>,
     pub(super) catalogs: Catalogs,
+    /// The catalogs of the session's database, once there is one.
+    pub(super) followed: Option<Followed>,
     pub(super) verdicts: Arc<Verdicts<Decision>>,
+    pub(super) recent: Recent<Decision>,
     /// Whoever takes on another identity takes on another viewpoint.
     pub(super) viewpoint: Viewpoint,
     pub(super) meters: Arc<Meters>,
@@ -73,16 +76,39 @@ impl Refused {
 impl Judge {
     /// Decides a text. All its statements may run, or none. `types` are those that a Parse declares
     /// for the parameters, as they came.
-    pub(super) async fn decide(&self, text: &str, types: &[u8]) -> Result<Decision, Refused> {
+    pub(super) async fn decide(&mut self, text: &str, types: &[u8]) -> Result<Decision, Refused> {
         if text.len() > self.viewpoint.limits().max_statement && !mutant::on("long-statement") {
             Met::MaxStatement.count();
             return Err(Refused::of(Denial::new(DenialCode::StatementTooLarge)));
         }
-        let policy = self.policy.load_full();
+        let refused =
+            |Refusal { denial, fingerprint }, policy: &Policy, catalog: &Catalog| Refused {
+                denial,
+                fingerprint,
+                policy_epoch: policy.epoch,
+                catalog_epoch: catalog.epoch,
+            };
+        // The name of a relation that is not known may be younger than the catalog.
+        let is_young = |refusal: &Refusal| refusal.denial.code == DenialCode::UnknownRelation;
+        let policy = Arc::clone(&self.policy);
+        if let Some(followed) = self.followed.clone() {
+            let policy = policy.load();
+            let verdict = followed.with(|catalog| {
+                self.ask(text, types, &policy, catalog).map_err(|refusal| {
+                    let young = is_young(&refusal);
+                    (young, refused(refusal, &policy, catalog))
+                })
+            });
+            match verdict {
+                Some(Ok(decision)) => return Ok(decision),
+                Some(Err((false, refused))) => return Err(refused),
+                Some(Err((true, _))) | None => {}
+            }
+        }
+        let policy = policy.load_full();
         let mut catalog = self.catalog().await?;
         let mut verdict = self.ask(text, types, &policy, &catalog);
-        if matches!(&verdict, Err(refusal) if refusal.denial.code == DenialCode::UnknownRelation) {
-            // The name may be younger than the catalog.
+        if verdict.as_ref().is_err_and(is_young) {
             match self.catalogs.refresh(self.viewpoint.database()).await {
                 Ok(fresh) if fresh.epoch != catalog.epoch => {
                     catalog = fresh;
@@ -92,18 +118,19 @@ impl Judge {
                 Err(error) => tracing::warn!(%error, "the catalog could not be refreshed"),
             }
         }
-        verdict.map_err(|Refusal { denial, fingerprint }| Refused {
-            denial,
-            fingerprint,
-            policy_epoch: policy.epoch,
-            catalog_epoch: catalog.epoch,
-        })
+        verdict.map_err(|refusal| refused(refusal, &policy, &catalog))
     }
 
     /// Whether facts were found under the policy and catalog that hold now.
-    pub(super) async fn is_current(&self, facts: &Facts) -> Result<bool, Refused> {
-        Ok((facts.policy_epoch == self.policy.load().epoch || mutant::on("stale-statement"))
-            && facts.catalog_epoch == self.catalog().await?.epoch)
+    pub(super) async fn is_current(&mut self, facts: &Facts) -> Result<bool, Refused> {
+        let known = self.followed.as_ref().and_then(|followed| followed.with(|now| now.epoch));
+        let catalog = match known {
+            Some(epoch) => epoch,
+            None => self.catalog().await?.epoch,
+        };
+        Ok((facts.recorded.policy_epoch == self.policy.load().epoch
+            || mutant::on("stale-statement"))
+            && facts.recorded.catalog_epoch == catalog)
     }
 
     /// Takes up a change of the schema. A catalog that cannot be had now is had by the watch.
@@ -116,20 +143,24 @@ impl Judge {
     /// Which columns of a result are a protected table's tenant column, by table and number, whatever the
     /// statement called them. None for a caller who sees every tenant.
     pub(super) fn tenant_columns(&self, columns: &[RowColumn]) -> Vec<usize> {
-        let Some(catalog) = self.catalogs.known(self.viewpoint.database()) else {
-            return Vec::new();
-        };
         let policy = self.policy.load();
         if policy.breaks_glass(self.viewpoint.claims()) {
             return Vec::new();
         }
-        let mut held = Vec::new();
-        for (position, column) in columns.iter().enumerate() {
-            if is_tenant_column(&policy, &catalog, column.table, column.number) {
-                held.push(position);
+        let held = |catalog: &Catalog| {
+            let is_held = |column: &RowColumn| {
+                is_tenant_column(&policy, catalog, column.table, column.number)
+            };
+            let columns = columns.iter().enumerate();
+            columns.filter(|(_, column)| is_held(column)).map(|(position, _)| position).collect()
+        };
+        match &self.followed {
+            Some(followed) => followed.with(held).unwrap_or_default(),
+            None => {
+                let known = self.catalogs.known(self.viewpoint.database());
+                known.as_deref().map(held).unwrap_or_default()
             }
         }
-        held
     }
 
     /// Whether the tenant's quotas let so many statements begin. A caller without a tenant has none.
@@ -154,19 +185,22 @@ impl Judge {
         self.policy.load().breaks_glass(self.viewpoint.claims())
     }
 
-    async fn catalog(&self) -> Result<Arc<Catalog>, Refused> {
+    async fn catalog(&mut self) -> Result<Arc<Catalog>, Refused> {
         #[cfg(test)]
         if super::tests::scripted() {
             return Ok(Arc::default());
         }
-        self.catalogs.current(self.viewpoint.database()).await.map_err(|error| {
+        let database = self.viewpoint.database();
+        let catalog = self.catalogs.current(database).await.map_err(|error| {
             tracing::error!(%error, "no catalog: statements are denied");
             Refused::of(Denial::new(DenialCode::Internal))
-        })
+        })?;
+        self.followed = self.catalogs.follow(database);
+        Ok(catalog)
     }
 
     fn ask(
-        &self,
+        &mut self,
         text: &str,
         types: &[u8],
         policy: &Policy,
@@ -174,24 +208,25 @@ impl Judge {
     ) -> Result<Decision, Refusal> {
         // A count of none is as good as no count.
         let types = if types == [0, 0] { &[] } else { types };
-        let question = Question { text, types, policy, catalog, viewpoint: &self.viewpoint };
+        let Self { viewpoint, meters, verdicts, recent, .. } = self;
+        let question = Question { text, types, policy, catalog, viewpoint };
         if !self.temporary.is_empty() {
             // Its names mean something that no other session knows: nothing of it is kept.
             let begun = Instant::now();
             let decided = think(question, None, &self.temporary);
-            self.meters.decided(begun.elapsed());
+            meters.decided(begun.elapsed());
             return decided.map(|(decided, form)| prepare(question, decided, form).verdict);
         }
         let make = |question: Question<'_>, split: Option<&Split<'_>>| {
             let begun = Instant::now();
             let decided = think(question, split, Temporary::NONE);
-            self.meters.decided(begun.elapsed());
+            meters.decided(begun.elapsed());
             decided.map(|(decided, form)| prepare(question, decided, form))
         };
-        let (source, verdict) = self.verdicts.answer(question, make, spell);
+        let (source, verdict) = verdicts.answer_session(question, recent, make, spell);
         match source {
-            Source::Known => self.meters.verdict_known(),
-            Source::Made => self.meters.verdict_made(self.verdicts.bytes()),
+            Source::Known => meters.verdict_known(),
+            Source::Made => meters.verdict_made(verdicts.bytes()),
         }
         verdict
     }
@@ -273,7 +308,9 @@ mod tests {
         Judge {
             policy: Arc::new(ArcSwap::from_pointee(Policy::default())),
             catalogs: Catalogs::new(endpoint),
+            followed: None,
             verdicts: Arc::clone(verdicts),
+            recent: Recent::default(),
             viewpoint: Viewpoint::new(&principal, "d", Limits { max_statement: 100 }),
             meters: Arc::new(Meters::new()),
             temporary: Temporary::default(),
@@ -284,7 +321,7 @@ mod tests {
     #[tokio::test]
     async fn a_text_is_decided_once_for_each_tenant_and_policy() {
         let verdicts = Arc::new(Verdicts::new(1 << 20));
-        let (a, b) = (judge("a", &verdicts), judge("b", &verdicts));
+        let (mut a, mut b) = (judge("a", &verdicts), judge("b", &verdicts));
         let first = a.decide("SELECT 1; SELECT 2", &[]).await.ok().unwrap();
         assert_eq!(first.len(), 2);
         assert!(Arc::ptr_eq(&first, &a.decide("SELECT 1; SELECT 2", &[]).await.ok().unwrap()));

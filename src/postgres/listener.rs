@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
 use super::cancel::CancelKeys;
+use super::crew::{Crew, Seat};
 use super::judge::Decision;
 use super::limits::{ClientPlace, InForce, Met};
 use super::meters::{Counted, Meters};
@@ -62,6 +63,9 @@ pub enum BindError {
         /// Why.
         source: io::Error,
     },
+    /// No threads for sessions.
+    #[error("postgres: no threads: {0}")]
+    Threads(io::Error),
     /// TLS towards clients.
     #[error("postgres: TLS: {0}")]
     Tls(#[from] TlsFileError),
@@ -97,6 +101,7 @@ pub(super) struct Front {
 /// A bound listener.
 pub struct Server {
     front: Arc<Front>,
+    crew: Crew,
     tcp: Option<TcpListener>,
     unix: Option<(UnixListener, SocketFile)>,
 }
@@ -205,7 +210,8 @@ impl Server {
             settings,
             shared,
         };
-        Ok(Self { front: Arc::new(front), tcp, unix })
+        let crew = Crew::start().map_err(BindError::Threads)?;
+        Ok(Self { front: Arc::new(front), crew, tcp, unix })
     }
 
     /// The TCP address that clients connect to.
@@ -221,7 +227,7 @@ impl Server {
     /// Serves until `shutdown`; then takes no new clients, lets transactions finish within
     /// `drain_timeout`, and returns when every session has ended.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { front, tcp, unix } = self;
+        let Self { front, crew, tcp, unix } = self;
         let mut sessions = JoinSet::new();
         let waking = front
             .shared
@@ -243,7 +249,7 @@ impl Server {
                 }
             };
             match accepted {
-                Ok(incoming) => admit(&front, incoming, &shutdown, &mut sessions),
+                Ok(incoming) => admit(&front, incoming, &shutdown, (&crew, &mut sessions)),
                 Err(error) => {
                     refusals.note(&error);
                     // Sessions that end give back what is missing.
@@ -260,6 +266,8 @@ impl Server {
         for pool in pools {
             pool.shut().await;
         }
+        // What runs on its threads still has nothing to finish.
+        drop(crew);
     }
 }
 
@@ -331,8 +339,10 @@ fn admit(
     front: &Arc<Front>,
     incoming: Incoming,
     shutdown: &CancellationToken,
-    sessions: &mut JoinSet<()>,
+    (crew, sessions): (&Crew, &mut JoinSet<()>),
 ) {
+    let Some(seat) = crew.seat() else { return };
+    let runtime = seat.runtime.clone();
     let place = match front.limits.client() {
         Some(place) => Place::Client(place),
         None => match Arc::clone(&front.turned_away).try_acquire_owned() {
@@ -342,19 +352,30 @@ fn admit(
         },
     };
     // A token of its own: a session asks it at each wake-up, and one for all would be a lock for all.
-    sessions.spawn(serve(Arc::clone(front), incoming, place, shutdown.child_token()));
+    let served = serve(Arc::clone(front), incoming, (place, seat), shutdown.child_token());
+    sessions.spawn_on(served, &runtime);
 }
 
-async fn serve(front: Arc<Front>, incoming: Incoming, place: Place, shutdown: CancellationToken) {
+async fn serve(
+    front: Arc<Front>,
+    incoming: Incoming,
+    (place, seat): (Place, Seat),
+    shutdown: CancellationToken,
+) {
+    let incoming = match incoming.brought_here() {
+        Ok(incoming) => incoming,
+        Err(error) => return tracing::debug!(%error, "a connection was lost before it began"),
+    };
     let patience = front.limits.now().startup_timeout;
     let signing_in = Counted::new(&front.meters.clients_signing_in);
     let signed_in = tokio::select! {
-        signed_in = timeout(patience, open(&front, incoming, &place)) => signed_in,
+        // What signing in takes is given back before the session waits for its first statement.
+        signed_in = timeout(patience, Box::pin(open(&front, incoming, &place))) => signed_in,
         // Who has not signed in has nothing to finish.
         () = shutdown.cancelled() => return,
     };
     drop(signing_in);
-    let signed_in = match signed_in {
+    let mut signed_in = match signed_in {
         Ok(Some(signed_in)) => signed_in,
         Ok(None) => return,
         Err(_elapsed) => {
@@ -362,16 +383,15 @@ async fn serve(front: Arc<Front>, incoming: Incoming, place: Place, shutdown: Ca
             return Met::Startup.count();
         }
     };
-    let sign_in::SignedIn { session, key, flight, registered } = signed_in;
     let _active = Counted::new(&front.meters.clients_active);
-    let end =
-        Box::pin(session.run(&shutdown, &registered.wake, front.settings.drain_timeout)).await;
+    let sign_in::SignedIn { session, registered, .. } = &mut *signed_in;
+    let end = session.run(&shutdown, &registered.wake, front.settings.drain_timeout).await;
     tracing::debug!(?end, "session ended");
-    drop((registered, key, flight, place));
+    drop((signed_in, place, seat));
 }
 
 /// Signs a client in. `None`: it was told why not.
-async fn open(front: &Front, incoming: Incoming, place: &Place) -> Option<sign_in::SignedIn> {
+async fn open(front: &Front, incoming: Incoming, place: &Place) -> Option<Box<sign_in::SignedIn>> {
     let address = match &incoming {
         Incoming::Tcp(_, peer) => ClientAddress::Tcp(*peer),
         Incoming::Unix(_) => ClientAddress::Unix,
@@ -394,7 +414,7 @@ async fn open(front: &Front, incoming: Incoming, place: &Place) -> Option<sign_i
                 Box::pin(sign_in::sign_in(front, &mut opened, address, &requested)).await;
             let (mut opened, answer) = match admitted {
                 Ok(admitted) => match admitted.welcome(front, opened, version) {
-                    Ok(signed_in) => return Some(signed_in),
+                    Ok(signed_in) => return Some(Box::new(signed_in)),
                     Err(refused) => *refused,
                 },
                 Err(SignInFault::Told(answer)) => (opened, answer),

@@ -15,6 +15,7 @@ mod answer;
 mod cancel;
 mod copy_flow;
 mod copy_in;
+mod crew;
 mod egress;
 mod engage;
 mod extended;

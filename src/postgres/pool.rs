@@ -12,6 +12,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -22,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::answer::Answer;
 use super::meters::{Counted, Meters};
 use super::outbox::Outbox;
-use super::socket::Socket;
+use super::socket::{Socket, Stayed};
 use super::statements::Statements;
 use super::upstream::{BackendKey, ConnectFault, Connector};
 use crate::claims::TenantClaim;
@@ -35,6 +36,9 @@ pub(super) const BACKEND_WAIT: Duration = Duration::from_secs(10);
 /// How long the first in the queue must have waited before backends of its neighbours' keys are
 /// closed for it: a new backend costs more than a turn.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// How long the first in the queue must have waited before it is passed over no more for one whose
+/// thread the backend is on already: going over costs two system calls and a wake-up.
+const HOME_PATIENCE: Duration = Duration::from_millis(2);
 /// How long a backend may take to hang up once it was told goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Least and most time between two looks at idle backends.
@@ -82,6 +86,8 @@ impl Eq for Key {}
 pub(super) struct Wire {
     pub(super) socket: Socket,
     pub(super) incoming: FrameBuffer,
+    /// The thread that hears of it.
+    home: ThreadId,
 }
 
 /// Settings that a client made in its session, in order, each with the statement that makes it.
@@ -137,6 +143,7 @@ struct Idle {
 
 struct Waiting {
     key: Arc<Key>,
+    home: ThreadId,
     since: Instant,
     hand: oneshot::Sender<Grant>,
 }
@@ -238,11 +245,17 @@ impl Pool {
             };
             let place = match grant {
                 Grant::Backend(mut backend) => {
-                    if backend.is_quiet() {
+                    if !backend.is_quiet() {
+                        // It said something while it lay idle: its last word, mostly.
+                        backend.close().await
+                    } else if backend.wire.home == thread::current().id() {
                         return Ok(backend);
+                    } else {
+                        match backend.brought_here() {
+                            Ok(backend) => return Ok(backend),
+                            Err(place) => place,
+                        }
                     }
-                    // It said something while it lay idle: its last word, mostly.
-                    backend.close().await
                 }
                 Grant::Replace(backend) => backend.close().await,
                 Grant::Place(place) => place,
@@ -253,17 +266,22 @@ impl Pool {
 
     fn step(&self, key: &Arc<Key>, overlay: &Overlay) -> Step {
         let mut state = self.state();
-        let mut best = None;
+        let home = thread::current().id();
+        let mut best: Option<(Fit, usize)> = None;
         for (position, idle) in state.idle.iter().enumerate().rev() {
-            if idle.backend.lease.key == *key {
-                if idle.backend.lease.overlay == *overlay {
-                    best = Some(position);
-                    break;
-                }
-                best = best.or(Some(position));
+            let Backend { wire, lease } = &idle.backend;
+            if lease.key != *key {
+                continue;
+            }
+            let fit = Fit { overlay: lease.overlay == *overlay, home: wire.home == home };
+            if best.is_none_or(|(known, _)| fit > known) {
+                best = Some((fit, position));
+            }
+            if fit == Fit::BEST {
+                break;
             }
         }
-        if let Some(position) = best {
+        if let Some((_, position)) = best {
             let idle = state.idle.remove(position);
             return Step::Take(idle.backend);
         }
@@ -276,7 +294,8 @@ impl Pool {
             return Step::Replace(idle.backend);
         }
         let (hand, handed) = oneshot::channel();
-        state.waiting.push_back(Waiting { key: Arc::clone(key), since: Instant::now(), hand });
+        let (key, since) = (Arc::clone(key), Instant::now());
+        state.waiting.push_back(Waiting { key, home, since, hand });
         Step::Wait(handed)
     }
 
@@ -296,7 +315,7 @@ impl Pool {
         place: Place,
     ) -> Backend {
         Backend {
-            wire: Wire { socket, incoming },
+            wire: Wire { socket, incoming, home: thread::current().id() },
             lease: Lease {
                 key: Arc::clone(key),
                 cancel,
@@ -326,6 +345,14 @@ impl Pool {
         state.statuses.push((Arc::clone(key), statuses.clone()));
     }
 
+    /// The same key as others have that are equal to it, if one is known: such are told at a glance, and
+    /// held once.
+    pub(super) fn known(&self, key: Arc<Key>) -> Arc<Key> {
+        let state = self.state();
+        let mut known = state.statuses.iter().rev().map(|(known, _)| known);
+        known.find(|known| **known == key).map_or(key, Arc::clone)
+    }
+
     /// What backends of this key said of themselves when they were opened.
     pub(super) fn statuses(&self, key: &Arc<Key>) -> Option<BytesMut> {
         let state = self.state();
@@ -343,7 +370,7 @@ impl Pool {
                 drop(state);
                 return backend.close_later();
             }
-            let Some(position) = next_in_line(&state.waiting, &backend.lease.key) else {
+            let Some(position) = next_in_line(&state.waiting, &backend) else {
                 let _idle = Counted::new(&self.meters.upstream_idle);
                 state.idle.push(Idle { backend, since: Instant::now(), _idle });
                 return;
@@ -410,14 +437,34 @@ impl Pool {
     }
 }
 
-/// Whose turn it is for a backend of `key`: the first in the queue; as long as that has patience, the
-/// first who can use the backend as it is.
-fn next_in_line(waiting: &VecDeque<Waiting>, key: &Arc<Key>) -> Option<usize> {
-    let first = waiting.front()?;
-    if first.since.elapsed() >= PATIENCE {
+/// How well an idle backend of the right key suits, the more important first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Fit {
+    /// It has the session's settings.
+    overlay: bool,
+    /// It is on the session's thread.
+    home: bool,
+}
+
+impl Fit {
+    const BEST: Self = Self { overlay: true, home: true };
+}
+
+/// Whose turn it is for a backend: the first in the queue; as long as that has patience, the first who
+/// can use the backend as it is and where it is, or at least as it is.
+fn next_in_line(waiting: &VecDeque<Waiting>, backend: &Backend) -> Option<usize> {
+    let waited = waiting.front()?.since.elapsed();
+    if waited >= PATIENCE {
         return Some(0);
     }
-    Some(waiting.iter().position(|waiting| waiting.key == *key).unwrap_or(0))
+    let (key, home) = (&backend.lease.key, backend.wire.home);
+    let as_it_is = |waiting: &Waiting| waiting.key == *key;
+    let first = |suits: &dyn Fn(&Waiting) -> bool| waiting.iter().position(suits);
+    (waited < HOME_PATIENCE)
+        .then(|| first(&|waiting| waiting.home == home && as_it_is(waiting)))
+        .flatten()
+        .or_else(|| first(&as_it_is))
+        .or(Some(0))
 }
 
 async fn look_after(pool: Weak<Pool>) {
@@ -442,6 +489,19 @@ impl Backend {
         let mut nobody = Context::from_waker(Waker::noop());
         self.wire.incoming.is_empty()
             && Pin::new(&mut self.wire.socket).poll_read(&mut nobody, &mut buffer).is_pending()
+    }
+
+    /// The same on this thread; its place if it has something to say, or cannot be brought here: then it
+    /// is closed.
+    fn brought_here(self) -> Result<Self, Place> {
+        let Self { wire: Wire { socket, incoming, home: _ }, lease } = self;
+        match socket.brought_here() {
+            Ok(socket) => {
+                let wire = Wire { socket, incoming, home: thread::current().id() };
+                Ok(Self { wire, lease })
+            }
+            Err(Stayed) => Err(lease.place),
+        }
     }
 
     /// Says goodbye and waits until the server is gone, so that there are never more backends than

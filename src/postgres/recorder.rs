@@ -1,5 +1,6 @@
 //! Turns what happens in a session into audit events. Layer 5.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +8,8 @@ use super::facts::Facts;
 use super::judge::Refused;
 use super::meters::Meters;
 use crate::audit::{
-    Audit, AuditPermit, AuditUnavailable, ClientAddress, Decision, Engine, Event, Kind, Severity,
+    Audit, AuditPermit, AuditUnavailable, ClientAddress, Decision, Engine, Event, Execution, Kind,
+    Severity,
 };
 use crate::error::Denial;
 use crate::identity::VerifiedIdentity;
@@ -26,8 +28,8 @@ pub(super) struct Caller {
 /// Records for one session.
 pub(super) struct Recorder {
     audit: Audit,
-    template: Event,
-    success: Arc<str>,
+    /// What all its events are made from; a statement's shares it.
+    template: Arc<Event>,
     pub(super) meters: Arc<Meters>,
 }
 
@@ -59,20 +61,21 @@ impl Recorder {
         template.database = Some(Arc::clone(&caller.database));
         template.upstream = Some(Arc::clone(&caller.upstream));
         template.session = Some(RecordId::fresh().to_string().into());
-        Self { audit, template, success: SUCCESS.into(), meters }
+        Self { audit, template: Arc::new(template), meters }
     }
 
     /// From now on, events name the caller.
     pub(super) fn identified(&mut self, identity: &VerifiedIdentity) {
-        self.template.tenant = identity.tenant().map(|tenant| tenant.to_string().into());
-        self.template.subject = Some(identity.subject().into());
-        self.template.issuer = Some(identity.issuer().into());
-        self.template.token_id = identity.token_id().map(Into::into);
+        let template = Arc::make_mut(&mut self.template);
+        template.tenant = identity.tenant().map(|tenant| tenant.to_string().into());
+        template.subject = Some(identity.subject().into());
+        template.issuer = Some(identity.issuer().into());
+        template.token_id = identity.token_id().map(Into::into);
     }
 
     fn event(&self, kind: Kind, decision: Decision) -> Event {
         let fresh = Event::now(kind, decision, Engine::Postgres);
-        Event { id: fresh.id, time: fresh.time, kind, decision, ..self.template.clone() }
+        Event { id: fresh.id, time: fresh.time, kind, decision, ..(*self.template).clone() }
     }
 
     /// Records that the client signed in.
@@ -118,22 +121,16 @@ impl Recorder {
             None if facts.rewritten => Decision::Rewrite,
             None => Decision::Allow,
         };
-        let mut event = self.event(Kind::Statement, decision);
+        let mut execution = Execution::now(decision, &self.template, &facts.recorded);
         match &facts.would_deny {
             Some(denial) => {
                 self.meters.would_deny(denial.code);
-                event.code = Some(denial.code);
-                event.object = denial.object.as_deref().map(Arc::from);
+                execution.code = Some(denial.code);
+                execution.object = denial.object.as_deref().map(Arc::from);
             }
             None => self.meters.ran(facts.rewritten),
         }
-        event.statement_kind = Some(facts.kind.word());
-        event.fingerprint = filled(&facts.fingerprint);
-        event.statement = filled(&facts.normalized);
-        event.relations = Arc::clone(&facts.relations);
-        event.policy_epoch = Some(facts.policy_epoch);
-        event.catalog_epoch = Some(facts.catalog_epoch);
-        permit.attach(event);
+        permit.attach_execution(execution);
         Ok(OpenRecord { permit, begun: Instant::now() })
     }
 
@@ -142,12 +139,7 @@ impl Recorder {
     pub(super) async fn breaking_glass(&self, facts: &Facts) -> Result<(), AuditUnavailable> {
         let mut event = self.event(Kind::Statement, Decision::Allow);
         event.severity = Some(Severity::Critical);
-        event.statement_kind = Some(facts.kind.word());
-        event.fingerprint = filled(&facts.fingerprint);
-        event.statement = filled(&facts.normalized);
-        event.relations = Arc::clone(&facts.relations);
-        event.policy_epoch = Some(facts.policy_epoch);
-        event.catalog_epoch = Some(facts.catalog_epoch);
+        facts.recorded.fill(&mut event);
         event.message = Some("break-glass: a statement over every tenant's rows is sent".into());
         self.durable(event).await.map(|_id| ())
     }
@@ -160,19 +152,19 @@ impl Recorder {
         state: &str,
         rows: Option<u64>,
     ) -> Result<(), AuditUnavailable> {
-        let Some(mut event) = record.permit.detach() else { return Ok(()) };
-        event.rows = rows;
-        event.duration = Some(record.begun.elapsed());
-        event.result_code = Some(if state == SUCCESS {
-            Arc::clone(&self.success)
+        let Some(mut execution) = record.permit.detach_execution() else { return Ok(()) };
+        execution.rows = rows;
+        execution.duration = Some(record.begun.elapsed());
+        execution.result_code = Some(if state == SUCCESS {
+            Cow::Borrowed(SUCCESS)
         } else {
             // That it would have been denied says more.
-            if event.decision != Decision::WouldDeny {
-                event.decision = Decision::Error;
+            if execution.decision != Decision::WouldDeny {
+                execution.decision = Decision::Error;
             }
-            state.into()
+            Cow::Owned(state.to_owned())
         });
-        record.permit.record_as_mode_asks(event).await
+        record.permit.record_execution(execution).await
     }
 
     /// Closes the record of a statement that a check of ours stopped while it ran.
@@ -199,12 +191,7 @@ impl Recorder {
     ) -> Result<RecordId, AuditUnavailable> {
         self.meters.egress();
         let mut event = self.event(Kind::Egress, Decision::Deny);
-        event.statement_kind = Some(facts.kind.word());
-        event.fingerprint = filled(&facts.fingerprint);
-        event.statement = filled(&facts.normalized);
-        event.relations = Arc::clone(&facts.relations);
-        event.policy_epoch = Some(facts.policy_epoch);
-        event.catalog_epoch = Some(facts.catalog_epoch);
+        facts.recorded.fill(&mut event);
         event.message = Some(message.into());
         self.durable(event).await
     }
@@ -221,8 +208,4 @@ pub(super) const SUCCESS: &str = "00000";
 
 fn text(text: String) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| text.into())
-}
-
-fn filled(text: &Arc<str>) -> Option<Arc<str>> {
-    (!text.is_empty()).then(|| Arc::clone(text))
 }

@@ -306,7 +306,7 @@ impl Link {
         }
         let Err(fault) = running.watch.check(frame.body()) else { return Ok(()) };
         let facts = Arc::clone(&running.facts);
-        tracing::error!(%fault, fingerprint = &*facts.fingerprint, "egress guard: session closed");
+        tracing::error!(%fault, fingerprint = &*facts.recorded.fingerprint, "egress guard: session closed");
         let message = "a row of another tenant was stopped on its way out";
         Err(match self.recorder.egress(&facts, message).await {
             Ok(record) => Answer::new(

@@ -22,7 +22,7 @@ use super::recorder::OpenRecord;
 use super::replies::{Batch, Made, Refusal, Reply, Running, SYNTAX_ERROR, UNDEFINED_FUNCTION};
 use super::session::{Intake, Link, Pipeline};
 use super::who;
-use crate::audit::AuditUnavailable;
+use crate::audit::{AuditUnavailable, StatementFacts};
 use crate::error::{Denial, DenialCode, SqlState};
 use crate::sql::postgres::token_change;
 use crate::sql::{self, Kind};
@@ -433,8 +433,9 @@ impl Link {
         if both.tenant_columns.is_empty() {
             both.tenant_columns = Arc::clone(&prepared.tenant_columns);
         }
-        if both.relations.is_empty() {
-            both.relations = Arc::clone(&prepared.relations);
+        if both.recorded.relations.is_empty() {
+            let relations = Arc::clone(&prepared.recorded.relations);
+            both.recorded = Arc::new(StatementFacts { relations, ..(*both.recorded).clone() });
         }
         Ok(Arc::new(both))
     }

@@ -448,9 +448,10 @@ impl<C: AsyncRead + AsyncWrite + Patient + Unpin> Session<C> {
         Self { client, from_client, link }
     }
 
-    /// Relays until one side ends, then says goodbye to the other.
+    /// Relays until one side ends, then says goodbye to the other. What is held while the session waits
+    /// is small: an idle client is little more than its socket.
     pub(super) async fn run(
-        mut self,
+        &mut self,
         shutdown: &CancellationToken,
         wake: &Notify,
         drain_timeout: Duration,
@@ -459,7 +460,17 @@ impl<C: AsyncRead + AsyncWrite + Patient + Unpin> Session<C> {
             Ok(never) => match never {},
             Err(end) => end,
         };
-        match &end {
+        Box::pin(self.say_goodbye(&end)).await;
+        if !matches!(end, End::ClientLeft) {
+            // In doubt, nobody else gets the backend.
+            self.link.upstream = Upstream::Engaged;
+        }
+        self.link.leave_backend();
+        end
+    }
+
+    async fn say_goodbye(&mut self, end: &End) {
+        match end {
             End::ClientLeft => self.part().await,
             End::Farewell(answer) | End::Dismissed(answer) => {
                 if matches!(end, End::Dismissed(_)) {
@@ -479,12 +490,6 @@ impl<C: AsyncRead + AsyncWrite + Patient + Unpin> Session<C> {
                 linger(&mut self.client).await;
             }
         }
-        if !matches!(end, End::ClientLeft) {
-            // In doubt, nobody else gets the backend.
-            self.link.upstream = Upstream::Engaged;
-        }
-        self.link.leave_backend();
-        end
     }
 
     async fn relay(
@@ -501,9 +506,10 @@ impl<C: AsyncRead + AsyncWrite + Patient + Unpin> Session<C> {
             self.link.check_token();
             self.link.mind_limits();
             if self.link.standing == Standing::Revoked {
-                return Err(self.link.revoked().await);
+                return Err(Box::pin(self.link.revoked()).await);
             }
-            self.handle_frames().await?;
+            // On the heap as long as it takes: deciding and dialling have much to remember.
+            Box::pin(self.handle_frames()).await?;
             let now = Instant::now();
             if matches!(drain, Drain::No) && shutdown.is_cancelled() {
                 drain = Drain::Until(now + drain_timeout);

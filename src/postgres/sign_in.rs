@@ -21,6 +21,7 @@ use super::startup::Opened;
 use super::who::{Door, Standing, Who};
 use super::{Method, PoolMode, oauth};
 use crate::audit::ClientAddress;
+use crate::decide::Recent;
 use crate::error::{Denial, DenialCode, SqlState};
 use crate::identity::VerifiedIdentity;
 use crate::sql::temporary::Temporary;
@@ -54,9 +55,9 @@ impl From<Answer> for SignInFault {
 /// A session, and what lives as long as it does.
 pub(super) struct SignedIn {
     pub(super) session: Session<Socket>,
-    pub(super) key: IssuedKey,
-    pub(super) flight: Arc<Flight>,
     pub(super) registered: Registered,
+    _key: IssuedKey,
+    _flight: Arc<Flight>,
 }
 
 /// Tells a client that its connection ends, and why.
@@ -193,7 +194,9 @@ impl Admitted {
         let judge = Judge {
             policy: Arc::clone(&front.shared.policy),
             catalogs: front.shared.catalogs.clone(),
+            followed: None,
             verdicts: Arc::clone(&front.verdicts),
+            recent: Recent::default(),
             viewpoint: who.viewpoint.clone(),
             meters: Arc::clone(&front.meters),
             temporary: Temporary::default(),
@@ -214,7 +217,7 @@ impl Admitted {
         });
         let session = Session::new((opened.socket, FrameBuffer::with(opened.buffered)), link);
         let registered = front.sessions.register();
-        Ok(SignedIn { session, key, flight, registered })
+        Ok(SignedIn { session, registered, _key: key, _flight: flight })
     }
 }
 

@@ -1,6 +1,7 @@
 //! One type for every kind of connection. Layer 5.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -96,6 +97,43 @@ impl Patient for tokio::io::DuplexStream {
     }
 }
 
+/// A connection that could not be brought to another thread.
+pub(super) struct Stayed;
+
+impl Socket {
+    /// The same connection, heard of by the runtime that this is called on, if its peer has said nothing
+    /// that was not read. TLS cannot be taken apart: it is heard of where it was.
+    ///
+    /// # Errors
+    /// [`Stayed`]: it has something to say, or is gone, or the system has no room.
+    pub(super) fn brought_here(self) -> Result<Self, Stayed> {
+        match self {
+            Self::Tcp(stream) => {
+                let stream = stream.into_std().map_err(|_gone| Stayed)?;
+                stays_quiet(&SockRef::from(&stream))?;
+                TcpStream::from_std(stream).map(Self::Tcp).map_err(|_full| Stayed)
+            }
+            Self::Unix(stream) => {
+                let stream = stream.into_std().map_err(|_gone| Stayed)?;
+                stays_quiet(&SockRef::from(&stream))?;
+                UnixStream::from_std(stream).map(Self::Unix).map_err(|_full| Stayed)
+            }
+            stays @ (Self::TlsServer(_) | Self::TlsClient(_)) => Ok(stays),
+            #[cfg(test)]
+            stays @ Self::Memory(_) => Ok(stays),
+        }
+    }
+}
+
+/// Asks the kernel, which knows more than the runtime has heard.
+fn stays_quiet(socket: &SockRef<'_>) -> Result<(), Stayed> {
+    let mut byte = [MaybeUninit::uninit(); 1];
+    match socket.peek(&mut byte) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(_) | Ok(_) => Err(Stayed),
+    }
+}
+
 /// Sets what every TCP connection has: no delay, and a peer that is gone is noticed within half a
 /// minute, whether or not something was sent to it. Failure costs only that.
 pub(super) fn tune(stream: &TcpStream) {
@@ -154,6 +192,20 @@ impl AsyncWrite for Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_has_something_to_say_goes_to_no_other_thread() {
+        use tokio::io::AsyncWriteExt as _;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let Ok(Socket::Tcp(stream)) = Socket::Tcp(stream).brought_here() else {
+            panic!("it is quiet");
+        };
+        peer.write_all(b"x").await.unwrap();
+        stream.readable().await.unwrap();
+        assert!(Socket::Tcp(stream).brought_here().is_err());
+    }
 
     #[tokio::test]
     async fn a_peer_that_is_gone_is_noticed_within_half_a_minute_and_one_that_stalls_is_waited_for()

@@ -30,6 +30,16 @@ pub(super) enum Incoming {
     Unix(UnixStream),
 }
 
+impl Incoming {
+    /// The same, heard of by the runtime that this is called on.
+    pub(super) fn brought_here(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream, peer) => Self::Tcp(TcpStream::from_std(stream.into_std()?)?, peer),
+            Self::Unix(stream) => Self::Unix(UnixStream::from_std(stream.into_std()?)?),
+        })
+    }
+}
+
 /// A connection, and bytes of it that were read already.
 pub(super) struct Opened {
     pub(super) socket: Socket,

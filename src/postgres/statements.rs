@@ -5,7 +5,7 @@
 //! that is one client's own knows the client's names.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -33,25 +33,34 @@ pub(super) enum Text {
 }
 
 /// All that tells one prepared statement from another.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Content {
     pub(super) text: Text,
     /// Count and OIDs of the parameter types, as the client sent them.
     pub(super) types: Box<[u8]>,
     /// The columns of its relations when it was decided: another shape is another statement.
     shape: u64,
-    shared_name: Arc<str>,
+    /// Found when it is asked for: an unnamed statement has no use for it.
+    shared_name: OnceLock<Arc<str>>,
 }
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        // The name follows from the rest.
+        self.text == other.text && self.types == other.types && self.shape == other.shape
+    }
+}
+
+impl Eq for Content {}
 
 impl Content {
     pub(super) fn new(text: Text, types: &[u8], shape: u64) -> Arc<Self> {
-        let shared_name = shared_name(&text, types, shape);
-        Arc::new(Self { text, types: types.into(), shape, shared_name })
+        Arc::new(Self { text, types: types.into(), shape, shared_name: OnceLock::new() })
     }
 
     /// Its name on backends that clients share.
-    pub(super) const fn shared_name(&self) -> &Arc<str> {
-        &self.shared_name
+    pub(super) fn shared_name(&self) -> &Arc<str> {
+        self.shared_name.get_or_init(|| shared_name(&self.text, &self.types, self.shape))
     }
 }
 

@@ -99,7 +99,7 @@ impl Door {
         let (policy, claims) = (self.policy.load(), identity.claims());
         let privileged = policy.breaks_glass(claims) || policy.may_change_schema(claims);
         Ok(Arc::new(Who {
-            key: Key::new(tenant.cloned(), privileged, settings),
+            key: self.pool.known(Key::new(tenant.cloned(), privileged, settings)),
             standing: if tenant.is_some() { Standing::Tenant } else { Standing::Service },
             viewpoint: Viewpoint::new(
                 identity.principal(),

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{self, Audit, ClientAddress};
 use crate::catalog_load::Catalogs;
 use crate::claims::{Claims, Principal, TenantClaim};
-use crate::decide::{Verdicts, Viewpoint};
+use crate::decide::{Recent, Verdicts, Viewpoint};
 use crate::endpoint::{Binding, Endpoint, TlsMode};
 use crate::limiter::Limiter;
 use crate::policy::Policy;
@@ -62,7 +62,9 @@ fn session_at(
     let judge = Judge {
         policy: Arc::new(ArcSwap::from_pointee(Policy::default())),
         catalogs: Catalogs::new(endpoint.clone()),
+        followed: None,
         verdicts: Arc::new(Verdicts::new(1 << 20)),
+        recent: Recent::default(),
         viewpoint: Viewpoint::new(
             &Principal::assumed(Some(tenant.clone()), Claims::default()),
             "d",
@@ -123,7 +125,7 @@ fn session_at(
 
 /// What the client gets and how the session ends, when both sides say this and then close.
 async fn converse(audit: &Audit, client_says: &[u8], server_says: &[u8]) -> (Vec<u8>, End) {
-    let (session, mut client, mut server) = session(audit);
+    let (mut session, mut client, mut server) = session(audit);
     let running = tokio::spawn(async move {
         session.run(&CancellationToken::new(), &Notify::new(), Duration::from_secs(1)).await
     });
@@ -149,6 +151,19 @@ fn opened() -> (TempDir, Audit) {
     let directory = TempDir::new().unwrap();
     let audit = Audit::open(audit::Settings::new(directory.path().join("audit"))).unwrap();
     (directory, audit)
+}
+
+/// Thousands of clients lie idle in front of a few backends.
+#[tokio::test]
+async fn what_an_idle_session_holds_is_small() {
+    let (_directory, audit) = opened();
+    let (mut session, _client, _server) = session(&audit);
+    let state = size_of_val(&session);
+    let (never, nobody) = (CancellationToken::new(), Notify::new());
+    let waiting = size_of_val(&session.run(&never, &nobody, Duration::ZERO));
+    eprintln!("an idle session: {state} bytes of state, {waiting} to wait");
+    assert!(state <= 3 << 10, "{state}");
+    assert!(waiting <= 1 << 10, "{waiting}");
 }
 
 #[tokio::test]
@@ -189,7 +204,7 @@ async fn no_statement_is_sent_while_a_cancel_request_for_the_one_before_is_on_it
     let directory = TempDir::new().unwrap();
     let upstream = UnixListener::bind(directory.path().join(".s.PGSQL.1")).unwrap();
     let host = directory.path().display().to_string();
-    let (session, mut client, mut server, flight) = session_at(&audit, &host);
+    let (mut session, mut client, mut server, flight) = session_at(&audit, &host);
     let running = tokio::spawn(async move {
         session.run(&CancellationToken::new(), &Notify::new(), Duration::from_secs(1)).await
     });
