@@ -80,6 +80,8 @@ fn report(catalog: &Catalog, policy: &Policy, survey: &Survey) -> Vec<Finding> {
         match effective_policy(catalog, policy, relation) {
             Some(rule) => report.relation(relation, rule),
             None if relation.kind == RelationKind::Sequence => {}
+            // Of a partition its table tells, once.
+            None if report.has_parent(relation) => {}
             None => report.no_policy(relation),
         }
     }
@@ -143,6 +145,13 @@ impl Report<'_> {
                 "upgrade the server",
             );
         }
+    }
+
+    /// Whether it is a partition or child of a relation that is reported itself.
+    fn has_parent(&self, relation: &Relation) -> bool {
+        relation.parents.iter().any(|(schema, name)| {
+            self.catalog.relation(&RelationName::new(schema.as_str(), name.as_str())).is_some()
+        })
     }
 
     fn no_policy(&mut self, relation: &Relation) {

@@ -25,8 +25,8 @@ use crate::console::{Explainer as RecordExplainer, Outlook};
 use crate::decide::{self, Explanation, Question, Viewpoint};
 use crate::error::Denial;
 use crate::policy::{Policies, Policy, Protection, TenantType};
-use crate::sql::Limits;
 use crate::sql::account::NamedRelation;
+use crate::sql::{Decided, Limits};
 use text::Colors;
 
 const AFTER_HELP: &str = "\
@@ -312,7 +312,7 @@ impl Verdict<'_> {
     /// What would be sent; several statements one after the other.
     fn sent(&self) -> Option<String> {
         let statements = self.explanation.verdict.as_ref().ok()?;
-        let texts: Vec<&str> = statements.iter().map(|s| s.guarded.text()).collect();
+        let texts: Vec<String> = statements.iter().map(Decided::sent).collect();
         Some(texts.join("; "))
     }
 

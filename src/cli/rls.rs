@@ -31,6 +31,8 @@ pub struct Target {
     pub policy: Arc<Policy>,
     /// The session variable that carries the tenant claim, for example `app.current_tenant`.
     pub setting: String,
+    /// All session variables, and the claim that each carries.
+    pub variables: Vec<(String, ClaimPath)>,
 }
 
 /// What the command line says.
@@ -91,6 +93,7 @@ impl RlsArgs {
             database: database.context("the configuration names no database: --database")?,
             policy: Arc::clone(policy),
             setting: setting.clone(),
+            variables: session_variables.to_vec(),
         };
         let text = run(&target, admin.as_ref(), self.apply).await?;
         std::io::stdout().write_all(text.as_bytes()).context("standard output")
@@ -105,11 +108,13 @@ impl RlsArgs {
 pub async fn run(target: &Target, admin: Option<&Endpoint>, apply: bool) -> anyhow::Result<String> {
     let endpoint = admin.unwrap_or(&target.upstream);
     let catalog = load(endpoint, &target.database).await?;
-    let plan = render::plan(&catalog, &target.policy, &target.setting, &target.upstream.user)
-        .map_err(|errors| {
+    let variables = render::Variables { tenant: &target.setting, claims: &target.variables };
+    let plan = render::plan(&catalog, &target.policy, variables, &target.upstream.user).map_err(
+        |errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             anyhow::anyhow!("the policies do not fit the schema:\n  {}", lines.join("\n  "))
-        })?;
+        },
+    )?;
     if !apply {
         return Ok(plan.script());
     }

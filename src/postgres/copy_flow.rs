@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::answer::Answer;
 use crate::copy_format::CopyFormat;
 use crate::error::{Denial, DenialCode, SqlState};
-use crate::sql::copy::CopyIn;
+use crate::sql::copy::{CopyIn, CopyWay};
 use crate::wire::copy::{BinaryReader, CopyFault, LineReader, Progress, Row, RowReader};
 
 /// Why a COPY is stopped.
@@ -57,7 +57,11 @@ impl Flow {
             CopyFormat::Lines(lines) => RowReader::Lines(LineReader::new(lines.clone())),
             CopyFormat::Binary => RowReader::Binary(BinaryReader::new(plan.columns.len())),
         };
-        let tenant = plan.tenant.as_ref().and_then(|tenant| tenant.written(&plan.format));
+        let tenant = match plan.way {
+            CopyWay::Copy => plan.tenant.as_ref().and_then(|own| own.written(&plan.format)),
+            // The INSERT that takes the rows fills it.
+            CopyWay::Staged(_) => None,
+        };
         Self { plan, reader, row: Row::default(), tenant }
     }
 
@@ -109,7 +113,7 @@ impl Flow {
         let own = tenant
             .at
             .is_none_or(|at| tenant.is(self.row.fields().nth(at).flatten(), &self.plan.format));
-        if own && self.tenant.is_some() {
+        if own && (self.tenant.is_some() || self.plan.staged().is_some()) {
             Ok(())
         } else {
             let column = tenant.column.as_str();
@@ -159,7 +163,7 @@ fn malformed(message: &str) -> Stop {
 mod tests {
     use super::*;
     use crate::copy_format::{Header, Lines};
-    use crate::sql::copy::{CopyTenant, CopyWay, TenantKind};
+    use crate::sql::copy::{CopyTenant, TenantKind};
 
     fn flow(at: Option<usize>, header: Header) -> Flow {
         let lines = Lines { delimiter: b'\t', null: b"\\N".to_vec(), header, csv: None };

@@ -14,8 +14,9 @@ use super::recorder::OpenRecord;
 use super::replies::{Owed, Reply};
 use super::requests::malformed;
 use super::session::Link;
+use super::staging::staged_of;
 use crate::sql::Kind;
-use crate::sql::copy::{CopyIn, CopyWay};
+use crate::sql::copy::CopyIn;
 use crate::wire::backend;
 use crate::wire::error_fields::Severity;
 use crate::wire::frontend::{self, tag};
@@ -73,7 +74,7 @@ impl Link {
         let Some(copy) = running.as_ref().and_then(|facts| copy_of(&facts.kind)) else {
             return Err(self.out_of_order());
         };
-        if copy.way != CopyWay::Copy || self.copying.is_flowing() {
+        if self.copying.is_flowing() {
             return Err(self.out_of_order());
         }
         let flow = Flow::new(Arc::clone(copy));
@@ -159,7 +160,13 @@ impl Link {
                 let binary = flow.is_binary();
                 self.outbox.copy_done(binary);
                 self.copying = match self.replies.front() {
-                    Some(Owed { reply: Reply::Execute { .. }, request }) => Copying::Over(*request),
+                    Some(Owed { reply: Reply::Execute { running, .. }, request }) => {
+                        if let Some(staged) = staged_of(&running.facts.kind) {
+                            self.outbox.aside(&staged.take, running.record.permit());
+                            self.outbox.aside(&staged.drop, running.record.permit());
+                        }
+                        Copying::Over(*request)
+                    }
                     Some(_) | None => Copying::No,
                 };
             }

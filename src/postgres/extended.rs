@@ -19,6 +19,7 @@ use super::outbox::Relayed;
 use super::replies::{AskedBy, Bound, Described, Description, Made, Reply, Running};
 use super::requests::{Form, already_prepared, malformed, too_many_names};
 use super::session::{Link, Pipeline};
+use super::staging::{Staging, staged_of};
 use super::statements::{Content, Holding, Text};
 use crate::error::{Denial, DenialCode, SqlState};
 use crate::sql::postgres::token_change;
@@ -362,8 +363,7 @@ impl Link {
     }
 
     /// A statement that holds under today's policy and catalog, for today's identity: decided anew if
-    /// those changed. One that would come out differently for the same identity must be prepared
-    /// again.
+    /// those changed. One that would answer otherwise for the same identity must be prepared again.
     pub(super) async fn renewed(
         &mut self,
         name: &str,
@@ -379,9 +379,12 @@ impl Link {
             Ok(true) if same_identity => return Ok(prepared),
             Ok(_) => match self.judge.decide(&facts.client_text, &facts.types).await {
                 Ok(decided) => match &*decided {
+                    // What backends have under another text is prepared anew, of which the client
+                    // hears nothing.
                     [renewed]
                         if renewed.same_decision(facts)
-                            || !same_identity && prepared.content.is_some() =>
+                            || prepared.content.is_some()
+                                && (!same_identity || renewed.answers_alike(facts)) =>
                     {
                         let content = self.content_renewed(&prepared, renewed);
                         self.names.renew(name, (renewed, &content), identity);
@@ -483,8 +486,13 @@ impl Link {
             }));
         }
         self.replies.next_request();
+        if let Some(staged) = staged_of(&facts.kind) {
+            self.outbox.aside(&staged.make, record.permit());
+        }
         self.outbox.relay(Relayed::Execute, frame);
-        let running = Running { record, parameters, watch, rows: 0, facts: Arc::clone(&facts) };
+        let staging = Staging::of(&facts.kind, Form::Extended);
+        let running =
+            Running { record, parameters, watch, rows: 0, facts: Arc::clone(&facts), staging };
         self.owe(Reply::Execute { running: Box::new(running), statement });
         self.mind_effects(&facts);
         match identity {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::audit::{RelationRule, StatementFacts};
 use crate::catalog::Catalog;
 use crate::error::Denial;
-use crate::ids::PolicyEpoch;
+use crate::policy::{ColumnRule, Policy};
 use crate::sql::{Decided, Guarded, Kind, Residue, TokenChange};
 
 /// Facts of one statement.
@@ -23,7 +23,7 @@ pub(super) struct Facts {
     pub(super) residue: Residue,
     /// The change of identity that the statement is; it is never sent.
     pub(super) token: Option<Arc<TokenChange>>,
-    /// The columns that its relations had.
+    /// The columns that its relations had, and their masks.
     pub(super) shape: u64,
     pub(super) protected: bool,
     pub(super) rewritten: bool,
@@ -39,10 +39,10 @@ impl Facts {
         client_text: &Arc<str>,
         types: &Arc<[u8]>,
         decided: Decided,
-        policy_epoch: PolicyEpoch,
+        policy: &Policy,
         catalog: &Catalog,
     ) -> Self {
-        let shape = shape(&decided, catalog);
+        let shape = shape(&decided, policy, catalog);
         let recorded = StatementFacts {
             kind: decided.kind.word(),
             fingerprint: decided.fingerprint.hash.into(),
@@ -55,7 +55,7 @@ impl Facts {
                     rule: used.rule,
                 })
                 .collect(),
-            policy_epoch,
+            policy_epoch: policy.epoch,
             catalog_epoch: catalog.epoch,
         };
         Self {
@@ -173,6 +173,19 @@ impl Facts {
         self.guarded.as_ref().is_some_and(|guarded| guarded.text() == &*self.client_text)
     }
 
+    /// Whether who prepared the one may go on with the other and notice nothing: the same kind of
+    /// statement over relations of the same columns and masks. Guards change neither the parameters, which
+    /// stand where they stood and are compared with what they were, nor the columns of a result.
+    pub(super) fn answers_alike(&self, other: &Self) -> bool {
+        let same_kind = match (&self.kind, &other.kind) {
+            (Kind::CopyIn(one), Kind::CopyIn(two)) => {
+                one.columns == two.columns && one.format == two.format
+            }
+            (one, two) => one == two,
+        };
+        same_kind && self.shape == other.shape
+    }
+
     /// Whether a new decision on the same text came out alike.
     pub(super) fn same_decision(&self, other: &Self) -> bool {
         self.guarded == other.guarded
@@ -188,14 +201,27 @@ fn recorded(kind: &'static str, normalized: &str) -> StatementFacts {
     StatementFacts { kind, normalized: normalized.into(), ..StatementFacts::default() }
 }
 
-/// A hash of the columns of a statement's relations: a result may look otherwise when it changes.
-fn shape(decided: &Decided, catalog: &Catalog) -> u64 {
+/// A hash of the columns of a statement's relations and of their masks: a result may look otherwise when
+/// it changes.
+fn shape(decided: &Decided, policy: &Policy, catalog: &Catalog) -> u64 {
     let mut hasher = DefaultHasher::new();
     for used in &decided.relations {
-        if let Some(relation) = catalog.relations.get(&used.relation) {
-            for column in &relation.columns {
-                (&column.name, &column.type_name).hash(&mut hasher);
+        let Some(relation) = catalog.relations.get(&used.relation) else { continue };
+        for column in &relation.columns {
+            (&column.name, &column.type_name).hash(&mut hasher);
+        }
+        match policy.table(&used.relation) {
+            Some(rule) => {
+                for (column, rule) in &rule.columns {
+                    let mask = match rule {
+                        ColumnRule::Deny => None,
+                        ColumnRule::Mask { expression, unless } => Some((&expression.text, unless)),
+                    };
+                    (column, mask).hash(&mut hasher);
+                }
             }
+            // A partition: its table's masks are not looked for here.
+            None => policy.epoch.hash(&mut hasher),
         }
     }
     hasher.finish()

@@ -64,6 +64,7 @@ impl Link {
             parameters: None,
             watch: Watch::default(),
             rows: 0,
+            staging: None,
         };
         let text = facts.guarded.as_ref().map_or("", |guarded| guarded.text()).trim_start();
         let starts = |word: &str| {

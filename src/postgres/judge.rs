@@ -268,7 +268,7 @@ fn think(
 fn prepare(question: Question<'_>, decided: Vec<Decided>, form: Option<Form>) -> Made<Decision> {
     let client_text: Arc<str> = question.text.into();
     let types: Arc<[u8]> = question.types.into();
-    let (policy, catalog) = (question.policy.epoch, question.catalog);
+    let (policy, catalog) = (question.policy, question.catalog);
     let decision: Decision = decided
         .into_iter()
         .map(|decided| Arc::new(Facts::new(&client_text, &types, decided, policy, catalog)))

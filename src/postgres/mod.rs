@@ -40,6 +40,7 @@ mod session;
 mod sessions;
 mod sign_in;
 mod socket;
+mod staging;
 mod startup;
 mod statements;
 mod tables;

@@ -1,8 +1,8 @@
 //! What goes to the upstream. Layer 5.
 //!
-//! INVARIANT: the only ways for a text to get in here are [`Outbox::query`] and [`Outbox::parse`],
-//! which take what the checker made and a permit of the audit trail, and the fixed texts of this
-//! file; the only way for rows of a COPY is [`Outbox::copy_rows`], which takes checked rows.
+//! INVARIANT: the only ways for a text to get in here are [`Outbox::query`], [`Outbox::parse`] and
+//! [`Outbox::aside`], which take what the checker made and a permit of the audit trail, and the fixed
+//! texts of this file; the only way for rows of a COPY is [`Outbox::copy_rows`], which takes checked rows.
 
 use bytes::{BufMut, BytesMut};
 
@@ -23,6 +23,8 @@ const REFUSED_NAME: &str = "hedgerow_denied";
 /// The name of the statement that is made to be deallocated.
 pub(super) const FORGET_NAME: &str = "hedgerow_gone";
 const FORGET_TEXT: &str = "DEALLOCATE hedgerow_gone";
+/// The name of statement and portal in which a statement runs beside the client's own.
+const ASIDE_NAME: &str = "hedgerow_aside";
 
 /// What runs in place of a token: it has the tag `SET`, warns and fails where SET would, and sets what
 /// is set already.
@@ -161,6 +163,32 @@ impl Outbox {
             c_str(body, bind.portal);
             c_str(body, statement);
             body.put_slice(bind.values);
+        });
+    }
+
+    /// Runs a statement beside the client's, in the extended protocol: what was there before under its
+    /// name is closed, as a statement, then as a portal.
+    pub(super) fn aside(&mut self, guarded: &Guarded, _permit: &AuditPermit) {
+        self.close_statement(ASIDE_NAME);
+        frame(&mut self.bytes, tag::CLOSE, |body| {
+            body.put_u8(b'P');
+            c_str(body, ASIDE_NAME);
+        });
+        frame(&mut self.bytes, tag::PARSE, |body| {
+            c_str(body, ASIDE_NAME);
+            put_text(body, guarded);
+            body.put_u8(0);
+            body.put_i16(0);
+        });
+        frame(&mut self.bytes, tag::BIND, |body| {
+            c_str(body, ASIDE_NAME);
+            c_str(body, ASIDE_NAME);
+            // No formats, no parameters, no formats of results.
+            body.put_slice(&[0; 6]);
+        });
+        frame(&mut self.bytes, tag::EXECUTE, |body| {
+            c_str(body, ASIDE_NAME);
+            body.put_i32(0);
         });
     }
 

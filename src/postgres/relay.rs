@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use super::answer::{Answer, End};
 use super::copy_in::{Copying, copy_of};
 use super::engage::Change;
@@ -19,8 +21,9 @@ use super::replies::{
 use super::requests::is_reset_all;
 use super::scrub::{self, Known};
 use super::session::{Link, Pipeline};
+use super::staging::Heard;
 use super::statements::SHARED_NAMES;
-use crate::error::{Denial, SqlState};
+use crate::error::{Denial, DenialCode, SqlState};
 use crate::sql::advisory::UNLOCK_ALL;
 use crate::sql::{Keeps, Kind, Residue};
 use crate::wire::backend::{self, TransactionStatus, tag};
@@ -34,6 +37,8 @@ const MAX_READ_MESSAGE: usize = 64 << 20;
 const CACHED_PLAN: &str = "0A000";
 /// The SQLSTATE of a statement that was cancelled, or ran for too long.
 const QUERY_CANCELED: &str = "57014";
+/// The SQLSTATE of a write in a transaction that may only read.
+const READ_ONLY: &str = "25006";
 /// The SQLSTATE of a prepared statement that the server does not have.
 const UNKNOWN_STATEMENT: &str = "26000";
 
@@ -120,6 +125,9 @@ impl Link {
         if self.replies.serves_itself() {
             return self.own_answered(frame).await;
         }
+        if let Some(heard) = self.replies.staged(frame.tag, frame.body()) {
+            return self.staged(heard).await;
+        }
         match frame.tag {
             tag::DATA_ROW => {
                 self.count_data(frame.tag)?;
@@ -163,6 +171,21 @@ impl Link {
             // CopyBothResponse, FunctionCallResponse, authentication, keys: nothing
             // that was sent asks for them.
             _unknown => Err(self.out_of_order()),
+        }
+    }
+
+    /// An answer to one of the statements of which a COPY by way of a temporary table consists.
+    async fn staged(&mut self, heard: Heard) -> Result<(), End> {
+        match heard {
+            Heard::Nothing => Ok(()),
+            Heard::Begins => self.copy_begins(),
+            Heard::Over(rows) => {
+                let mut bytes = BytesMut::new();
+                backend::command_complete(&mut bytes, &format!("COPY {rows}"));
+                let frame = Frame { tag: tag::COMMAND_COMPLETE, bytes: &bytes };
+                self.completed(frame).await
+            }
+            Heard::OutOfOrder => Err(self.out_of_order()),
         }
     }
 
@@ -604,7 +627,7 @@ impl Link {
         for discarded in statements {
             discarded.record.discard();
         }
-        let Running { record, facts, parameters, watch: _, rows } = running;
+        let Running { record, facts, parameters, watch: _, rows, staging } = running;
         let record = match std::mem::take(&mut self.copying) {
             Copying::Stopped(stop) => match self.copy_stopped(stop, record, state).await {
                 Ok(answer) => return Ok(Some(answer)),
@@ -612,8 +635,18 @@ impl Link {
             },
             Copying::No | Copying::Flowing(_) | Copying::Over(_) => record,
         };
-        if let Some(code) = scrub::runtime_denial(fields) {
-            let denial = Denial::new(code);
+        let unmade = staging.is_some_and(|staging| staging.is_to_be_made());
+        if unmade && state == READ_ONLY {
+            let message = "cannot execute COPY FROM in a read-only transaction";
+            fields.set(field::MESSAGE, message.to_owned());
+        }
+        let denied = match scrub::runtime_denial(fields) {
+            None if unmade && state == SqlState::INSUFFICIENT_PRIVILEGE.0 => {
+                Some(Denial::of(DenialCode::Copy, "the role may make no temporary table"))
+            }
+            code => code.map(Denial::new),
+        };
+        if let Some(denial) = denied {
             return Ok(Some(match self.recorder.close_denied(record, &denial).await {
                 Ok(id) => Answer::denial(&denial, id),
                 Err(_unavailable) => Answer::audit_unavailable(),

@@ -13,6 +13,7 @@ use super::egress::{Shape, Watch};
 use super::facts::Facts;
 use super::names::Undo;
 use super::recorder::OpenRecord;
+use super::staging::{Heard, Staging};
 use crate::mutant;
 
 /// The SQLSTATE with which the server refuses what it is sent in place of a denied statement.
@@ -27,6 +28,8 @@ pub(super) struct Running {
     pub(super) parameters: Option<Arc<[u8]>>,
     pub(super) watch: Watch,
     pub(super) rows: u64,
+    /// Where it is a COPY by way of a temporary table: how far that has come.
+    pub(super) staging: Option<Box<Staging>>,
 }
 
 /// What is owed to one message.
@@ -286,6 +289,11 @@ impl Replies {
             | Reply::RefusedQuery(_)
             | Reply::Own(_) => None,
         }
+    }
+
+    /// What an answer of the server's means where a COPY goes by way of a temporary table.
+    pub(super) fn staged(&mut self, tag: u8, body: &[u8]) -> Option<Heard> {
+        self.running()?.staging.as_mut()?.hear(tag, body)
     }
 
     /// Whether what was sent last takes rows: until the server says so, or the statement is over, it

@@ -21,9 +21,11 @@ use super::outbox::{self, Relayed};
 use super::recorder::OpenRecord;
 use super::replies::{Batch, Made, Refusal, Reply, Running, SYNTAX_ERROR, UNDEFINED_FUNCTION};
 use super::session::{Intake, Link, Pipeline};
+use super::staging::{Staging, staged_of};
 use super::who;
 use crate::audit::{AuditUnavailable, StatementFacts};
 use crate::error::{Denial, DenialCode, SqlState};
+use crate::sql::copy::Staged;
 use crate::sql::postgres::token_change;
 use crate::sql::{self, Kind};
 use crate::wire::backend::ready_for_query;
@@ -267,6 +269,7 @@ impl Link {
                         &[],
                         &self.current().tenant,
                     ),
+                    staging: Staging::of(&facts.kind, Form::Query),
                     facts,
                     rows: 0,
                 }),
@@ -313,14 +316,21 @@ impl Link {
         if to_forget.contains(&true) {
             self.make_forgettable();
         }
-        let pieces = statements.iter().zip(to_forget).filter_map(|(running, forget)| {
+        let pieces = statements.iter().zip(to_forget).map(|(running, forget)| {
             if forget {
-                return Some(outbox::Piece::Forget);
+                return [None, Some(outbox::Piece::Forget), None, None];
             }
-            let guarded = running.facts.guarded.as_ref()?;
-            Some(outbox::Piece::Checked(guarded, running.record.permit()))
+            let permit = running.record.permit();
+            let piece = |guarded| outbox::Piece::Checked(guarded, permit);
+            let own = running.facts.guarded.as_ref().map(piece);
+            match staged_of(&running.facts.kind) {
+                None => [None, own, None, None],
+                Some(Staged { make, take, drop }) => {
+                    [Some(piece(make)), own, Some(piece(take)), Some(piece(drop))]
+                }
+            }
         });
-        self.outbox.query(pieces);
+        self.outbox.query(pieces.flatten().flatten());
         self.backend_drops_unnamed();
         for running in &statements {
             self.mind_effects(&running.facts);

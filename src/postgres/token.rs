@@ -41,7 +41,8 @@ impl Link {
         };
         self.outbox.token_query(change.scope);
         self.backend_drops_unnamed();
-        let running = Running { record, facts, parameters: None, watch: Watch::default(), rows: 0 };
+        let (parameters, watch) = (None, Watch::default());
+        let running = Running { record, facts, parameters, watch, rows: 0, staging: None };
         self.replies.next_request();
         self.replies.push(Reply::Query(Box::new(Batch::Running([running].into()))));
         self.pipeline = Pipeline::Synced;

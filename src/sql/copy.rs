@@ -1,5 +1,6 @@
 //! What COPY … FROM STDIN needs beside its text: how rows come, and whose they must be. Layer 2; pure.
 
+use super::postgres::Guarded;
 use crate::copy_format::CopyFormat;
 
 /// One COPY … FROM STDIN.
@@ -17,12 +18,24 @@ pub struct CopyIn {
 }
 
 /// How rows go on to the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CopyWay {
     /// As rows of a COPY whose first column is the tenant.
     Copy,
-    /// As parameters of an INSERT, a row each: where a COPY could not be checked or is refused.
-    Insert,
+    /// As rows of a temporary table, from which an INSERT takes them: where a COPY could not be checked
+    /// or is refused.
+    Staged(Box<Staged>),
+}
+
+/// The statements around a COPY into a temporary table, each decided as if the client had sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// Makes the table.
+    pub make: Guarded,
+    /// Takes the rows out of it, into the client's table.
+    pub take: Guarded,
+    /// Drops it.
+    pub drop: Guarded,
 }
 
 /// The tenant as rows carry it.
@@ -53,6 +66,16 @@ pub enum TenantKind {
     Int4,
     /// `int8`
     Int8,
+}
+
+impl CopyIn {
+    /// The statements around the COPY, where its rows are staged.
+    pub fn staged(&self) -> Option<&Staged> {
+        match &self.way {
+            CopyWay::Copy => None,
+            CopyWay::Staged(staged) => Some(staged),
+        }
+    }
 }
 
 impl CopyTenant {

@@ -227,3 +227,13 @@ pub struct Decided {
     /// Shape, for the record.
     pub fingerprint: Fingerprint,
 }
+
+impl Decided {
+    /// All that is sent for it: for a COPY whose rows are staged, four statements.
+    pub fn sent(&self) -> String {
+        let text = self.guarded.text();
+        let Kind::CopyIn(copy) = &self.kind else { return text.to_owned() };
+        let Some(staged) = copy.staged() else { return text.to_owned() };
+        [staged.make.text(), text, staged.take.text(), staged.drop.text()].join("; ")
+    }
+}

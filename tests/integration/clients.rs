@@ -107,11 +107,24 @@ fn psqls_copy_takes_rows_of_the_tenant() {
 }
 
 #[test]
+fn psql_is_shown_no_sizes() {
+    let world = World::new();
+    let size = regex::Regex::new(r"\d (bytes|kB|MB)").unwrap();
+    for (command, wanted) in
+        [("\\dt+", "users"), ("\\di+", "users_lower_idx"), ("\\l+", world.database.as_str())]
+    {
+        let output = psql(&world, TENANT_A, &["-c", command]);
+        let shown = text(&output.stdout);
+        assert!(output.status.success() && shown.contains(wanted), "{command}: {shown}");
+        assert!(!size.is_match(&shown), "{command}: {shown}");
+    }
+    world.finish();
+}
+
+#[test]
 fn psqls_commands_that_would_tell_of_others_are_denied() {
     let world = World::new();
-    for command in
-        ["\\dt+", "\\di+", "\\l+", "\\d+ user_overview", "\\sf slugify", "\\sv user_overview"]
-    {
+    for command in ["\\d+ user_overview", "\\sf slugify", "\\sv user_overview"] {
         let output = psql(&world, TENANT_A, &["-c", command]);
         let stderr = text(&output.stderr);
         assert!(!output.status.success() && stderr.contains("hedgerow: "), "{command}: {stderr}");

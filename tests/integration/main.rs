@@ -14,6 +14,7 @@ mod bad_input;
 mod clients;
 mod columns;
 mod copy;
+mod copy_staged;
 mod denials;
 mod half_open;
 mod harness;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::support::fixture::{POLICY, World};
 use crate::support::hedgerow::{Hedgerow, Options};
+use crate::support::wire::{self, Outcome, WireClient};
 use crate::support::{http, process};
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -221,4 +222,62 @@ fn a_new_certificate_is_taken_up_and_a_bad_one_changes_nothing() {
     assert_eq!(a.query("SELECT name FROM users WHERE id = 1").lines(), ["m"]);
     a.terminate();
     world.finish();
+}
+
+/// Runs what was prepared.
+fn run(client: &mut WireClient, name: &str) -> Outcome {
+    let mut bytes = wire::bind("", name, &[]);
+    bytes.extend(wire::execute("", 0));
+    bytes.extend(wire::sync());
+    client.send(&bytes);
+    client.collect(1)
+}
+
+#[test]
+fn a_prepared_statement_goes_on_under_a_policy_that_guards_more() {
+    for pool_mode in ["session", "transaction"] {
+        let mut options = Options::new(POLICY);
+        options.pool_mode = pool_mode;
+        let world = World::with(&options);
+        let documents = "  public.documents: {tenant: tenant_id";
+        let policy = |more: &str| {
+            assert!(POLICY.contains(documents));
+            let text = POLICY.replacen(documents, &format!("{documents}{more}"), 1);
+            write(&world.hedgerow, "policies/policy.yaml", &text);
+            reload(&world.hedgerow, "ok");
+        };
+        let mut a = world.a();
+        let mut bytes = wire::parse("s", "SELECT id, title FROM documents ORDER BY id", &[]);
+        bytes.extend(wire::describe(b'S', "s"));
+        bytes.extend(wire::parse("c", "COPY documents (id, title) FROM STDIN", &[]));
+        bytes.extend(wire::sync());
+        a.send(&bytes);
+        a.collect(1);
+        assert_eq!(run(&mut a, "s").rows().len(), 3);
+        policy(", where: \"title = 'leaf'\"");
+        let ids = |outcome: &Outcome| -> Vec<Option<String>> {
+            outcome.rows().into_iter().map(|row| row[0].clone()).collect()
+        };
+        let outcome = run(&mut a, "s");
+        assert_eq!(ids(&outcome), [Some("2".to_owned())], "{outcome:?}");
+        // A COPY that needed no second look before.
+        let mut bytes = wire::bind("", "c", &[]);
+        bytes.extend(wire::execute("", 0));
+        for row in ["50\tleaf\n", "51\tno leaf\n"] {
+            bytes.extend(wire::copy_data(row));
+        }
+        bytes.extend(wire::copy_done());
+        bytes.extend(wire::sync());
+        a.send(&bytes);
+        assert_eq!(a.collect(1).denial_code(), "HR1011");
+        assert_eq!(world.truth("SELECT count(*) FROM documents WHERE id IN (50, 51)"), "0");
+        // A column that looks otherwise is another result.
+        policy(", columns: {title: {mask: \"1\"}}");
+        let outcome = run(&mut a, "s");
+        assert_eq!(outcome.denial_code(), "HR4002", "{outcome:?}");
+        let outcome = a.extended("SELECT id, title FROM documents ORDER BY id", &[]);
+        assert_eq!(outcome.rows()[0][1].as_deref(), Some("1"));
+        a.terminate();
+        world.finish();
+    }
 }

@@ -45,6 +45,113 @@ fn inserts_write_rows_of_the_tenant() {
     ]);
 }
 
+/// An order made in a CTE, and what comes of it.
+fn order(id: i32, returning: &str, rest: &str) -> String {
+    let order = "INSERT INTO orders (id, tenant_id, user_id, total) VALUES";
+    let tenant = crate::support::TENANT_A;
+    format!("WITH o AS ({order} ({id}, '{tenant}', 1, 5) {returning}) {rest}")
+}
+
+#[test]
+fn a_parent_and_its_children_are_made_in_one_statement() {
+    let items = "INSERT INTO order_items (id, order_id, sku, qty, secret)";
+    let update = "ON CONFLICT (id) DO UPDATE SET note = 'again' RETURNING id";
+    let statements = [
+        order(
+            60,
+            "RETURNING id",
+            &format!("{items} SELECT 60, id, 'S', 1, 's' FROM o RETURNING order_id"),
+        ),
+        order(
+            61,
+            "RETURNING total, id AS key",
+            &format!("{items} SELECT 61, o.key, 'S', 1, 's' FROM o"),
+        ),
+        order(
+            62,
+            "RETURNING *",
+            &format!("{items} VALUES (62, (SELECT id FROM o), 'S', 1, 's'), (63, 1, 'S', 1, 's')"),
+        ),
+        order(
+            60,
+            update,
+            &format!(
+                "{items} SELECT 64, id, 'S', 1, 's' FROM o UNION ALL SELECT 65, 2, 'S', 1, 's'"
+            ),
+        ),
+        order(
+            66,
+            "RETURNING orders.id",
+            &format!(
+                "{items} VALUES (66, 66, 'S', 1, 's') ON CONFLICT (id) DO UPDATE SET order_id = 1"
+            ),
+        ),
+        order(
+            67,
+            "RETURNING id",
+            &format!(
+                "{items} VALUES (66, 67, 'S', 1, 's') ON CONFLICT (id) DO UPDATE SET order_id = 67, qty = 9"
+            ),
+        ),
+        order(
+            68,
+            "RETURNING id",
+            &format!(
+                ", i AS ({items} SELECT 68, id, 'S', 1, 's' FROM o RETURNING id) SELECT o.id, i.id FROM o, i"
+            ),
+        ),
+    ];
+    let statements: Vec<String> =
+        statements.iter().map(|sql| sql.replace(") , i AS", "), i AS")).collect();
+    assert_same_and_harmless(&statements.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_child_of_another_tenants_parent_is_refused_whatever_is_made_beside_it() {
+    let mut pair = Pair::new();
+    let before = pair.world.truth(STATE_OF_OTHERS);
+    let items = "INSERT INTO order_items (id, order_id, sku, qty, secret)";
+    let rows = |key: &str, from: &str| format!("{items} SELECT 70, {key}, 'S', 1, 's' FROM {from}");
+    let tenant = crate::support::TENANT_A;
+    for sql in [
+        order(60, "RETURNING id", &rows("101", "o")),
+        order(60, "RETURNING id", &rows("id + 41", "o")),
+        order(60, "RETURNING id + 41 AS id", &rows("id", "o")),
+        order(60, "RETURNING 101 AS id", &rows("id", "o")),
+        order(60, "RETURNING id", &format!(", o2 AS (SELECT 101 AS id) {}", rows("id", "o2"))),
+        // A CTE of the source's own hides the statement's.
+        order(
+            60,
+            "RETURNING id",
+            &format!("{items} WITH o AS (SELECT 101 AS id) SELECT 70, id, 'S', 1, 's' FROM o"),
+        ),
+        order(
+            60,
+            "RETURNING id",
+            &format!(
+                "{items} (WITH o AS (SELECT 101 AS id) SELECT 70, id, 'S', 1, 's' FROM o) UNION ALL SELECT 71, 1, 'S', 1, 's'"
+            ),
+        ),
+        // Other rows are no parents.
+        format!(
+            "WITH o AS (INSERT INTO documents (id, tenant_id) VALUES (101101, '{tenant}') RETURNING 101 AS id, id AS x) {}",
+            rows("id", "o")
+        ),
+        format!(
+            "WITH o AS (INSERT INTO metrics.samples (id, tenant_id, value) VALUES (102, '{tenant}', 1) RETURNING id) {}",
+            rows("id", "o")
+        ),
+        format!("WITH o AS (SELECT 101 AS id) {}", rows("id", "o")),
+        format!("WITH o AS (SELECT 101 AS id FROM orders) {}", rows("id", "o")),
+    ] {
+        let sql = sql.replace(") , o2", "), o2");
+        let outcome = pair.proxied.query(&sql);
+        assert_eq!(outcome.denial_code(), "HR1011", "{sql} {outcome:?}");
+        assert_eq!(pair.world.truth(STATE_OF_OTHERS), before, "{sql}");
+    }
+    pair.world.finish();
+}
+
 #[test]
 fn an_insert_without_the_tenant_column_is_filled_with_the_tenant() {
     let pair = Pair::new();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::list::{List, Other, Part, Rewriter};
+use crate::list::{List, Part, Rewriter};
 use crate::suites::Suites;
 
 const HEAD: &str = "# Seeded faults\n\n\

@@ -28,7 +28,7 @@ impl Verdict<'_> {
             .enumerate()
             .map(|(index, account)| {
                 let decided = sent.get(index);
-                statement(account, decided.map(|decided| decided.guarded.text()))
+                statement(account, decided.map(crate::sql::Decided::sent))
             })
             .collect();
         json!({
@@ -54,7 +54,7 @@ impl Verdict<'_> {
     }
 }
 
-fn statement(account: &Account, sent: Option<&str>) -> Value {
+fn statement(account: &Account, sent: Option<String>) -> Value {
     let guards: Vec<Value> = account
         .guards
         .iter()

@@ -8,8 +8,10 @@ use std::fmt::Write as _;
 
 use crate::catalog::{Catalog, Column, Relation, RelationKind};
 use crate::catalog_load::effective_policy;
+use crate::claims::ClaimPath;
 use crate::ids::{QuotedIdent, RelationName};
 use crate::policy::{Access, Policy, Protection, TablePolicy, TenantType};
+use crate::sql::postgres::{ClaimKind, Unspelled, spelled};
 
 /// The name of every policy that Hedgerow makes.
 pub(super) const POLICY_NAME: &str = "hedgerow_tenant";
@@ -51,16 +53,26 @@ pub(super) enum PlanError {
     ParentWithoutTenant(RelationName, RelationName),
     #[error("{0}: tenant_through leads to {1}, which does not exist")]
     NoParent(RelationName, RelationName),
+    #[error("{0}: the policy's `where` cannot be read")]
+    Condition(RelationName),
     #[error("{0}: tenant_through is a circle, or longer than {MAX_CHAIN} tables")]
     Chain(RelationName),
 }
 
-/// The plan, or all that stands in its way. `setting` is the session variable that carries the
-/// tenant, `role` the upstream role.
+/// The session variables that a condition reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Variables<'v> {
+    /// The one that carries the tenant.
+    pub(super) tenant: &'v str,
+    /// All of them, and the claim that each carries.
+    pub(super) claims: &'v [(String, ClaimPath)],
+}
+
+/// The plan, or all that stands in its way. `role` is the upstream role.
 pub(super) fn plan(
     catalog: &Catalog,
     policy: &Policy,
-    setting: &str,
+    variables: Variables<'_>,
     role: &str,
 ) -> Result<Plan, Vec<PlanError>> {
     let mut errors = Vec::new();
@@ -78,7 +90,7 @@ pub(super) fn plan(
             continue;
         }
         let named = policy.table(&relation.relation_name()).is_some();
-        match table(catalog, policy, setting, relation, rule, named) {
+        match table(catalog, policy, variables, relation, rule, named) {
             Ok(table) => {
                 if table.access.is_some_and(|access| access != NO_ACCESS) {
                     plan.schemas.insert(relation.schema.clone());
@@ -108,7 +120,7 @@ fn sequences_of(catalog: &Catalog, relation: &Relation) -> Vec<RelationName> {
 fn table(
     catalog: &Catalog,
     policy: &Policy,
-    setting: &str,
+    variables: Variables<'_>,
     relation: &Relation,
     rule: &TablePolicy,
     named: bool,
@@ -120,26 +132,36 @@ fn table(
         | RelationKind::ForeignTable
         | RelationKind::Sequence => false,
     };
+    let qualifier = relation.name.as_str();
+    let mut conditions = Conditions { catalog, policy, variables, gaps: Vec::new() };
     let (condition, access, mut remark) = match &rule.protection {
         Protection::Tenant { .. } | Protection::TenantThrough { .. } => {
-            let qualifier = QuotedIdent(&relation.name).to_string();
-            let condition = condition(catalog, policy, setting, relation, rule, &qualifier, 0)?;
+            let condition = conditions.of(relation, rule, qualifier, 0)?;
             let remark = match &rule.protection {
                 Protection::TenantThrough { parent, .. } => format!("tenant through {parent}"),
                 _ => "tenant".to_owned(),
             };
             (can_have_policies.then_some(condition), rule.access, remark)
         }
-        Protection::Shared => (None, Access::READ, "shared: every tenant reads".to_owned()),
+        Protection::Shared => {
+            let own = conditions.own(relation, rule, qualifier)?;
+            let own = own.filter(|_| can_have_policies);
+            (own, Access::READ, "shared: every tenant reads".to_owned())
+        }
         Protection::Deny => (None, NO_ACCESS, "denied".to_owned()),
     };
     let protected =
         matches!(rule.protection, Protection::Tenant { .. } | Protection::TenantThrough { .. });
     if protected && !can_have_policies {
         remark.push_str("; a view or foreign table has no row-level security of its own");
-    }
-    if protected && rule.condition.is_some() {
-        remark.push_str("; its `where` is held by Hedgerow alone");
+    } else if !conditions.gaps.is_empty() {
+        let claims = conditions.gaps.join(", ");
+        let _ = write!(
+            remark,
+            "; a `where` is held by Hedgerow alone: no session variable carries {claims}"
+        );
+    } else if rule.condition.is_some() && condition.is_some() {
+        remark.push_str(", with its `where`");
     }
     if !named {
         let _ = write!(remark, ", as a partition under {}", rule.rule);
@@ -148,62 +170,128 @@ fn table(
     Ok(TablePlan { relation: relation.relation_name(), condition, access, remark })
 }
 
-/// The condition under which a row of `relation`, known as `qualifier`, is the tenant's.
-fn condition(
-    catalog: &Catalog,
-    policy: &Policy,
-    setting: &str,
-    relation: &Relation,
-    rule: &TablePolicy,
-    qualifier: &str,
-    depth: usize,
-) -> Result<String, PlanError> {
-    let name = relation.relation_name();
-    let found = |column: &str| {
-        relation
-            .column(column)
-            .ok_or_else(|| PlanError::NoColumn(name.clone(), QuotedIdent(column).to_string()))
-    };
-    match &rule.protection {
-        Protection::Tenant { column, tenant_type } => {
-            let cast = cast(found(column)?, *tenant_type);
-            let value = format!("NULLIF(current_setting({}, true), ''){cast}", literal(setting));
-            let column = QuotedIdent(column);
-            Ok(if depth == 0 {
-                format!("{column} = {value}")
-            } else {
-                format!("{qualifier}.{column} = {value}")
-            })
-        }
-        Protection::TenantThrough { column, parent, parent_column } => {
-            found(column)?;
-            if depth == MAX_CHAIN {
-                return Err(PlanError::Chain(name));
+/// Makes conditions.
+struct Conditions<'p> {
+    catalog: &'p Catalog,
+    policy: &'p Policy,
+    variables: Variables<'p>,
+    /// Claims that a `where` names and no session variable carries.
+    gaps: Vec<String>,
+}
+
+impl Conditions<'_> {
+    /// The condition under which a row of `relation`, known as `qualifier`, is the tenant's and
+    /// satisfies the policy's `where`. That is evaluated on the tenant's rows only, in the order of a
+    /// CASE: an error in it would tell of other tenants' rows.
+    fn of(
+        &mut self,
+        relation: &Relation,
+        rule: &TablePolicy,
+        qualifier: &str,
+        depth: usize,
+    ) -> Result<String, PlanError> {
+        let belongs = self.belongs(relation, rule, qualifier, depth)?;
+        Ok(match self.own(relation, rule, qualifier)? {
+            Some(own) => format!("{belongs} AND CASE WHEN {belongs} THEN ({own}) ELSE false END"),
+            None => belongs,
+        })
+    }
+
+    /// The policy's `where`, if it has one that can be said.
+    fn own(
+        &mut self,
+        relation: &Relation,
+        rule: &TablePolicy,
+        qualifier: &str,
+    ) -> Result<Option<String>, PlanError> {
+        let Some(own) = &rule.condition else { return Ok(None) };
+        let claims = self.variables.claims;
+        let column = |name: &str| relation.column(name).map(kind);
+        let setting = |path: &ClaimPath| {
+            let carrier = claims.iter().find(|(_, carried)| carried == path);
+            carrier.map(|(name, _)| literal(name))
+        };
+        match spelled(&own.text, qualifier, &column, &setting) {
+            Ok(text) => Ok(Some(text)),
+            Err(Unspelled::Claim(path)) => {
+                self.gaps.push(path);
+                Ok(None)
             }
-            let Some(above) = catalog.relation(parent) else {
-                return Err(PlanError::NoParent(name, parent.clone()));
-            };
-            let Some(parent_rule) = effective_policy(catalog, policy, above) else {
-                return Err(PlanError::ParentWithoutTenant(name, parent.clone()));
-            };
-            if above.column(parent_column).is_none() {
-                let column = QuotedIdent(parent_column).to_string();
-                return Err(PlanError::NoColumn(parent.clone(), column));
+            Err(Unspelled::Column(column)) => {
+                let column = QuotedIdent(&column).to_string();
+                Err(PlanError::NoColumn(relation.relation_name(), column))
             }
-            // The name of no table: an alias that hid the outer table would compare the parent
-            // with itself.
-            let alias = format!("hedgerow_parent_{}", depth + 1);
-            let inner = condition(catalog, policy, setting, above, parent_rule, &alias, depth + 1)?;
-            Ok(format!(
-                "EXISTS (SELECT 1 FROM {parent} AS {alias} WHERE {alias}.{} = {qualifier}.{} \
-                 AND {inner})",
-                QuotedIdent(parent_column),
-                QuotedIdent(column),
-            ))
+            Err(Unspelled::Unreadable) => Err(PlanError::Condition(relation.relation_name())),
         }
-        Protection::Shared | Protection::Deny => {
-            Err(PlanError::ParentWithoutTenant(name.clone(), name))
+    }
+
+    fn belongs(
+        &mut self,
+        relation: &Relation,
+        rule: &TablePolicy,
+        qualifier: &str,
+        depth: usize,
+    ) -> Result<String, PlanError> {
+        let name = relation.relation_name();
+        let found = |column: &str| {
+            relation
+                .column(column)
+                .ok_or_else(|| PlanError::NoColumn(name.clone(), QuotedIdent(column).to_string()))
+        };
+        let known = QuotedIdent(qualifier);
+        match &rule.protection {
+            Protection::Tenant { column, tenant_type } => {
+                let cast = cast(found(column)?, *tenant_type);
+                let setting = literal(self.variables.tenant);
+                let value = format!("NULLIF(current_setting({setting}, true), ''){cast}");
+                let column = QuotedIdent(column);
+                Ok(if depth == 0 {
+                    format!("{column} = {value}")
+                } else {
+                    format!("{known}.{column} = {value}")
+                })
+            }
+            Protection::TenantThrough { column, parent, parent_column } => {
+                found(column)?;
+                if depth == MAX_CHAIN {
+                    return Err(PlanError::Chain(name));
+                }
+                let Some(above) = self.catalog.relation(parent) else {
+                    return Err(PlanError::NoParent(name, parent.clone()));
+                };
+                let Some(parent_rule) = effective_policy(self.catalog, self.policy, above) else {
+                    return Err(PlanError::ParentWithoutTenant(name, parent.clone()));
+                };
+                if above.column(parent_column).is_none() {
+                    let column = QuotedIdent(parent_column).to_string();
+                    return Err(PlanError::NoColumn(parent.clone(), column));
+                }
+                // The name of no table: an alias that hid the outer table would compare the parent
+                // with itself.
+                let alias = format!("hedgerow_parent_{}", depth + 1);
+                let inner = self.of(above, parent_rule, &alias, depth + 1)?;
+                Ok(format!(
+                    "EXISTS (SELECT 1 FROM {parent} AS {alias} WHERE {alias}.{} = {known}.{} \
+                     AND {inner})",
+                    QuotedIdent(parent_column),
+                    QuotedIdent(column),
+                ))
+            }
+            Protection::Shared | Protection::Deny => {
+                Err(PlanError::ParentWithoutTenant(name.clone(), name))
+            }
         }
+    }
+}
+
+/// As what a claim is compared with a column: strings in a token are text, numbers `numeric`.
+fn kind(column: &Column) -> ClaimKind {
+    let numeric = ["int2", "int4", "int8", "numeric", "float4", "float8"];
+    match column.type_name.as_str() {
+        name if column.type_schema != "pg_catalog" || name.is_empty() => ClaimKind::Text,
+        name if numeric.contains(&name) => ClaimKind::Number,
+        "bool" => ClaimKind::Truth,
+        _ => ClaimKind::Text,
     }
 }
 

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
-use super::render::{PlanError, literal, plan};
+use super::render::{PlanError, Variables, literal, plan};
 use super::{Target, admin_endpoint, run};
 use crate::catalog::{Catalog, Column, Relation, RelationKind};
 use crate::catalog_load::testing::Server;
 use crate::catalog_load::{FindingKind, connect, load, posture};
+use crate::claims::ClaimPath;
 use crate::endpoint::TlsMode;
 use crate::ids::RelationName;
-use crate::policy::{Access, Mode, Policy, Protection, SourcePosition, TablePolicy, TenantType};
+use crate::policy::{
+    Access, Mode, Policy, PolicyExpression, Protection, SourcePosition, TablePolicy, TenantType,
+};
+
+const VARIABLES: Variables<'static> = Variables { tenant: "app.current_tenant", claims: &[] };
 
 fn relation(name: &str, columns: &[(&str, &str)], parents: &[&str]) -> (RelationName, Relation) {
     let columns = columns
@@ -95,7 +100,7 @@ fn the_script_is_stable_readable_and_quoted() {
         ("currencies", Protection::Shared, Access::READ),
         ("secrets", Protection::Deny, Access::ALL),
     ]);
-    let script = plan(&catalog, &policy, "app.current_tenant", "App").unwrap().script();
+    let script = plan(&catalog, &policy, VARIABLES, "App").unwrap().script();
     insta::assert_snapshot!(script);
 }
 
@@ -118,7 +123,7 @@ fn a_policy_that_does_not_fit_the_schema_is_an_error_each() {
         ("c", tenant("tenant_id", TenantType::Uuid), Access::ALL),
         ("d", through("c_id", "nowhere"), Access::ALL),
     ]);
-    let errors = plan(&catalog, &policy, "app.t", "app").unwrap_err();
+    let errors = plan(&catalog, &policy, VARIABLES, "app").unwrap_err();
     let name = |name: &str| RelationName::new("public", name);
     assert_eq!(errors.len(), 4);
     assert!(matches!(errors[0], PlanError::Chain(_)) && matches!(errors[1], PlanError::Chain(_)));
@@ -182,6 +187,7 @@ async fn applying_makes_it_so_and_applying_again_changes_nothing() {
             ("currencies", Protection::Shared, Access::READ),
         ])),
         setting: "app.current_tenant".to_owned(),
+        variables: Vec::new(),
     };
     let first = run(&target, Some(&admin), true).await.unwrap();
     assert!(first.contains("policy hedgerow_tenant made"), "{first}");
@@ -238,4 +244,72 @@ async fn applying_makes_it_so_and_applying_again_changes_nothing() {
     owner.client.batch_execute(&script).await.unwrap();
     owner.client.batch_execute("DROP POLICY wide ON accounts").await.unwrap();
     assert!(run(&target, None, true).await.is_err());
+}
+
+#[tokio::test]
+async fn a_row_rule_holds_beneath_as_it_does_above() {
+    let Some(server) = Server::start() else { return };
+    let admin = server.endpoint("owner");
+    let owner = connect(&admin, "postgres").await.unwrap();
+    let schema = "
+        CREATE TABLE accounts (id int, tenant_id text, region text, level int, divisor int);
+        CREATE TABLE resources (id int, account_id int);
+        CREATE TABLE prices (id int, region text);
+        INSERT INTO accounts VALUES (1, 'a', 'eu', 1, 1), (2, 'a', 'us', 1, 1), (3, 'a', 'eu', 9, 1),
+          (4, 'b', 'eu', 1, 0), (5, 'a', 'eu', NULL, 1);
+        INSERT INTO resources VALUES (10, 1), (20, 2), (40, 4);
+        INSERT INTO prices VALUES (1, 'eu'), (2, 'us');";
+    owner.client.batch_execute(schema).await.unwrap();
+    let mut policy = policy(vec![
+        ("accounts", tenant("tenant_id", TenantType::Text), Access::ALL),
+        ("resources", through("account_id", "accounts"), Access::ALL),
+        ("prices", Protection::Shared, Access::READ),
+    ]);
+    let mut rule = |table: &str, text: &str| {
+        let name = RelationName::new("public", table);
+        let mut own = TablePolicy::clone(&policy.tables[&name]);
+        let at = own.at.clone();
+        own.condition = Some(PolicyExpression { text: text.to_owned(), at });
+        policy.tables.insert(name, Arc::new(own));
+    };
+    // A row of another tenant's would divide by zero.
+    rule("accounts", "region = claim('region') AND claim('level') >= level AND 1 / divisor = 1");
+    rule("prices", "region = claim('region')");
+    let path = |text| ClaimPath::parse(text).unwrap();
+    let mut target = Target {
+        upstream: server.endpoint("app"),
+        database: "postgres".to_owned(),
+        policy: Arc::new(policy),
+        setting: "app.tenant".to_owned(),
+        variables: vec![
+            ("app.tenant".to_owned(), path("tenant_id")),
+            ("app.region".to_owned(), path("region")),
+            ("app.level".to_owned(), path("level")),
+        ],
+    };
+    run(&target, Some(&admin), true).await.unwrap();
+    let again = run(&target, Some(&admin), true).await.unwrap();
+    assert!(again.starts_with("nothing to change"), "{again}");
+    let app = connect(&target.upstream, "postgres").await.unwrap();
+    let ids = async |text: &str| -> Vec<i32> {
+        let rows = app.client.query_typed(text, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    let claims = "SET app.tenant = 'a'; SET app.region = 'eu'; SET app.level = '3'";
+    app.client.batch_execute(claims).await.unwrap();
+    assert_eq!(ids("SELECT id FROM accounts ORDER BY id").await, [1]);
+    assert_eq!(ids("SELECT id FROM resources ORDER BY id").await, [10]);
+    assert_eq!(ids("SELECT id FROM prices ORDER BY id").await, [1]);
+    for (row, fits) in [("6, 'a', 'eu', 2, 1", true), ("7, 'a', 'us', 2, 1", false)] {
+        let insert = format!("INSERT INTO accounts VALUES ({row})");
+        assert_eq!(app.client.batch_execute(&insert).await.is_ok(), fits, "{row}");
+    }
+    // Without the claim there is nothing.
+    app.client.batch_execute("SET app.region = ''").await.unwrap();
+    assert_eq!(ids("SELECT id FROM accounts").await, [0; 0]);
+    // A claim that nothing carries: the tenant holds, and the script says what does not.
+    target.variables.truncate(2);
+    let script = run(&target, Some(&admin), false).await.unwrap();
+    assert!(script.contains("no session variable carries level"), "{script}");
+    assert!(script.contains("-- public.prices: shared: every tenant reads, with its `where`"));
 }

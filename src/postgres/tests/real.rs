@@ -553,8 +553,8 @@ async fn cancel_egress_scrubbing_and_drain() {
     client.send(&[bind("o"), execute(), sync()].concat()).await;
     assert_eq!(client.until_ready().await, [DENIED, "ZI"]);
     client.send(&[bind("c"), execute(), sync()].concat()).await;
-    let replies = client.until_ready().await;
-    assert!(replies[0].starts_with("E 42501 hedgerow: policy or schema changed"), "{replies:?}");
+    // Another text is sent than before, prepared anew: it has the same columns.
+    assert_eq!(client.until_ready().await, ["2", "D 1", "C SELECT 1", "ZI"]);
     assert_eq!(client.query("EXECUTE p").await, [DENIED, "ZI"]);
 
     // Large results pass in pieces.

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::mem;
-use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Expr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy,

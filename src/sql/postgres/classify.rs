@@ -7,6 +7,7 @@ use super::codes;
 use super::env::{Env, Resolved};
 use super::lists;
 use super::scope::{Met, direct_relations, is_statement, visible_name, walk};
+use super::sizes::is_size;
 use super::tree::Tree;
 use crate::error::{Denial, DenialCode};
 use crate::ids::RelationName;
@@ -330,7 +331,7 @@ pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Den
             if into_temporary && std::ptr::eq(node, statement) {
                 return Ok(());
             }
-            class.rewritten |= is_lock(node);
+            class.rewritten |= is_lock(node) || is_size(node);
             judge_node(node, env)
         }
         Met::Read(relation) => {
@@ -476,7 +477,7 @@ pub fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
         "FuncCall" if shows_closed_setting(node) => {
             Err(Denial::of(DenialCode::ProtectedSetting, CURRENT_SETTING))
         }
-        "FuncCall" if is_lock(node) => judge_lock(node, env),
+        "FuncCall" if is_lock(node) || is_size(node) => judge_own_call(node, env),
         "FuncCall" => {
             let parts =
                 node.at("funcname").name_parts().ok_or(Denial::new(DenialCode::Function))?;
@@ -511,7 +512,8 @@ fn is_lock(node: &Tree<'_>) -> bool {
     node.is("FuncCall") && name.is_some_and(|name| advisory::FUNCTIONS.contains(&name))
 }
 
-fn judge_lock(call: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
+/// A call that the rewriter changes must be of PostgreSQL's own function.
+fn judge_own_call(call: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     match call.at("funcname").name_parts().as_deref() {
         Some([name]) if !env.is_user_function(name) => Ok(()),
         Some(["pg_catalog", _]) => Ok(()),

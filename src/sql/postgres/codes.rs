@@ -49,6 +49,10 @@ codes! {
     NOT_MATCHED_BY_TARGET = MergeMatchKind::MERGE_WHEN_NOT_MATCHED_BY_TARGET;
     /// `ON CONFLICT DO UPDATE`
     CONFLICT_UPDATE = OnConflictAction::ONCONFLICT_UPDATE;
+    /// `GROUPING SETS (…)`
+    GROUPING_SETS = GroupingSetKind::GROUPING_SET_SETS;
+    /// `(a, b)` without ROW
+    IMPLICIT_ROW = CoercionForm::COERCE_IMPLICIT_CAST;
     /// `UPDATE` in MERGE
     CMD_UPDATE = CmdType::CMD_UPDATE;
     /// `INSERT` in MERGE

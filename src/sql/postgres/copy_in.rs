@@ -1,15 +1,16 @@
 //! COPY … FROM STDIN: judged as the INSERT that it stands for, sent as a COPY whose first column is the
-//! tenant, or as that INSERT. Layer 2.
+//! tenant, or by way of a temporary table. Layer 2.
 //!
 //! What a tenant may write, and to which columns, is decided once, for INSERT: the same rows, written
 //! `INSERT INTO table (columns) VALUES ($1, …)`, go through the whole decision. Where that INSERT asks
 //! nothing of a row but its tenant, the rows go as COPY, and the session writes the tenant into each.
-//! Where it asks more (a row that belongs by its parent, a reference to another row), or where the
-//! server refuses COPY (row-level security binds the role), they go as parameters of the INSERT.
+//! Where it asks more (a row that belongs by its parent, a reference to another row, the policy's
+//! condition), or where the server refuses COPY, an INSERT takes them from where they are [`staging`].
 
 use super::classify;
 use super::env::{Env, Resolved, Table};
 use super::scope::{Met, walk};
+use super::staging::{self, Texts};
 use super::tree::Tree;
 use crate::catalog::RelationKind;
 use crate::copy_format::{CopyFormat, Csv, Header, Lines};
@@ -28,10 +29,21 @@ const NO_CSV_MARKER: u32 = 180_000;
 pub struct Plan {
     /// What the session needs.
     pub copy: CopyIn,
-    /// The INSERT that it stands for.
-    pub insert: String,
-    /// The COPY that is sent, without WHERE.
+    /// How the rows go in.
+    pub into: Into,
+    /// The COPY into the client's table, without WHERE: what is sent, or what is told of it.
     pub text: String,
+}
+
+/// How the rows go in.
+pub enum Into {
+    /// By COPY; what they may be is what this INSERT may write.
+    Table {
+        /// The INSERT that the COPY stands for.
+        insert: String,
+    },
+    /// By way of a temporary table.
+    Staging(Texts),
 }
 
 /// Whether it is a COPY that writes.
@@ -39,11 +51,15 @@ pub fn writes(statement: &Tree<'_>) -> bool {
     statement.is("CopyStmt") && statement.at("is_from").truth()
 }
 
-/// Reads the statement.
+/// Reads the statement. `where_text` gives its WHERE as it stands in the canonical text.
 ///
 /// # Errors
 /// HR1014 for what COPY may not do here, HR1009 without a catalog; resolution's and the tenant's own.
-pub fn plan(statement: &Tree<'_>, env: Env<'_>) -> Result<Plan, Denial> {
+pub fn plan(
+    statement: &Tree<'_>,
+    where_text: impl FnOnce() -> Result<String, Denial>,
+    env: Env<'_>,
+) -> Result<Plan, Denial> {
     let relation = statement.at("relation");
     let name = relation.at("relname").text().ok_or(Denial::new(DenialCode::Internal))?;
     let denied = |object: &str| Denial::of(DenialCode::Copy, object);
@@ -75,30 +91,31 @@ pub fn plan(statement: &Tree<'_>, env: Env<'_>) -> Result<Plan, Denial> {
         .collect();
     let refers = env.references(&table).iter().any(|own| rest.contains(&own.column));
     let tested = refers || table.policy.condition.is_some();
-    let way = if own || tenant.is_some() && !tested && !refuses_copy(&table, env) {
-        CopyWay::Copy
-    } else {
-        CopyWay::Insert
-    };
-    if way == CopyWay::Insert && !statement.at("where_clause").is_absent() {
-        return Err(denied("WHERE"));
-    }
-    judge_where(statement.at("where_clause"), &table, env)?;
+    let copied = own || tenant.is_some() && !tested && !refuses_copy(&table, env);
+    let condition = statement.at("where_clause");
+    judge_where(condition, &table, env)?;
     let list = |columns: &mut dyn Iterator<Item = &str>| {
         columns.map(|column| QuotedIdent(column).to_string()).collect::<Vec<_>>().join(", ")
     };
-    let insert = if rest.is_empty() {
-        format!("INSERT INTO {} DEFAULT VALUES", table.name)
-    } else {
-        let values: Vec<String> = (1..=rest.len()).map(|number| format!("${number}")).collect();
-        let names = list(&mut rest.iter().copied());
-        format!("INSERT INTO {} ({names}) VALUES ({})", table.name, values.join(", "))
-    };
+    let binary = if format == CopyFormat::Binary { " WITH (FORMAT binary)" } else { "" };
     let first = tenant.as_ref().map(|tenant| tenant.column.as_str());
     let names = list(&mut first.into_iter().chain(rest.iter().copied()));
-    let binary = if format == CopyFormat::Binary { " WITH (FORMAT binary)" } else { "" };
     let text = format!("COPY {} ({names}) FROM STDIN{binary}", table.name);
-    Ok(Plan { copy: CopyIn { columns, tenant, format, way }, insert, text })
+    let into = if !copied {
+        if !staging::looks_at(condition, &rest) {
+            return Err(denied("WHERE"));
+        }
+        let condition = if condition.is_absent() { String::new() } else { where_text()? };
+        Into::Staging(Texts::new(&table, &rest, &format!("{binary}{condition}"), env)?)
+    } else if rest.is_empty() {
+        Into::Table { insert: format!("INSERT INTO {} DEFAULT VALUES", table.name) }
+    } else {
+        let values: Vec<String> = (1..=rest.len()).map(|number| format!("${number}")).collect();
+        let (names, values) = (list(&mut rest.iter().copied()), values.join(", "));
+        Into::Table { insert: format!("INSERT INTO {} ({names}) VALUES ({values})", table.name) }
+    };
+    let way = CopyWay::Copy;
+    Ok(Plan { copy: CopyIn { columns, tenant, format, way }, into, text })
 }
 
 /// The WHERE of a COPY as it stands behind the canonical text: found by reading what could be it, for

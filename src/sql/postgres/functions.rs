@@ -262,11 +262,9 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         reach: Reach::Leaks,
-        about: "what other sessions and tenants do: statistics, locks, transactions, sizes, other statements' text",
+        about: "what other sessions and tenants do: statistics, locks, transactions, other statements' text",
         names: "pg_stat_get_* pg_stat_have_stats pg_lock_status pg_blocking_pids \
-                pg_safe_snapshot_blocking_pids pg_isolation_test_session_is_blocked pg_relation_size \
-                pg_table_size pg_indexes_size pg_total_relation_size pg_database_size \
-                pg_tablespace_size txid_* pg_current_xact_id* pg_current_snapshot pg_snapshot_* \
+                pg_safe_snapshot_blocking_pids pg_isolation_test_session_is_blocked txid_* pg_current_xact_id* pg_current_snapshot pg_snapshot_* \
                 pg_visible_in_snapshot pg_xact_* pg_last_* pg_current_wal_* pg_wal_lsn_diff \
                 pg_is_wal_replay_paused pg_get_wal_* pg_get_multixact_members mxid_age \
                 pg_prepared_statement pg_prepared_xact pg_cursor pg_listening_channels \
@@ -274,6 +272,12 @@ pub const FAMILIES: &[Family] = &[
                 pg_show_replication_origin_status pg_get_replication_slots \
                 pg_get_backend_memory_contexts pg_get_shmem_allocations pg_column_compression \
                 pg_indexam_progress_phasename",
+    },
+    Family {
+        reach: Reach::Leaks,
+        about: "sizes, which all tenants' rows make: a call is sent with NULL in its place, and answers NULL",
+        names: "pg_relation_size pg_table_size pg_indexes_size pg_total_relation_size \
+                pg_database_size pg_tablespace_size",
     },
     Family {
         reach: Reach::Definitions,

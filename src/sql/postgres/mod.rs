@@ -30,6 +30,8 @@ mod rewrite;
 mod schema_change;
 mod scope;
 mod search_path;
+mod sizes;
+mod staging;
 mod temporary;
 mod tokens;
 pub mod totality;
@@ -61,7 +63,7 @@ pub use check::{Form, Guarded};
 pub use expression::check_expression;
 pub use literals::{Literal, Split, split};
 pub use residue::token_change;
-pub use rewrite::{MARKER, parse_condition};
+pub use rewrite::{ClaimKind, MARKER, Unspelled, parse_condition, spelled};
 pub use search_path::is_unchanged_by_text as keeps_search_path;
 
 /// Stack that [`bounds::MAX_DEPTH`] levels of either parser's recursion need at most, in a debug
@@ -393,21 +395,31 @@ fn decide_copy_in(
     env: Env<'_>,
 ) -> Result<Decided, Denial> {
     let disagree = || Denial::new(DenialCode::ParsersDisagree);
-    let plan = copy_in::plan(tree, env)?;
-    if plan.copy.way == CopyWay::Insert {
-        return Err(Denial::of(DenialCode::Copy, "FROM STDIN"));
-    }
-    let insert = parse(&plan.insert)?;
-    let (Some(insert), 1) = (insert.stmts().next(), insert.len()) else { return Err(disagree()) };
-    let mut decided = decide_one(insert, None, env)?;
-    if plan.copy.way == CopyWay::Copy {
-        let mut text = plan.text.clone();
-        if !tree.at("where_clause").is_absent() {
-            let canonical = canonical(statement)?;
-            text.push_str(copy_in::condition(&canonical, tree).ok_or_else(disagree)?);
+    let condition = || {
+        let canonical = canonical(statement)?;
+        copy_in::condition(&canonical, tree).map(str::to_owned).ok_or_else(disagree)
+    };
+    let mut plan = copy_in::plan(tree, condition, env)?;
+    let decided = match &plan.into {
+        copy_in::Into::Staging(texts) => {
+            let (decided, staged) = texts.decide(env)?;
+            plan.copy.way = CopyWay::Staged(Box::new(staged));
+            decided
         }
-        decided.guarded = check::seal(tree, text, env)?;
-    }
+        copy_in::Into::Table { insert } => {
+            let insert = parse(insert)?;
+            let (Some(insert), 1) = (insert.stmts().next(), insert.len()) else {
+                return Err(disagree());
+            };
+            let mut decided = decide_one(insert, None, env)?;
+            let mut text = plan.text.clone();
+            if !tree.at("where_clause").is_absent() {
+                text.push_str(&condition()?);
+            }
+            decided.guarded = check::seal(tree, text, env)?;
+            decided
+        }
+    };
     let digest = Sha256::digest(plan.text.as_bytes());
     let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     Ok(Decided {

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use super::super::codes;
 use super::super::env::{Env, Resolved, Table};
 use super::super::scope::{is_statement, visible_name};
+use super::super::sizes::{asks_of_nothing, is_size};
 use super::super::tree::Tree;
+use super::grouping;
 use super::guards::{conjuncts, is_counted, is_tenant_literal, null_extended, shielded, string};
 use super::masks::{is_mask, lists_open_columns};
 use super::writes::checked_value;
@@ -118,6 +120,11 @@ impl Comparison<'_> {
             {
                 self.same_lock(client, sent)
             }
+            (Tree::Node("FuncCall", _), Tree::Node("FuncCall", _)) if is_size(client) => {
+                let mut fields = client.fields().iter().zip(sent.fields());
+                asks_of_nothing(sent)
+                    && fields.all(|((name, value), (_, other))| *name == "args" || value == other)
+            }
             (Tree::Node("DropStmt", _), Tree::Node("DropStmt", _)) => {
                 client == sent || super::temporary::drops_the_same(client, sent)
             }
@@ -219,7 +226,7 @@ impl Comparison<'_> {
     /// Whether `key` is the column of a table whose whole primary key the client groups by, so that it
     /// has one value in each group.
     fn is_settled(&self, key: &Tree<'_>, select: &Tree<'_>) -> bool {
-        let Some([qualifier, _]) = super::guards::column(key)
+        let Some([qualifier, added]) = super::guards::column(key)
             .as_deref()
             .and_then(|parts| <&[&str; 2]>::try_from(parts).ok().copied())
         else {
@@ -249,22 +256,8 @@ impl Comparison<'_> {
             let at = known.columns.iter().position(|known| known.name == *column);
             let name =
                 at.and_then(|at| renamed.get(at)).and_then(Tree::text).unwrap_or(column.as_str());
-            keys.iter().any(|key| {
-                let number = key.at("val").at("").number().filter(|_| key.is("A_Const"));
-                let key = match number.and_then(|number| usize::try_from(number - 1).ok()) {
-                    Some(at) => match select.at("target_list").items().get(at) {
-                        Some(item) => item.at("val"),
-                        None => return false,
-                    },
-                    None => key,
-                };
-                match super::guards::column(key).as_deref() {
-                    Some([only]) => *only == name,
-                    Some([owner, column]) => *owner == qualifier && *column == name,
-                    Some(_) | None => false,
-                }
-            })
-        })
+            keys.iter().any(|key| grouping::is_by(key, qualifier, name, select))
+        }) && !grouping::is_in_a_set(keys, qualifier, added)
     }
 
     /// Conditions without guards and shields.

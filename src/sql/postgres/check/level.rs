@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::super::env::Table;
 use super::super::tree::Tree;
+use super::made::Made;
 use super::outputs::Outputs;
 use crate::catalog::Relation;
 
@@ -17,6 +18,8 @@ pub(super) struct Exposure {
     pub(super) semi_join: bool,
     /// Its columns, as far as they have names, and whether reading one may fail.
     pub(super) columns: Outputs,
+    /// The rows that it makes.
+    pub(super) made: Option<Made>,
 }
 
 impl Exposure {
@@ -25,6 +28,7 @@ impl Exposure {
             rows: self.rows || other.rows,
             semi_join: self.semi_join || other.semi_join,
             columns: self.columns.merged(other.columns),
+            made: None,
         }
     }
 

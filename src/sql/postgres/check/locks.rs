@@ -1,6 +1,8 @@
-//! Advisory locks in the tree that would be sent: no number but one of the tenant's own space. Layer 2.
+//! Advisory locks and sizes in the tree that would be sent: no number but one of the tenant's own space,
+//! and no size but of nothing. Layer 2.
 
 use super::super::env::Env;
+use super::super::sizes::{asks_of_nothing, is_size};
 use super::super::tree::Tree;
 use super::verify::leak;
 use crate::error::Denial;
@@ -18,17 +20,16 @@ pub(super) fn is_lock(node: &Tree<'_>) -> bool {
             .is_some_and(|name| FUNCTIONS.contains(&name))
 }
 
-/// Every lock of the statement is the tenant's.
+/// Every lock of the statement is the tenant's, and nothing's size is asked for.
 ///
 /// # Errors
 /// HR1009.
 pub(super) fn are_own(statement: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     statement.walk(&mut |node| {
-        if !is_lock(node) || mutant::on("check-advisory") || numbers(node, env).is_some() {
-            Ok(())
-        } else {
-            Err(leak())
-        }
+        let told = is_size(node) && !asks_of_nothing(node);
+        let another =
+            is_lock(node) && !mutant::on("check-advisory") && numbers(node, env).is_none();
+        if told || another { Err(leak()) } else { Ok(()) }
     })
 }
 

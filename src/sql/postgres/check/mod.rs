@@ -8,10 +8,12 @@
 mod compare;
 mod copy;
 mod form;
+mod grouping;
 mod guards;
 mod level;
 mod listen;
 mod locks;
+mod made;
 mod masks;
 mod outputs;
 mod rows;

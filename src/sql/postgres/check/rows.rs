@@ -183,7 +183,7 @@ fn is_seen(tree: &Tree<'_>, alias: &str, name: &str) -> bool {
 }
 
 /// A SELECT with nothing but the given clauses.
-fn is_bare(select: &Tree<'_>, clauses: &[&str]) -> bool {
+pub(super) fn is_bare(select: &Tree<'_>, clauses: &[&str]) -> bool {
     select.is("SelectStmt")
         && select.fields().iter().all(|(name, value)| match *name {
             name if clauses.contains(&name) => true,

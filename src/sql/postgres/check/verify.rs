@@ -11,6 +11,7 @@ use super::guards::{
     shielded,
 };
 pub(super) use super::level::{Condition, Exposure, Flat, Level, Scope};
+use super::made::Made;
 use super::masks::{Target, masked_table, shows_masked};
 use super::outputs::Outputs;
 use super::shape::is_total;
@@ -160,7 +161,8 @@ impl<'e> Verifier<'e> {
             // SECURITY: PostgreSQL merges them as any other, but for those that read themselves; one
             // that is not known yet is taken for the worst.
             let columns = Outputs::default();
-            let worst = Exposure { rows: self.tenants, semi_join: self.tenants, columns };
+            let rows = self.tenants;
+            let worst = Exposure { rows, semi_join: self.tenants, columns, made: None };
             own.extend(ctes.iter().filter_map(|cte| {
                 let apart = cte.at("ctematerialized").number() == Some(1);
                 cte.at("ctename").text().map(|name| (name, worst.clone().unless(apart)))
@@ -173,7 +175,8 @@ impl<'e> Verifier<'e> {
             let materialized = cte.at("ctematerialized").number() == Some(1);
             let name = cte.at("ctename").text().ok_or_else(leak)?;
             let apart = materialized || !query.is("SelectStmt");
-            own.push((name, exposed.unless(apart)));
+            let made = Made::by(cte, self.env);
+            own.push((name, Exposure { made, ..exposed.unless(apart) }));
         }
         let scope = Scope { outer: Some(&scope), own: &own, level: scope.level };
         self.hides_masked(statement)?;
@@ -255,7 +258,8 @@ impl<'e> Verifier<'e> {
         }
         let rows = !level.flat.is_empty() || level.merged;
         let columns = Outputs::of(select, &level);
-        Ok(Exposure { rows, semi_join: level.semi_join, columns }.unless(limited))
+        let semi_join = level.semi_join;
+        Ok(Exposure { rows, semi_join, columns, made: None }.unless(limited))
     }
 
     /// One FROM item: relations into the level, ON conditions among the conditions.
@@ -508,7 +512,7 @@ impl<'e> Verifier<'e> {
             && !mutant::on("check-assignments")
         {
             let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
-            self.assignments(statement.at("target_list"), &table, visible, false)?;
+            self.assignments(statement.at("target_list"), &table, visible, None)?;
         }
         self.fields(statement, here, &["with_clause", "relation", "from_clause", "using_clause"])?;
         self.beside_relations(statement.at("from_clause"), here)?;

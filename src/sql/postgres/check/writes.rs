@@ -8,9 +8,11 @@ use super::guards::{
     are_guarded, cast_type, column, conjuncts, is_policy_condition, is_tenant_guard,
     is_tenant_literal, selects_keys, selects_parents, string,
 };
+use super::made::selects_made;
 use super::rows::meets_condition;
 use super::verify::{Condition, Flat, Level, Place, Scope, Verifier, leak, unguarded};
 use crate::error::{Denial, DenialCode};
+use crate::ids::RelationName;
 use crate::mutant;
 use crate::policy::Protection;
 
@@ -47,8 +49,9 @@ impl Demand<'_, '_> {
     }
 
     /// The tenant's literal, or a value checked as the row is made:
-    /// `(SELECT CASE WHEN test THEN v ELSE … END FROM (SELECT value::type AS v OFFSET 0) c)`.
-    fn is_met(&self, value: &Tree<'_>, env: Env<'_>) -> bool {
+    /// `(SELECT CASE WHEN test THEN v ELSE … END FROM (SELECT value::type AS v OFFSET 0) c)`. `beside` is
+    /// the scope in which CTEs of the statement can be named there.
+    fn is_met(&self, value: &Tree<'_>, env: Env<'_>, beside: Option<Scope<'_>>) -> bool {
         match self {
             _ if mutant::on("check-written") => true,
             Self::Own(table) => match &table.policy.protection {
@@ -62,37 +65,53 @@ impl Demand<'_, '_> {
                                 && is_tenant_literal(test.at("rexpr"), *tenant_type, env)
                         })
                 }
-                Protection::TenantThrough { .. } => tested(value).is_some_and(|(test, seen)| {
-                    is_among(test, seen) && selects_parents(test.at("subselect"), table, env, 0)
-                }),
+                Protection::TenantThrough { parent, parent_column, .. } => tested(value)
+                    .is_some_and(|(test, seen)| {
+                        let tests = alternatives(test).unwrap_or_else(|| vec![test]);
+                        let Some((among, made)) = tests.split_first() else { return false };
+                        is_among(among, seen)
+                            && selects_parents(among.at("subselect"), table, env, 0)
+                            && are_made(made, seen, parent, parent_column, beside)
+                    }),
                 Protection::Shared | Protection::Deny => false,
             },
             Self::Reference(reference) => {
                 let nothing = value.is("SetToDefault") || value.at("isnull").truth();
                 nothing
                     || tested(value).is_some_and(|(test, seen)| {
-                        let either =
-                            test.is("BoolExpr") && test.at("boolop").number() == Some(codes::OR);
-                        match test.at("args").items() {
-                            [null, among] if either => {
-                                null.is("NullTest")
-                                    && null.at("nulltesttype").number() == Some(0)
-                                    && null.at("arg") == seen
-                                    && is_among(among, seen)
-                                    && selects_keys(
-                                        among.at("subselect"),
-                                        &reference.parent,
-                                        reference.parent_column,
-                                        env,
-                                        0,
-                                    )
-                            }
-                            _ => false,
-                        }
+                        let tests = alternatives(test).unwrap_or_default();
+                        let [null, among, made @ ..] = tests.as_slice() else { return false };
+                        let (parent, key) = (&reference.parent, reference.parent_column);
+                        null.is("NullTest")
+                            && null.at("nulltesttype").number() == Some(0)
+                            && null.at("arg") == seen
+                            && is_among(among, seen)
+                            && selects_keys(among.at("subselect"), parent, key, env, 0)
+                            && are_made(made, seen, &parent.name, key, beside)
                     })
             }
         }
     }
+}
+
+/// The tests of which one is enough.
+fn alternatives<'t, 'a>(test: &'t Tree<'a>) -> Option<Vec<&'t Tree<'a>>> {
+    let either = test.is("BoolExpr") && test.at("boolop").number() == Some(codes::OR);
+    either.then(|| test.at("args").items().iter().collect())
+}
+
+/// Whether each test looks for the key among rows of `parent` that the statement makes itself.
+fn are_made(
+    tests: &[&Tree<'_>],
+    seen: &Tree<'_>,
+    parent: &RelationName,
+    key: &str,
+    beside: Option<Scope<'_>>,
+) -> bool {
+    tests.iter().all(|test| {
+        is_among(test, seen)
+            && beside.is_some_and(|scope| selects_made(test.at("subselect"), parent, key, scope))
+    })
 }
 
 /// The test of a checked value, and the column that stands for the value.
@@ -128,7 +147,7 @@ impl<'e> Verifier<'e> {
                 let mut places = columns.iter().enumerate().filter(|(_, name)| **name == column);
                 match (places.next(), places.next()) {
                     (Some((at, _)), None) if !source.is_absent() => {
-                        self.source(source, at, columns.len(), &demand)?;
+                        self.source(source, at, columns.len(), (&demand, Some(scope)))?;
                     }
                     // Without a column list every column is meant.
                     (None, _) if mutant::on("check-left-out") => {}
@@ -149,23 +168,25 @@ impl<'e> Verifier<'e> {
         self.fields(statement, here, &["with_clause", "relation", "select_stmt"])
     }
 
-    /// Every row of an INSERT's source meets the demand on the column at `at`.
+    /// Every row of an INSERT's source meets the demand on the column at `at`. CTEs of the source's own
+    /// would hide those of the statement.
     fn source(
         &self,
         source: &Tree<'_>,
         at: usize,
         width: usize,
-        demand: &Demand<'_, '_>,
+        (demand, beside): (&Demand<'_, '_>, Option<Scope<'_>>),
     ) -> Result<(), Denial> {
         let outside = || unguarded("INSERT");
+        let beside = beside.filter(|_| source.at("with_clause").is_absent());
         if source.at("op").number() != Some(codes::SETOP_NONE) {
-            self.source(source.at("larg"), at, width, demand)?;
-            return self.source(source.at("rarg"), at, width, demand);
+            self.source(source.at("larg"), at, width, (demand, beside))?;
+            return self.source(source.at("rarg"), at, width, (demand, beside));
         }
         let rows = source.at("values_lists").items();
         for row in rows {
             let value = row.items().get(at).ok_or_else(outside)?;
-            if row.items().len() != width || !demand.is_met(value, self.env) {
+            if row.items().len() != width || !demand.is_met(value, self.env, beside) {
                 return Err(outside());
             }
         }
@@ -188,7 +209,7 @@ impl<'e> Verifier<'e> {
             None
         };
         match value {
-            Some(item) if demand.is_met(item.at("val"), self.env) => Ok(()),
+            Some(item) if demand.is_met(item.at("val"), self.env, beside) => Ok(()),
             Some(_) | None => Err(outside()),
         }
     }
@@ -239,12 +260,14 @@ impl<'e> Verifier<'e> {
         if meets { Ok(()) } else { Err(outside()) }
     }
 
+    /// What is assigned to columns that the table makes demands of. `upsert` is the scope of a DO UPDATE, in
+    /// which `excluded` stands for the row that was to be inserted.
     pub(super) fn assignments(
         &self,
         list: &Tree<'_>,
         table: &Table<'e>,
         visible: &str,
-        upsert: bool,
+        upsert: Option<Scope<'_>>,
     ) -> Result<(), Denial> {
         let written = |name: &str| {
             let mut items = list.items().iter();
@@ -258,9 +281,9 @@ impl<'e> Verifier<'e> {
         for (name, demand) in demands(table, self.env) {
             for item in list.items().iter().filter(|item| item.at("name").text() == Some(name)) {
                 let value = item.at("val");
-                let excluded =
-                    upsert && column(value).is_some_and(|parts| parts == ["excluded", name]);
-                if !excluded && !demand.is_met(value, self.env) {
+                let excluded = upsert.is_some()
+                    && column(value).is_some_and(|parts| parts == ["excluded", name]);
+                if !excluded && !demand.is_met(value, self.env, upsert) {
                     return Err(Denial::of(DenialCode::TenantColumnChange, name));
                 }
             }
@@ -295,7 +318,7 @@ impl<'e> Verifier<'e> {
         let level =
             Level { flat: vec![Flat { table: table.clone(), visible }], ..Level::new(None) };
         self.conditions(conflict.at("where_clause"), &level)?;
-        self.assignments(conflict.at("target_list"), table, visible, true)?;
+        self.assignments(conflict.at("target_list"), table, visible, Some(scope))?;
         self.expressions(conflict, Scope { level: Some(&level), ..scope })
     }
 
@@ -342,7 +365,7 @@ impl<'e> Verifier<'e> {
                     let at = columns.iter().position(|item| item.at("name").text() == Some(name));
                     let met = match at.and_then(|at| values.get(at)) {
                         Some(value) => {
-                            values.len() == columns.len() && demand.is_met(value, self.env)
+                            values.len() == columns.len() && demand.is_met(value, self.env, None)
                         }
                         None => demand.may_default() && at.is_none() && !columns.is_empty(),
                     };
@@ -361,7 +384,7 @@ impl<'e> Verifier<'e> {
                 Ok(())
             }
             Some(codes::CMD_UPDATE) => {
-                self.assignments(clause.at("target_list"), table, visible, false)
+                self.assignments(clause.at("target_list"), table, visible, None)
             }
             Some(_) | None => Ok(()),
         }

@@ -291,6 +291,22 @@ pub fn table_factor(schema: &str, name: &str, alias: Option<&str>) -> TableFacto
     }
 }
 
+/// `name`, quoted: a CTE.
+pub fn own_factor(name: &str) -> TableFactor {
+    TableFactor::Table {
+        name: ObjectName::from(vec![ident(name)]),
+        alias: None,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    }
+}
+
 /// `AS name`.
 pub fn table_alias(name: &str) -> sqlparser::ast::TableAlias {
     sqlparser::ast::TableAlias { explicit: true, name: ident(name), columns: Vec::new(), at: None }

@@ -19,8 +19,10 @@ mod grouping;
 mod guard;
 mod level;
 mod locks;
+mod made;
 mod mask;
 mod parameters;
+mod sizes;
 mod subqueries;
 mod total;
 mod with_check;
@@ -49,7 +51,7 @@ use level::{Bond, Level, Outputs};
 use subqueries::SubqueryRewriting;
 use total::Subqueries;
 
-pub use condition::parse as parse_condition;
+pub use condition::{ClaimKind, Unspelled, parse as parse_condition, spelled};
 pub use guard::MARKER;
 
 /// A parser that keeps the source's own spelling of literals: with `unescape` on, printing can turn
@@ -118,6 +120,7 @@ pub struct Rewritten {
 pub fn rewrite(text: &str, env: Env<'_>) -> Result<Rewritten, Denial> {
     let mut parsed = parse(text)?;
     locks::bind(&mut parsed.statement, env)?;
+    sizes::bind(&mut parsed.statement)?;
     let parameters = parameters::of_statement(&parsed.statement, text, env.parameters);
     let env = Env { parameters: &parameters, ..env };
     let mut rewriter = Rewriter {
@@ -153,6 +156,8 @@ struct CteInScope {
     exposed: bool,
     semi_join: bool,
     barrier: Rc<Cell<bool>>,
+    /// The rows that it makes.
+    made: Option<made::Made>,
 }
 
 /// The CTEs in scope, innermost WITH first.
@@ -226,6 +231,7 @@ impl Rewriter<'_> {
                     exposed: !is_materialized(cte),
                     semi_join: !is_materialized(cte),
                     barrier: Rc::default(),
+                    made: None,
                 }));
             }
             for cte in &mut with.cte_tables {
@@ -273,6 +279,7 @@ impl Rewriter<'_> {
     }
 
     fn cte(&mut self, cte: &mut Cte, scope: Scope<'_>) -> Result<CteInScope, Denial> {
+        let made = self.made_by(cte);
         let shape = self.query(&mut cte.query, scope)?;
         let changes_data = matches!(
             *cte.query.body,
@@ -285,6 +292,7 @@ impl Rewriter<'_> {
             exposed: shape.exposed && !changes_data && !apart,
             semi_join: shape.semi_join,
             barrier: Rc::default(),
+            made,
         })
     }
 

@@ -14,7 +14,7 @@ use sqlparser::ast::{
 use super::super::env::{Resolved, Table};
 use super::from::{Placement, columns_of, name_parts, qualified};
 use super::level::{Bond, Level, Rel, name_of};
-use super::{Ctes, Rewriter, Scope, dialect, guard};
+use super::{Ctes, Rewriter, Scope, dialect, guard, made};
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
 use crate::policy::Protection;
@@ -31,10 +31,10 @@ struct Demand {
 enum DemandKind {
     /// The value is the tenant.
     Tenant(Expr),
-    /// The value is the key of one of the tenant's parents.
-    Parent(Query),
+    /// The value is the key of one of the tenant's parents: one of the first query, or of the others.
+    Parent(Query, Vec<Query>),
     /// The value is null, or the key of a row of the tenant's.
-    Reference(Query),
+    Reference(Query, Vec<Query>),
 }
 
 impl Demand {
@@ -45,16 +45,15 @@ impl Demand {
                 let tenant = tenant.clone();
                 guard::checked(value, self.type_name, |seen| guard::equals(seen, tenant), code)
             }
-            DemandKind::Parent(parents) => {
-                let parents = parents.clone();
-                guard::checked(value, self.type_name, |seen| among(seen, parents), code)
+            DemandKind::Parent(parents, made) => {
+                let test = |seen: Expr| among_any(seen.clone(), among(seen, parents.clone()), made);
+                guard::checked(value, self.type_name, test, code)
             }
-            DemandKind::Reference(keys) => {
-                let keys = keys.clone();
-                let test = |seen: Expr| Expr::BinaryOp {
-                    left: Box::new(Expr::IsNull(Box::new(seen.clone()))),
-                    op: BinaryOperator::Or,
-                    right: Box::new(among(seen, keys)),
+            DemandKind::Reference(keys, made) => {
+                let test = |seen: Expr| {
+                    let null = Expr::IsNull(Box::new(seen.clone()));
+                    let known = or(null, among(seen.clone(), keys.clone()));
+                    among_any(seen, known, made)
                 };
                 guard::checked(value, self.type_name, test, code)
             }
@@ -65,7 +64,7 @@ impl Demand {
     fn filled(&self) -> Result<Expr, Denial> {
         match &self.kind {
             DemandKind::Tenant(tenant) => Ok(tenant.clone()),
-            DemandKind::Parent(_) | DemandKind::Reference(_) => {
+            DemandKind::Parent(..) | DemandKind::Reference(..) => {
                 Err(Denial::of(DenialCode::WriteOutsideTenant, self.column.clone()))
             }
         }
@@ -73,7 +72,7 @@ impl Demand {
 
     /// Whether the column's own default may stand.
     const fn may_default(&self) -> bool {
-        matches!(self.kind, DemandKind::Reference(_))
+        matches!(self.kind, DemandKind::Reference(..))
     }
 
     /// The value to write for the one that the client wrote.
@@ -113,8 +112,8 @@ fn note_written(env: super::Env<'_>, table: &Table<'_>, demand: &Demand) {
             column: column.clone(),
             demand: match demand.kind {
                 DemandKind::Tenant(_) => "the tenant: filled in where it is left out, else checked",
-                DemandKind::Parent(_) => "the key of a parent that is the tenant's: checked",
-                DemandKind::Reference(_) => {
+                DemandKind::Parent(..) => "the key of a parent that is the tenant's: checked",
+                DemandKind::Reference(..) => {
                     "null, or the key of a row that is the tenant's: checked"
                 }
             },
@@ -124,6 +123,15 @@ fn note_written(env: super::Env<'_>, table: &Table<'_>, demand: &Demand) {
 
 fn among(value: Expr, keys: Query) -> Expr {
     Expr::InSubquery { expr: Box::new(value), subquery: Box::new(keys), negated: false }
+}
+
+fn or(left: Expr, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::Or, right: Box::new(right) }
+}
+
+/// `known OR value IN (…) OR …`: the keys of rows that the statement makes itself.
+fn among_any(value: Expr, known: Expr, made: &[Query]) -> Expr {
+    made.iter().fold(known, |test, keys| or(test, among(value.clone(), keys.clone())))
 }
 
 pub(super) fn is_default(value: &Expr) -> bool {
@@ -153,7 +161,7 @@ fn same_value(own: &str, given: &str, type_name: &str) -> bool {
 }
 
 impl<'a> Rewriter<'a> {
-    fn demand(&self, table: &Table<'_>) -> Result<Option<Demand>, Denial> {
+    fn demand(&self, table: &Table<'_>, ctes: Option<&Ctes<'_>>) -> Result<Option<Demand>, Denial> {
         let column_type = |column: &str, otherwise: &'static str| match table.relation {
             None => Some(otherwise),
             Some(relation) => guard::checkable_type(&relation.column(column)?.type_name),
@@ -178,14 +186,15 @@ impl<'a> Rewriter<'a> {
                     kind: DemandKind::Tenant(literal),
                 }))
             }
-            Protection::TenantThrough { column, .. } => {
+            Protection::TenantThrough { column, parent, parent_column } => {
                 let parents = guard::parent_keys(self.env, table, 0)?;
+                let made = ctes.map(|ctes| ctes.made(parent, parent_column)).unwrap_or_default();
                 let type_name =
                     column_type(column, "text").ok_or(Denial::new(DenialCode::LeakPossible))?;
                 Ok(Some(Demand {
                     column: column.clone(),
                     type_name,
-                    kind: DemandKind::Parent(parents),
+                    kind: DemandKind::Parent(parents, made),
                 }))
             }
             Protection::Shared => Ok(None),
@@ -193,8 +202,9 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// All that the table demands of written values: references first, its own tenancy last.
-    fn demands(&self, table: &Table<'_>) -> Result<Vec<Demand>, Denial> {
+    /// All that the table demands of written values: references first, its own tenancy last. Rows made
+    /// in `ctes` are there for them.
+    fn demands(&self, table: &Table<'_>, ctes: Option<&Ctes<'_>>) -> Result<Vec<Demand>, Denial> {
         let mut demands = Vec::new();
         for reference in self.env.references(table) {
             if mutant::on("reference-unchecked") {
@@ -205,15 +215,16 @@ impl<'a> Rewriter<'a> {
                 .and_then(|column| guard::checkable_type(&column.type_name))
                 .ok_or_else(|| Denial::of(DenialCode::LeakPossible, reference.column))?;
             let keys = guard::keys_of(self.env, &reference.parent, reference.parent_column, 0)?;
-            let kind = DemandKind::Reference(keys);
+            let made = ctes.map(|ctes| ctes.made(&reference.parent.name, reference.parent_column));
+            let kind = DemandKind::Reference(keys, made.unwrap_or_default());
             demands.push(Demand { column: reference.column.to_owned(), type_name, kind });
         }
-        demands.extend(self.demand(table)?);
+        demands.extend(self.demand(table, ctes)?);
         Ok(demands)
     }
 
     /// Resolves a target table, which is never a CTE.
-    fn target(&self, name: &mut ObjectName) -> Result<(Table<'a>, String), Denial> {
+    pub(super) fn target(&self, name: &mut ObjectName) -> Result<(Table<'a>, String), Denial> {
         let parts = name_parts(name)?;
         let visible = parts.last().cloned().ok_or(Denial::new(DenialCode::Internal))?;
         match self.resolve(&parts)? {
@@ -236,7 +247,8 @@ impl<'a> Rewriter<'a> {
         let (table, visible) = self.target(name)?;
         let visible = insert.table_alias.as_ref().map_or(visible, |alias| name_of(&alias.alias));
         let guards = guard::guards(self.env, &table, &visible)?;
-        let demands = self.demands(&table)?;
+        let hidden = insert.source.as_ref().is_some_and(|source| made::has_with(source));
+        let demands = self.demands(&table, ctes.filter(|_| !hidden))?;
         let check = self.row_check(&table)?;
         for demand in &demands {
             note_written(self.env, &table, demand);
@@ -567,7 +579,7 @@ impl<'a> Rewriter<'a> {
 
     fn demands_of(&self, target: &TableFactor) -> Result<Vec<Demand>, Denial> {
         let (table, _) = self.target_of(target)?;
-        self.demands(&table)
+        self.demands(&table, None)
     }
 
     /// The table that is changed, and the name that qualifies its columns.
@@ -611,7 +623,7 @@ impl<'a> Rewriter<'a> {
                 }
                 let code = match demand.kind {
                     DemandKind::Tenant(_) => DenialCode::TenantColumnChange,
-                    DemandKind::Parent(_) | DemandKind::Reference(_) => {
+                    DemandKind::Parent(..) | DemandKind::Reference(..) => {
                         DenialCode::WriteOutsideTenant
                     }
                 };
