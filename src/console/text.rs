@@ -152,27 +152,14 @@ pub(super) fn shell_quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What a shell makes of a word.
-    fn read_back(word: &str) -> String {
-        let script = format!("printf %s {word}");
-        let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
-        assert!(output.status.success(), "{word}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
     #[test]
     fn a_text_is_one_word_of_a_shell_whatever_it_holds() {
+        // What a shell makes of such words is tested with one, in tests/console.
         assert_eq!(shell_quoted("SELECT 1"), "'SELECT 1'");
-        for text in [
-            "it's; rm -rf ~ `id` $(id) $HOME \"x\" \\ !!",
-            "a\u{3}b\u{1b}[201~\nrm\u{7f}'\\$(id)123",
-            "\u{202e}e\u{9b}2J\u{feff}é",
-            "",
-        ] {
-            let word = shell_quoted(text);
-            assert_eq!(read_back(&word), text, "{word}");
-            assert!(!word.chars().any(is_unsafe_to_print), "{word:?}");
-        }
+        assert_eq!(shell_quoted(""), "''");
+        assert_eq!(shell_quoted("it's $(id) \\ !!"), "'it'\\''s $(id) \\ !!'");
+        assert_eq!(shell_quoted("a\u{3}1\n'\\$(id)"), "$'a\\0031\\012\\'\\\\$(id)'");
+        assert_eq!(shell_quoted("\u{202e}é\u{9b}"), "$'\\342\\200\\256é\\302\\233'");
     }
 
     #[test]

@@ -87,7 +87,7 @@ fn program(name: &str, ours: &str) -> Option<PathBuf> {
 /// Waits for a server to answer a request with success.
 async fn answers(name: &str, request: impl Fn() -> reqwest::RequestBuilder) {
     let mut said = String::new();
-    for _ in 0..1_500 {
+    for _ in 0..6_000 {
         match request().send().await {
             Ok(answer) if answer.status().is_success() => return,
             Ok(answer) => said = answer.text().await.unwrap_or_default(),

@@ -114,12 +114,13 @@ fn a_spreadsheet_takes_no_cell_of_an_export_for_a_formula() {
 fn a_command_that_a_page_offers_runs_nothing_but_itself() {
     let root = tempfile::tempdir().unwrap();
     let statement = "--config=/tmp/evil '; touch pwned; '\u{3}\ntouch pwned\u{1b}[201~";
-    let mut one = event(&mut Dice(1), Timestamp::now(), "orders-api", "--help' -x");
+    let mut one = event(&mut Dice(1), Timestamp::now(), "orders-api", "--help' -x")
+        .denied(&Denial::of(DenialCode::RelationDenied, "vault"));
     with_statement(&mut one, "select", statement);
     write(&root.path().join("audit"), vec![one]);
     let site = Site::over(root.path());
     site.until_home_says("1 chain intact");
-    let page = site.get(&site.get("/?show=all").links("/record/").remove(0)).body;
+    let page = site.get(&site.get("/").links("/record/").remove(0)).body;
     let command = page.split("<pre class=\"command\"").nth(1).expect("a command is offered");
     let command = command.split("<code>").nth(1).unwrap().split("</code>").next().unwrap();
     let command = command.replace("&#39;", "'").replace("&#38;", "&").replace("&amp;", "&");

@@ -122,6 +122,7 @@ fn certificate(root: &Path) {
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
         .args(["-nodes", "-days", "2", "-subj", "/CN=console"])
         .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .args(["-keyout", &file("key"), "-out", &file("crt")]);
     assert!(command.output().unwrap().status.success());
 }

@@ -39,7 +39,7 @@ impl KeyServer {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (does, keys) = (Arc::new(AtomicU8::new(ANSWERS)), Arc::new(Mutex::default()));
+        let (does, keys) = (Arc::new(AtomicU8::new(ANSWERS)), Arc::new(Mutex::new(String::new())));
         let asked = Arc::new(AtomicUsize::new(0));
         let served = (Arc::clone(&does), Arc::clone(&keys), Arc::clone(&asked));
         std::thread::spawn(move || {

@@ -126,6 +126,16 @@ pub fn has_groups(select: &Select) -> Option<bool> {
     }
 }
 
+/// The names that GROUP BY lists by themselves, in lower case.
+pub fn keys(group_by: &GroupByExpr) -> BTreeSet<String> {
+    let GroupByExpr::Expressions(expressions, modifiers) = group_by else { return BTreeSet::new() };
+    let names = expressions.iter().filter_map(|expr| match expr {
+        Expr::Identifier(name) if modifiers.is_empty() => Some(lower(name)),
+        _ => None,
+    });
+    names.collect()
+}
+
 /// Looks for aggregates, those of sub-queries left out.
 #[derive(Default)]
 struct Groups {

@@ -226,11 +226,15 @@ impl Level {
     }
 
     /// Shields the columns of a SELECT list that may fail, where they have a name of their own.
-    pub fn shield_columns(&self, projection: &mut [SelectItem]) -> Result<(), Denial> {
+    pub fn shield_columns(
+        &self,
+        projection: &mut [SelectItem],
+        shields: &Shields,
+    ) -> Result<(), Denial> {
         let guard = self.truth(Clause::Rows);
         for item in projection {
-            if let SelectItem::ExprWithAlias { expr, .. } = item
-                && is_shielded(expr, &self.partial)
+            if let SelectItem::ExprWithAlias { expr, alias } = item
+                && shields.reach(expr, &alias.value, &self.partial)
             {
                 let value = std::mem::replace(expr, Expr::Tuple(Vec::new()));
                 *expr = conditional(&guard, value, "NULL")?;
@@ -401,17 +405,43 @@ pub fn may_fail(expr: &Expr, partial: &Partial) -> bool {
     !partial.leaves_total(expr) && !is_pinned(expr)
 }
 
-/// Whether a column is shielded where it is computed. One with a query of its own is not: the service
-/// would have to take that query out of the shield again.
-fn is_shielded(expr: &Expr, partial: &Partial) -> bool {
-    let has_query = visit_expressions(expr, |expr| match expr {
-        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
-        Expr::Function(function) if matches!(function.args, FunctionArguments::Subquery(_)) => {
-            ControlFlow::Break(())
-        }
-        _ => ControlFlow::Continue(()),
-    });
-    may_fail(expr, partial) && has_query.is_continue()
+/// Which columns of a SELECT list are shielded where they are computed.
+#[derive(Clone, Debug)]
+pub enum Shields {
+    /// None.
+    None,
+    /// All that may fail.
+    All,
+    /// The keys of groups among them, by their names there: an alias wins over a column of FROM.
+    Keys(BTreeSet<String>),
+}
+
+impl Shields {
+    /// Whether a column is among them. One with a query of its own is not: the service would have to
+    /// take that query out of the shield again.
+    fn reach(&self, expr: &Expr, alias: &str, partial: &Partial) -> bool {
+        let plain = |with_aggregates: bool| {
+            let other = visit_expressions(expr, |expr| match expr {
+                Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+                    ControlFlow::Break(())
+                }
+                Expr::Function(function)
+                    if matches!(function.args, FunctionArguments::Subquery(_)) =>
+                {
+                    ControlFlow::Break(())
+                }
+                computed if !with_aggregates && computes(computed) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            });
+            other.is_continue()
+        };
+        may_fail(expr, partial)
+            && match self {
+                Self::None => false,
+                Self::All => plain(true),
+                Self::Keys(keys) => keys.contains(&alias.to_ascii_lowercase()) && plain(false),
+            }
+    }
 }
 
 /// Whether something in a part may raise an error when a condition reads what comes of it.
@@ -432,8 +462,8 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// Reads a list above a level. `shields`: its columns are about to be shielded.
-    pub fn of(projection: &[SelectItem], level: &Level, shields: bool) -> Self {
+    /// Reads a list above a level. `shields`: those that are about to be shielded.
+    pub fn of(projection: &[SelectItem], level: &Level, shields: &Shields) -> Self {
         let mut listed = Some(Vec::new());
         let mut partial = Partial::default();
         for item in projection {
@@ -447,7 +477,7 @@ impl Columns {
                     (name, may_fail(expr, &level.partial))
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
-                    let shielded = shields && is_shielded(expr, &level.partial);
+                    let shielded = shields.reach(expr, &alias.value, &level.partial);
                     (Some(alias), may_fail(expr, &level.partial) && !shielded)
                 }
                 SelectItem::ExprWithAliases { .. } => {

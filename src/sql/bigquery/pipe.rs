@@ -4,7 +4,7 @@ use std::mem;
 
 use sqlparser::ast::{Expr, PipeOperator};
 
-use super::level::{Clause, Columns, Input, Level, Partial, may_fail, something_may_fail};
+use super::level::{Clause, Columns, Input, Level, Partial, Shields, may_fail, something_may_fail};
 use super::rewrite::{Rewriter, form, lower, select_item};
 use crate::error::{Denial, DenialCode};
 
@@ -97,7 +97,7 @@ fn made(operator: &PipeOperator, level: &Level) -> Partial {
             Partial::default()
         }
         PipeOperator::Select { exprs } | PipeOperator::Extend { exprs } => {
-            Columns::of(exprs, level, false).partial
+            Columns::of(exprs, level, &Shields::None).partial
         }
         PipeOperator::Aggregate { full_table_exprs, group_by_expr } => {
             let mut partial = Partial::default();

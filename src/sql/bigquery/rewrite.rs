@@ -17,7 +17,7 @@ use sqlparser::ast::{
 use super::TableUse;
 use super::carry::{self, Carry, Cte, Derivation};
 use super::guard::conjunction;
-use super::level::{Clause, Columns, Input, Level, Partial};
+use super::level::{Clause, Columns, Input, Level, Partial, Shields};
 use super::names::{Binding, Env, TableName, path};
 use super::pseudo::is_named;
 use crate::error::{Denial, DenialCode};
@@ -303,8 +303,15 @@ impl<'a> Rewriter<'a> {
         }
         // Columns of a query that carries are shielded where they are computed, so that what reads them
         // need not be.
-        let shields = carries && groups == Some(false) && distinct.is_none() && level.is_complete();
-        let columns = Columns::of(projection, &level, shields);
+        let shields = match groups {
+            _ if !carries || distinct.is_some() || !level.is_guarded() || !level.is_complete() => {
+                Shields::None
+            }
+            Some(true) => Shields::Keys(carry::keys(group_by)),
+            Some(false) => Shields::All,
+            None => Shields::None,
+        };
+        let columns = Columns::of(projection, &level, &shields);
         let below = mem::take(&mut level.partial);
         // What stands in the SELECT list is known by its name there.
         level.partial.join(&below);
@@ -321,9 +328,7 @@ impl<'a> Rewriter<'a> {
             let client = selection.take();
             *selection = Some(conjunction(guard, client));
         }
-        if shields {
-            level.shield_columns(projection)?;
-        }
+        level.shield_columns(projection, &shields)?;
         self.leave_out(projection, &level);
         if carries {
             projection.push(Self::carrier(&level, groups == Some(true))?);

@@ -242,6 +242,10 @@ const SHIELDED: &[(&str, &str)] = &[
         "COALESCE(LOGICAL_AND(`customers`.`tenant_id` = 'tenant-a'), TRUE) AS `hedgerow_guard`",
     ),
     (
+        "SELECT n FROM (SELECT 1 / credit AS y, COUNT(*) AS n FROM app.customers GROUP BY y) AS s JOIN app.orders AS o USING (y)",
+        "(SELECT IF(`customers`.`tenant_id` = 'tenant-a', 1 / credit, NULL) AS y, COUNT(*) AS n, COALESCE(",
+    ),
+    (
         "SELECT x FROM (SELECT credit AS x FROM app.customers UNION ALL SELECT 1 / id FROM app.orders) AS s WHERE x > 1",
         "1 / id, `orders`.`tenant_id` = 'tenant-a' AS `hedgerow_guard`",
     ),

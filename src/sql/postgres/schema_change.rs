@@ -47,7 +47,7 @@ pub fn judge(statement: &Tree<'_>, env: Env<'_>) -> Result<Option<Class>, Denial
         "ViewStmt" => change.view()?,
         "CreateStmt" => {
             change.is_permanent(statement.at("relation"))?;
-            let child = change.new(statement.at("relation"))?;
+            let child = change.to_be_made(statement.at("relation"))?;
             change.parents(&child, statement.at("inh_relations").items())?;
         }
         "AlterTableStmt" => change.alter()?,
@@ -177,7 +177,7 @@ impl Change<'_> {
 
     /// A relation that is to be made, and the rule for its name: an unqualified one is made in the first schema
     /// of the search path, wherever another of that name stands.
-    fn new(&self, relation: &Tree<'_>) -> Result<Known, Denial> {
+    fn to_be_made(&self, relation: &Tree<'_>) -> Result<Known, Denial> {
         let name = relation.at("relname").text().ok_or_else(|| self.refused())?;
         if !relation.at("catalogname").is_absent() {
             return Err(self.refused());
@@ -191,9 +191,9 @@ impl Change<'_> {
     fn makes(&self) -> Result<Option<RelationName>, Denial> {
         let statement = self.statement;
         let made = match statement.kind() {
-            "CreateStmt" => self.new(statement.at("relation"))?.name,
-            "CreateTableAsStmt" => self.new(statement.at("into").at("rel"))?.name,
-            "ViewStmt" => self.new(statement.at("view"))?.name,
+            "CreateStmt" => self.to_be_made(statement.at("relation"))?.name,
+            "CreateTableAsStmt" => self.to_be_made(statement.at("into").at("rel"))?.name,
+            "ViewStmt" => self.to_be_made(statement.at("view"))?.name,
             "RenameStmt" if RELATIONS.contains(&statement.at("rename_type").number()) => {
                 let before = self.known(statement.at("relation"))?.name;
                 let new = statement.at("newname").text().ok_or_else(|| self.refused())?;
@@ -306,7 +306,7 @@ impl Change<'_> {
     fn view(&self) -> Result<(), Denial> {
         let view = self.statement.at("view");
         self.is_permanent(view)?;
-        let known = self.new(view)?;
+        let known = self.to_be_made(view)?;
         if known.rule.is_none() {
             return Ok(());
         }
