@@ -221,13 +221,13 @@ impl Link {
             }
             _ => return Err(self.out_of_order()),
         };
-        match self.replies.pop().map(|owed| owed.reply) {
-            Some(
-                Reply::Parse { undo: Some(undo), .. }
-                | Reply::Close { undo: Some(undo) }
-                | Reply::Bind(Bound { undo, .. }),
-            ) => self.names.settle(&undo),
-            Some(_) | None => {}
+        if let Some(
+            Reply::Parse { undo: Some(undo), .. }
+            | Reply::Close { undo: Some(undo) }
+            | Reply::Bind(Bound { undo, .. }),
+        ) = self.replies.pop().map(|owed| owed.reply)
+        {
+            self.names.settle(&undo);
         }
         if heard_by == AskedBy::Client {
             self.forward(frame);

@@ -96,7 +96,7 @@ impl Way {
     }
 
     fn lose(&self) {
-        self.ends.lock().unwrap().iter().for_each(|end| vanish(end));
+        self.ends.lock().unwrap().iter().for_each(vanish);
     }
 }
 
