@@ -190,7 +190,7 @@ fn over_tls_a_session_begins_with_the_claim_and_its_cookie_is_for_tls_alone() {
 
     let form = |token: &str| ask("POST", "/sign-in", "", &format!("token={token}&next=%2F"));
     let other = form(&token(root.path(), r#","role":"developer""#));
-    assert!(other.starts_with("HTTP/1.1 403") && !other.contains("set-cookie"), "{other}");
+    assert!(other.starts_with("HTTP/1.1 401") && !other.contains("set-cookie"), "{other}");
     let good = form(&token(root.path(), r#","role":"security""#));
     assert!(good.starts_with("HTTP/1.1 303"), "{good}");
     let cookie = good.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
