@@ -33,7 +33,8 @@ trap 'exit 130' INT TERM
 taken=" "
 free_port() { # sets $port
   while :; do
-    port=$((20000 + RANDOM % 20000))
+    # Below the ports that the system gives to clients.
+    port=$((20000 + RANDOM % 12000))
     if [[ $taken != *" $port "* ]] && ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
       taken+="$port "
       return
