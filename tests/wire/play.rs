@@ -36,6 +36,8 @@ enum Then {
     Pause,
     /// When the statement runs, another connection asks to cancel it.
     Cancel,
+    /// The same, of one that waits for the client: after a while.
+    CancelCopy,
 }
 
 /// Stands in a statement that is to be cancelled, and in no other.
@@ -127,6 +129,11 @@ pub fn function_call() -> Said {
 /// A cancel request for what runs: [`ENDLESS`].
 pub fn cancel() -> Said {
     Said { then: Then::Cancel, ..raw("(cancel)", Vec::new()) }
+}
+
+/// A cancel request for a COPY that waits for rows.
+pub fn cancel_copy() -> Said {
+    Said { then: Then::CancelCopy, ..raw("(cancel)", Vec::new()) }
 }
 
 /// What follows may meet the answers to what went before.
@@ -262,9 +269,13 @@ fn play(
         if said.then == Then::Pause {
             send(&mut client, &std::mem::take(&mut all), split);
             std::thread::sleep(Duration::from_millis(100));
-        } else if said.then == Then::Cancel {
+        } else if matches!(said.then, Then::Cancel | Then::CancelCopy) {
             send(&mut client, &std::mem::take(&mut all), split);
-            wait_for_endless();
+            if said.then == Then::Cancel {
+                wait_for_endless();
+            } else {
+                std::thread::sleep(Duration::from_millis(400));
+            }
             let (pid, secret) = client.cancel_key.clone().expect("a cancel key");
             if bytes(said).is_empty() && std::ptr::eq(bytes(said), &raw const said.through) {
                 cancel(pid, &secret);

@@ -1,8 +1,8 @@
 //! Scripts written by hand: every message of a client's, in every state.
 
 use crate::play::{
-    ENDLESS, Said, bind, cancel, data, done, execute, fail, flush, function_call, parse, query,
-    raw, sync, terminate,
+    ENDLESS, Said, bind, cancel, cancel_copy, data, done, execute, fail, flush, function_call,
+    parse, query, raw, sync, terminate,
 };
 use crate::support::{TENANT_A, wire};
 
@@ -450,7 +450,7 @@ fn copy() -> Vec<Named> {
                 clear
             ],
         ),
-        ("a cancelled COPY in", say![COPY_IN, rows(&[80]), cancel(), done(), count]),
+        ("a cancelled COPY in", say![COPY_IN, rows(&[80]), cancel_copy(), done(), count]),
     ]
 }
 
