@@ -169,7 +169,7 @@ pub(super) enum Stall {
     /// Since then; looked at again at the second time.
     Since(Instant, Instant),
     /// The same, and the kernel was told to wait for it.
-    Endured(Instant),
+    Endured(Instant, Instant),
 }
 
 impl Stall {
@@ -177,15 +177,15 @@ impl Stall {
     pub(super) fn note<S: socket::Patient>(&mut self, socket: &S, wrote: bool, waits: bool) {
         match (*self, waits) {
             (Self::None, false) => {}
-            (Self::Endured(_), false) => {
+            (Self::Endured(..), false) => {
                 socket.be_patient(socket::Patience::Usual);
                 *self = Self::None;
             }
             (Self::Since(..), false) => *self = Self::None,
             (Self::None, true) => *self = Self::from_now(),
             (Self::Since(..), true) if wrote => *self = Self::from_now(),
-            (Self::Endured(_), true) if wrote => *self = Self::Endured(Instant::now()),
-            (Self::Since(..) | Self::Endured(_), true) => {}
+            (Self::Endured(_, look), true) if wrote => *self = Self::Endured(Instant::now(), look),
+            (Self::Since(..) | Self::Endured(..), true) => {}
         }
     }
 
@@ -203,26 +203,40 @@ impl Stall {
                     Self::Since(since, now + socket::STALL_LOOK)
                 } else {
                     socket.be_patient(socket::Patience::Stalled(limit));
-                    Self::Endured(since)
+                    Self::Endured(since, now + socket::STALL_LOOK)
                 };
             }
-            Self::None | Self::Since(..) | Self::Endured(_) => {}
+            // Who was only slow may have gone since.
+            Self::Endured(since, look) if now >= look => {
+                let look = now + socket::STALL_LOOK;
+                *self = if socket.has_vanished() {
+                    socket.be_patient(socket::Patience::Usual);
+                    Self::Since(since, look)
+                } else {
+                    Self::Endured(since, look)
+                };
+            }
+            Self::None | Self::Since(..) | Self::Endured(..) => {}
         }
     }
 
     /// When it is too long.
     pub(super) fn ends(self, limit: Duration) -> Option<Instant> {
         match self {
-            Self::Since(since, _) | Self::Endured(since) if !limit.is_zero() => Some(since + limit),
-            Self::None | Self::Since(..) | Self::Endured(_) => None,
+            Self::Since(since, _) | Self::Endured(since, _) if !limit.is_zero() => {
+                Some(since + limit)
+            }
+            Self::None | Self::Since(..) | Self::Endured(..) => None,
         }
     }
 
     /// When it must be looked at again.
     pub(super) fn next_look(self, limit: Duration) -> Option<Instant> {
         match self {
-            Self::Since(_, look) => Some(self.ends(limit).map_or(look, |end| end.min(look))),
-            Self::None | Self::Endured(_) => self.ends(limit),
+            Self::Since(_, look) | Self::Endured(_, look) => {
+                Some(self.ends(limit).map_or(look, |end| end.min(look)))
+            }
+            Self::None => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pingora::protocols::l4::ext::get_tcp_info;
+use pingora::protocols::l4::ext::{TCP_INFO, get_tcp_info};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -72,7 +72,10 @@ impl Patient for Socket {
     fn has_vanished(&self) -> bool {
         // pingora asks the kernel so that nothing unsafe is needed here.
         let told = self.tcp().and_then(|stream| get_tcp_info(stream.as_raw_fd()).ok());
-        told.is_some_and(|info| info.tcpi_unacked > 0 && info.tcpi_last_ack_recv >= SILENCE)
+        // Who has said that there is no room is asked now and then whether there is: one of these
+        // questions may be on its way, two without an answer are silence.
+        let is_asked = |info: &TCP_INFO| info.tcpi_unacked > 0 || info.tcpi_probes > 1;
+        told.is_some_and(|info| is_asked(&info) && info.tcpi_last_ack_recv >= SILENCE)
     }
 
     fn be_patient(&self, patience: Patience) {

@@ -7,6 +7,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -71,43 +72,55 @@ fn clients_that_vanish_are_noticed_whether_they_idle_or_are_owed_rows() {
 /// A way to PostgreSQL that can be lost.
 struct Way {
     address: SocketAddr,
-    /// Its ends towards Hedgerow.
-    ends: Arc<Mutex<Vec<TcpStream>>>,
+    /// Its ends towards Hedgerow and towards the server.
+    ends: Arc<Mutex<Vec<(TcpStream, TcpStream)>>>,
+    lost: Arc<AtomicBool>,
 }
 
 impl Way {
     fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let ends: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
-        let open = Arc::clone(&ends);
+        let ends: Arc<Mutex<Vec<(TcpStream, TcpStream)>>> = Arc::default();
+        let lost = Arc::<AtomicBool>::default();
+        let (open, told) = (Arc::clone(&ends), Arc::clone(&lost));
         std::thread::spawn(move || {
             for end in listener.incoming().flatten() {
                 let server = TcpStream::connect(("127.0.0.1", server().port)).unwrap();
-                open.lock().unwrap().push(end.try_clone().unwrap());
+                let both = (end.try_clone().unwrap(), server.try_clone().unwrap());
+                open.lock().unwrap().push(both);
                 for (from, to) in
                     [(end.try_clone().unwrap(), server.try_clone().unwrap()), (server, end)]
                 {
-                    std::thread::spawn(move || pass_on(from, to));
+                    let lost = Arc::clone(&told);
+                    std::thread::spawn(move || pass_on(from, to, &lost));
                 }
             }
         });
-        Self { address, ends }
+        Self { address, ends, lost }
     }
 
+    /// The server learns at once that nobody is there: a backend in COPY would hold up whoever drops a
+    /// database, which are other tests.
     fn lose(&self) {
-        self.ends.lock().unwrap().iter().for_each(vanish);
+        self.lost.store(true, Ordering::SeqCst);
+        for (hedgerow, server) in &*self.ends.lock().unwrap() {
+            vanish(hedgerow);
+            server.shutdown(Shutdown::Both).ok();
+        }
     }
 }
 
-fn pass_on(mut from: TcpStream, mut to: TcpStream) {
+fn pass_on(mut from: TcpStream, mut to: TcpStream, lost: &AtomicBool) {
     let mut bytes = [0; 65_536];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         if to.write_all(&bytes[..count]).is_err() {
             break;
         }
     }
-    to.shutdown(Shutdown::Write).ok();
+    if !lost.load(Ordering::SeqCst) {
+        to.shutdown(Shutdown::Write).ok();
+    }
 }
 
 #[test]
@@ -152,6 +165,7 @@ fn a_database_that_vanishes_is_noticed_whether_it_is_waited_for_or_sent_to() {
     assert!(end.closed && ["08007", ""].contains(&end.sqlstate().as_str()), "sending: {end:?}");
     keeper.query("ROLLBACK");
     // The way is there again, and so is the service.
+    way.lost.store(false, Ordering::SeqCst);
     assert_eq!(sign_in(&world).query("SELECT count(*) FROM users").lines(), ["3"]);
     world.finish();
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -62,6 +63,9 @@ tables:
 functions: {allow: [public.remember]}
 ";
 
+/// Roles belong to the whole server: who makes some and who counts them take turns.
+static ROLES: Mutex<()> = Mutex::new(());
+
 /// `hedgerow scan` on `database`, in JSON: its exit code and its report.
 fn scan(directory: &Path, database: &str, more: &[&str]) -> (Option<i32>, Value) {
     let mut arguments =
@@ -91,6 +95,7 @@ fn directory_with(policy: &str) -> tempfile::TempDir {
 
 #[test]
 fn each_weakness_is_found_once_with_how_bad_it_is_why_and_what_to_do() {
+    let _alone = ROLES.lock().unwrap_or_else(PoisonError::into_inner);
     let database = server().clone_of("template1");
     server().run(&database, WEAK);
     let directory = directory_with(POLICY);
@@ -157,6 +162,7 @@ fn each_weakness_is_found_once_with_how_bad_it_is_why_and_what_to_do() {
 
 #[test]
 fn the_statements_that_findings_give_put_them_right_and_then_the_scan_is_clean() {
+    let _alone = ROLES.lock().unwrap_or_else(PoisonError::into_inner);
     let database = server().clone_of("template1");
     server().run(&database, WEAK);
     let policy =
@@ -222,6 +228,7 @@ fn the_statements_that_findings_give_put_them_right_and_then_the_scan_is_clean()
 
 #[test]
 fn roles_that_nothing_binds_are_findings_and_the_servers_own_superuser_is_none() {
+    let _alone = ROLES.lock().unwrap_or_else(PoisonError::into_inner);
     let database = fixture::database_of_both();
     server().run(
         &database,
