@@ -45,4 +45,14 @@ cargo build --locked --quiet --manifest-path tests/clients/rust/Cargo.toml --tar
 # would start one for each test.
 step "unit and integration tests"
 export HEDGEROW_ORACLE_SECONDS="${HEDGEROW_ORACLE_SECONDS:-60}"
-exec cargo test --locked --no-fail-fast "$@"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
+if ((status)); then
+  step "what failed, once more"
+  # What a failed test printed stands between its own line and the list of names behind it.
+  awk '/^---- .* stdout ----$/ { shown = 1 } /^failures:$/ { shown = 0 } shown' "$log"
+  grep -E '^test .* FAILED$' "$log" || true
+fi
+exit "$status"

@@ -49,6 +49,24 @@ fn the_relay_sees_a_value_that_is_cut_in_two() {
 }
 
 #[test]
+fn the_relay_takes_no_records_id_for_a_value_wherever_its_window_begins() {
+    for gap in 180..260 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let relay = Relay::start(listener.local_addr().unwrap(), Canary::of_b());
+        let mut client = TcpStream::connect(relay.address()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let denial =
+            format!("(audit record 01999999-9999-7999-8424-204242424242){}", " ".repeat(gap));
+        for part in [denial.as_bytes(), b"and more"] {
+            server.write_all(part).unwrap();
+            // What the client has, the relay has looked at.
+            client.read_exact(&mut vec![0; part.len()]).unwrap();
+        }
+        assert_eq!(relay.findings(), Vec::<String>::new(), "{gap}");
+    }
+}
+
+#[test]
 fn both_fixtures_hold_the_same_rows_of_tenant_a() {
     let (both, only_a) = (fixture::database_of_both(), fixture::database_of_a());
     let count = |database: &str, condition: &str| {

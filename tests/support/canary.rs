@@ -1,9 +1,10 @@
 //! The canary scanner: values of another tenant are recognisable, and no byte that a client
 //! receives may hold one, plain, in hexadecimal, in base64 or in UTF-16.
 
+use std::borrow::Cow;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use regex::bytes::{Regex, RegexBuilder};
@@ -22,8 +23,6 @@ const OVERLAP: usize = 256;
 #[derive(Clone)]
 pub struct Canary {
     forms: Arc<[Regex]>,
-    /// The audit record's id in a denial: chance may put any digits into it.
-    record_id: Regex,
 }
 
 impl Canary {
@@ -47,17 +46,43 @@ impl Canary {
                 }
             }
         }
-        let record_id = bytes_regex(r"\(audit record [0-9a-f-]{0,36}", false);
-        Self { forms: forms.into(), record_id }
+        Self { forms: forms.into() }
     }
 
     /// The first forbidden value in `bytes`, with what stands around it.
     pub fn find(&self, bytes: &[u8]) -> Option<String> {
-        let bytes = &*self.record_id.replace_all(bytes, &b""[..]);
+        let bytes = &*without_record_ids(bytes);
         let found = self.forms.iter().find_map(|form| form.find(bytes))?;
         let from = found.start().saturating_sub(60);
         let to = (found.end() + 60).min(bytes.len());
         Some(String::from_utf8_lossy(&bytes[from..to]).replace('\0', "·"))
+    }
+}
+
+/// The audit record's id in a denial: chance may put any digits into it.
+static RECORD_ID: LazyLock<Regex> =
+    LazyLock::new(|| bytes_regex(r"\(audit record [0-9a-f-]{0,36}", false));
+
+/// The bytes without the ids of audit records.
+pub fn without_record_ids(bytes: &[u8]) -> Cow<'_, [u8]> {
+    RECORD_ID.replace_all(bytes, &b""[..])
+}
+
+/// The end of what was seen, so that a value that is cut in two is still found.
+#[derive(Default)]
+struct Window(Vec<u8>);
+
+impl Window {
+    /// The first forbidden value in what came before and these bytes.
+    fn look(&mut self, canary: &Canary, bytes: &[u8]) -> Option<String> {
+        self.0.extend_from_slice(bytes);
+        let finding = canary.find(&self.0);
+        let cut = self.0.len().saturating_sub(OVERLAP);
+        // The window never begins within a record's id: what is left of it would look like any number.
+        let within = RECORD_ID.find_iter(&self.0).find(|id| id.start() < cut && cut < id.end());
+        let cut = within.map_or(cut, |id| id.start());
+        self.0.drain(..cut);
+        finding
     }
 }
 
@@ -115,14 +140,11 @@ impl Relay {
                 let (canary, found) = (canary.clone(), Arc::clone(&found));
                 std::thread::spawn(move || forward(client_read, server, |_| ()));
                 std::thread::spawn(move || {
-                    let mut tail = Vec::new();
+                    let mut window = Window::default();
                     forward(server_read, client, |bytes| {
-                        tail.extend_from_slice(bytes);
-                        if let Some(finding) = canary.find(&tail) {
+                        if let Some(finding) = window.look(&canary, bytes) {
                             found.lock().unwrap_or_else(|poison| poison.into_inner()).push(finding);
                         }
-                        let cut = tail.len().saturating_sub(OVERLAP);
-                        tail.drain(..cut);
                     });
                 });
             }
