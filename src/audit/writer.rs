@@ -29,6 +29,11 @@ use std::time::{Duration, Instant};
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// Most bytes that may wait for fdatasync.
 const SYNC_AFTER: usize = 4 << 20;
+/// How long the writer stands back after each record for sessions that wake beside it, when nobody
+/// waits for the disk: a burst of records is not what a statement waits for.
+const STAND_BACK: Duration = Duration::from_millis(2);
+/// More records at once than this are a load under which standing back would only lengthen the queue.
+const BURST: usize = 64;
 /// How often a failed write is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How often age, retention and the file's place are looked at.
@@ -200,6 +205,8 @@ impl Writer {
             return;
         }
         let mut waiters = Vec::new();
+        let began = Instant::now();
+        let burst = self.backlog.len() > BURST;
         while let Some(Queued { mut entry, waiter }) = self.backlog.pop_front() {
             if let Some(keys) = &mut self.personal {
                 let mut event = entry.into_event();
@@ -217,6 +224,9 @@ impl Writer {
             waiters.extend(waiter);
             self.append_fields(&entry.fields(), &Extra::None);
             self.unwritten_places += 1;
+            if !burst && waiters.is_empty() && began.elapsed() < STAND_BACK {
+                std::thread::yield_now();
+            }
             let full = self.size() >= self.settings.max_size;
             if full || self.pending.len() >= SYNC_AFTER {
                 let done = if full { self.close_segment() } else { self.flush(true) };

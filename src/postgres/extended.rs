@@ -306,7 +306,7 @@ impl Link {
         };
         let keep = facts.protected && bind.parameters.len() <= MAX_KEPT_PARAMETERS;
         let parameters: Option<Arc<[u8]>> = keep.then(|| bind.parameters.into());
-        let tenant = &self.current().tenant;
+        let tenant = &self.current().bearer.tenant;
         let shape = self.names.shape(bind.statement);
         let watch = Watch::new(&facts.tenant_columns, shape, bind.result_formats, tenant);
         let mut portal = Portal::new(Arc::clone(&facts), parameters.clone(), watch);

@@ -12,6 +12,7 @@
 
 mod allowance;
 mod answer;
+mod bearers;
 mod cancel;
 mod copy_flow;
 mod copy_in;

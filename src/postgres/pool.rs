@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::answer::Answer;
+use super::bearers::Bearers;
 use super::meters::{Counted, Meters};
 use super::outbox::Outbox;
 use super::socket::{Socket, Stayed};
@@ -188,6 +189,8 @@ pub(super) struct Pool {
     idle_timeout: Duration,
     meters: Arc<Meters>,
     state: Mutex<State>,
+    /// Whose sessions it serves.
+    pub(super) bearers: Bearers,
 }
 
 /// The first step of who wants a backend.
@@ -215,6 +218,7 @@ impl Pool {
             idle_timeout,
             meters,
             state: Mutex::default(),
+            bearers: Bearers::default(),
         });
         tokio::spawn(look_after(Arc::downgrade(&pool)));
         pool

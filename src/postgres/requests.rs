@@ -267,7 +267,7 @@ impl Link {
                         &facts.tenant_columns,
                         Shape::default(),
                         &[],
-                        &self.current().tenant,
+                        &self.current().bearer.tenant,
                     ),
                     staging: Staging::of(&facts.kind, Form::Query),
                     facts,

@@ -301,7 +301,7 @@ impl Link {
                 self.revocations_seen = Some(version);
                 let callers = [Some(&self.signed_in), Some(&self.who), self.local.as_ref()];
                 let mut identities =
-                    callers.into_iter().flatten().filter_map(|who| who.identity.as_ref());
+                    callers.into_iter().flatten().filter_map(|who| who.bearer.identity.as_ref());
                 if identities.any(|identity| authenticator.revokes(identity)) {
                     self.standing = Standing::Revoked;
                 }

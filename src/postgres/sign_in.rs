@@ -197,7 +197,7 @@ impl Admitted {
             followed: None,
             verdicts: Arc::clone(&front.verdicts),
             recent: Recent::default(),
-            viewpoint: who.viewpoint.clone(),
+            viewpoint: who.bearer.viewpoint.clone(),
             meters: Arc::clone(&front.meters),
             temporary: Temporary::default(),
             limiter: front.shared.limiter.clone(),

@@ -34,10 +34,10 @@ impl Link {
 
     /// Whether another identity of the same tenant has left temporary tables: it may have seen more.
     pub(super) fn has_anothers_tables(&self) -> bool {
-        let who = self.current().viewpoint.principal();
+        let who = self.current().bearer.viewpoint.principal();
         let owner = self.tables_owner.as_ref();
         self.judge.temporary.holds_tables()
-            && owner.is_some_and(|owner| owner.viewpoint.principal() != who)
+            && owner.is_some_and(|owner| owner.bearer.viewpoint.principal() != who)
     }
 
     /// The transaction was committed.

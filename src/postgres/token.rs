@@ -163,9 +163,9 @@ impl Link {
 
     fn speak_for_current(&mut self) {
         let who = Arc::clone(self.current());
-        self.judge.viewpoint = who.viewpoint.clone();
+        self.judge.viewpoint = who.bearer.viewpoint.clone();
         self.judge.viewpoint.set_max_statement(self.door.limits.max_statement);
-        if let Some(identity) = &who.identity {
+        if let Some(identity) = &who.bearer.identity {
             self.recorder.identified(identity);
         }
         self.mind_expiry();

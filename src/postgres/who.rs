@@ -9,12 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::egress::TenantValue;
+use super::bearers::Bearer;
 use super::parameters::Requested;
 use super::pool::{Key, Pool};
 use super::{Limits, PoolMode};
 use crate::claims::ClaimPath;
-use crate::decide::Viewpoint;
 use crate::error::Denial;
 use crate::identity::VerifiedIdentity;
 use crate::keys::Authenticator;
@@ -23,14 +22,11 @@ use crate::sql;
 
 /// A caller.
 pub(super) struct Who {
-    /// `None` in tests alone.
-    pub(super) identity: Option<VerifiedIdentity>,
+    pub(super) bearer: Arc<Bearer>,
     /// The backends that may serve this caller. Without a tenant it is of use for nothing but to learn
     /// how the server introduces itself.
     pub(super) key: Arc<Key>,
     pub(super) standing: Standing,
-    pub(super) viewpoint: Viewpoint,
-    pub(super) tenant: Arc<TenantValue>,
     /// In seconds since 1970.
     pub(super) expires_at: i64,
     /// When that is by a clock that nobody turns back.
@@ -61,7 +57,7 @@ pub(super) enum Standing {
 impl Who {
     /// Whether this is the same caller with a newer token.
     pub(super) fn renews(&self, other: &Self) -> bool {
-        match (&self.identity, &other.identity) {
+        match (&self.bearer.identity, &other.bearer.identity) {
             (Some(one), Some(two)) => {
                 one.subject() == two.subject()
                     && one.issuer() == two.issuer()
@@ -101,16 +97,14 @@ impl Door {
         Ok(Arc::new(Who {
             key: self.pool.known(Key::new(tenant.cloned(), privileged, settings)),
             standing: if tenant.is_some() { Standing::Tenant } else { Standing::Service },
-            viewpoint: Viewpoint::new(
-                identity.principal(),
-                &self.database,
-                sql::Limits { max_statement: self.limits.max_statement },
-            ),
-            tenant: Arc::new(TenantValue::new(tenant)),
             expires_at: identity.expires_at(),
             ends: instant_of(identity.expires_at()),
             serial: self.serial,
-            identity: Some(identity),
+            bearer: self.pool.bearers.of(
+                identity,
+                &self.database,
+                sql::Limits { max_statement: self.limits.max_statement },
+            ),
         }))
     }
 }

@@ -17,7 +17,7 @@ use crate::ids::RelationName;
 pub use postgres::Guarded;
 
 /// Bounds on what the parsers are given.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest text in bytes (`postgres.limits.max_statement`).
     pub max_statement: usize,

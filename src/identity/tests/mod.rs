@@ -87,7 +87,7 @@ fn verifier() -> Verifier {
     Verifier::new(settings()).unwrap()
 }
 
-fn claims() -> Map<String, Value> {
+pub(crate) fn claims() -> Map<String, Value> {
     let claims = json!({
         "iss": ISSUER, "sub": "alice", "aud": "orders", "iat": NOW - 10, "exp": NOW + 3600,
         "tenant_id": "acme",
@@ -116,7 +116,7 @@ fn check(token: &str) -> Result<VerifiedIdentity, TokenFault> {
     verifier.verify(&unverified, &keys, NOW)
 }
 
-fn check_claims(claims: &Map<String, Value>) -> Result<VerifiedIdentity, TokenFault> {
+pub(crate) fn check_claims(claims: &Map<String, Value>) -> Result<VerifiedIdentity, TokenFault> {
     check(&ed().mint(claims).unwrap())
 }
 

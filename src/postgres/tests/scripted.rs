@@ -20,6 +20,7 @@ use crate::endpoint::{Binding, Endpoint, TlsMode};
 use crate::limiter::Limiter;
 use crate::policy::Policy;
 use crate::postgres::answer::End;
+use crate::postgres::bearers::Bearer;
 use crate::postgres::cancel::Flight;
 use crate::postgres::egress::TenantValue;
 use crate::postgres::judge::Judge;
@@ -92,11 +93,13 @@ fn session_at(
     let (server, near_server) = duplex(1 << 16);
     let link = Link::new(Beginning {
         who: Arc::new(Who {
-            identity: None,
+            bearer: Arc::new(Bearer {
+                identity: None,
+                viewpoint: judge.viewpoint.clone(),
+                tenant: Arc::new(TenantValue::new(Some(&tenant))),
+            }),
             key: Arc::clone(&key),
             standing: Standing::Tenant,
-            viewpoint: judge.viewpoint.clone(),
-            tenant: Arc::new(TenantValue::new(Some(&tenant))),
             expires_at: i64::MAX,
             ends: None,
             serial: 0,
