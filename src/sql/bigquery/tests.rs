@@ -242,6 +242,10 @@ const SHIELDED: &[(&str, &str)] = &[
         "COALESCE(LOGICAL_AND(`customers`.`tenant_id` = 'tenant-a'), TRUE) AS `hedgerow_guard`",
     ),
     (
+        "SELECT k FROM (SELECT o.id AS k, COUNT(*) AS n FROM app.currencies AS x LEFT JOIN app.orders AS o ON o.code = x.code GROUP BY o.id) AS s WHERE 1 / (k - 5) > 0",
+        "COALESCE(LOGICAL_AND(COALESCE(`o`.`tenant_id` = 'tenant-a', TRUE)), TRUE) AS `hedgerow_guard`",
+    ),
+    (
         "SELECT n FROM (SELECT 1 / credit AS y, COUNT(*) AS n FROM app.customers GROUP BY y) AS s JOIN app.orders AS o USING (y)",
         "(SELECT IF(`customers`.`tenant_id` = 'tenant-a', 1 / credit, NULL) AS y, COUNT(*) AS n, COALESCE(",
     ),
