@@ -6,12 +6,16 @@
 //! - Words that sqlparser takes for keywords where GoogleSQL has none: behind a point
 //!   (`SAFE.SUBSTR`), and `WITH OFFSET AS offset`.
 //! - `0xF001`, which sqlparser prints as a literal that GoogleSQL has not.
+//! - `a.b.f(x).y`, a field of what a routine returns: sqlparser takes the call for a field of `a.b`.
 //!
 //! What is read here must print as it was: [`super::check`] reads the printed text again.
 
 use std::any::TypeId;
+use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, Ident, Statement};
+use sqlparser::ast::{
+    AccessExpr, Expr, Ident, ObjectName, ObjectNamePart, Statement, VisitMut, VisitorMut,
+};
 use sqlparser::dialect::{BigQueryDialect, Dialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
@@ -167,6 +171,66 @@ fn plain_words(tokens: &mut [TokenWithSpan]) {
     }
 }
 
+/// Gives every call the whole of its name.
+///
+/// SECURITY: of `a.b.f(x).y` sqlparser makes a field `f(x)` of `a.b`. A routine whose last name is that
+/// of a function of the service's would pass for it.
+pub fn whole_names<T: VisitMut>(part: &mut T) {
+    let _ = VisitMut::visit(part, &mut WholeNames);
+}
+
+struct WholeNames;
+
+impl VisitorMut for WholeNames {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let Expr::CompoundFieldAccess { root, access_chain } = expr else {
+            return ControlFlow::Continue(());
+        };
+        let Some(fields) = fields_before_a_call(root, access_chain) else {
+            return ControlFlow::Continue(());
+        };
+        let path = std::mem::take(access_chain);
+        let mut names: Vec<Ident> = names_of(root).unwrap_or_default().to_vec();
+        for (at, access) in path.into_iter().enumerate() {
+            match access {
+                AccessExpr::Dot(Expr::Identifier(name)) if at < fields => names.push(name),
+                AccessExpr::Dot(Expr::Function(mut function)) if at == fields => {
+                    let last = std::mem::take(&mut function.name.0);
+                    let path = names.drain(..).map(ObjectNamePart::Identifier);
+                    function.name = ObjectName(path.chain(last).collect());
+                    **root = Expr::Function(function);
+                }
+                other => access_chain.push(other),
+            }
+        }
+        if access_chain.is_empty() {
+            let call = std::mem::replace(root.as_mut(), Expr::Tuple(Vec::new()));
+            *expr = call;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The names that an expression is made of, if it is made of nothing else.
+const fn names_of(expr: &Expr) -> Option<&[Ident]> {
+    match expr {
+        Expr::Identifier(name) => Some(std::slice::from_ref(name)),
+        Expr::CompoundIdentifier(names) => Some(names.as_slice()),
+        _ => None,
+    }
+}
+
+/// How many fields stand between a name and the first call behind it; `None` if something else does,
+/// or nothing is called.
+pub fn fields_before_a_call(root: &Expr, chain: &[AccessExpr]) -> Option<usize> {
+    names_of(root)?;
+    let field = |access: &AccessExpr| matches!(access, AccessExpr::Dot(Expr::Identifier(_)));
+    let fields = chain.iter().take_while(|access| field(access)).count();
+    matches!(chain.get(fields), Some(AccessExpr::Dot(Expr::Function(_)))).then_some(fields)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +259,31 @@ mod tests {
                 .parse_query()
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn a_call_behind_names_has_all_of_them() {
+        for (text, name) in [
+            ("a.f(x).y", Some("a.f")),
+            ("a.b.f(x)[OFFSET(0)].g(1)", Some("a.b.f")),
+            ("`a.b`.f(x).y.z", Some("`a.b`.f")),
+            ("a.b.f(x)", Some("a.b.f")),
+            ("(a).f(x)", None),
+            ("a.b[OFFSET(0)].f(x)", None),
+        ] {
+            let mut expr = parser(text).unwrap().parse_expr().unwrap();
+            whole_names(&mut expr);
+            assert_eq!(expr.to_string(), text);
+            let root = match &expr {
+                Expr::CompoundFieldAccess { root, .. } => root.as_ref(),
+                other => other,
+            };
+            let called = match root {
+                Expr::Function(function) => Some(function.name.to_string()),
+                _ => None,
+            };
+            assert_eq!(called.as_deref(), name, "{text}");
+        }
     }
 
     #[test]

@@ -203,7 +203,7 @@ fn bounded(text: &str) -> Result<(), Denial> {
 
 /// Reads a script.
 fn parse(text: &str) -> Result<Vec<Statement>, Denial> {
-    let statements = dialect::parser(text)?
+    let mut statements = dialect::parser(text)?
         .with_recursion_limit(MAX_DEPTH)
         .parse_statements()
         .map_err(|error| match error {
@@ -212,6 +212,7 @@ fn parse(text: &str) -> Result<Vec<Statement>, Denial> {
             }
             _ => Denial::new(DenialCode::CannotParse),
         })?;
+    dialect::whole_names(&mut statements);
     match statements.len() {
         0 => Err(Denial::new(DenialCode::CannotParse)),
         count if count > MAX_STATEMENTS => {

@@ -168,6 +168,10 @@ fn routines_are_called_where_the_policy_allows_them_by_name() {
         "SELECT `acme-prod.udfs.pure`(id) FROM app.customers",
         "SELECT `acme-prod`.udfs.pure(id) FROM app.customers",
         "SELECT udfs.pure(id) FROM app.customers",
+        "SELECT udfs.pure(id).x FROM app.customers",
+        "SELECT `acme-prod`.udfs.pure(id)[OFFSET(0)].y.z FROM app.customers",
+        // Chained to a value: a function of the service's.
+        "SELECT c.tags[OFFSET(0)].lower(), (c.secret).lower() FROM app.customers AS c",
     ] {
         assert_eq!(code(text), None, "{text}: {}", sent(text));
     }
@@ -178,6 +182,19 @@ fn routines_are_called_where_the_policy_allows_them_by_name() {
         "SELECT `other.udfs.pure`(1)",
         "SELECT SAFE.udfs.pure(1)",
         "SELECT net.my_routine(1)",
+        // A field of what a routine returns: the whole of its name counts, not the last word.
+        "SELECT udfs.other(1).x",
+        "SELECT app.lower(secret).x FROM app.customers",
+        "SELECT other.app.lower(secret).x FROM app.customers",
+        "SELECT `other.app`.lower(secret).x FROM app.customers",
+        "SELECT app.lower(secret)[OFFSET(0)] FROM app.customers",
+        "SELECT app.lower(secret).x.upper(1) FROM app.customers",
+        "SELECT app.current_date().x",
+        "SELECT app.lower(secret).x.* FROM app.customers",
+        "SELECT 1 FROM app.customers GROUP BY app.lower(secret).x",
+        "FROM app.customers |> AGGREGATE COUNT(*) GROUP BY app.lower(secret).x AS y",
+        "SELECT * FROM UNNEST(app.split('x').y)",
+        "SELECT 1 FROM app.customers WHERE app.if(TRUE, 1, 2).x = 1",
     ] {
         assert_eq!(code(text), Some(DenialCode::Function), "{text}: {}", sent(text));
     }
