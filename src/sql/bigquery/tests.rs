@@ -378,6 +378,11 @@ fn a_condition_that_may_fail_where_no_guard_reaches_is_denied() {
             "WITH RECURSIVE c AS (WITH c AS (SELECT credit FROM app.customers) SELECT credit FROM c) SELECT * FROM c WHERE 1 / c.credit > 0",
             "WITH RECURSIVE c AS (WITH c AS (SELECT credit FROM app.customers) SELECT credit FROM c) SELECT * FROM c WHERE c.credit > 0",
         ),
+        // Columns are matched by name: the second's `b` is the first's.
+        (
+            "SELECT b FROM (SELECT 1 AS a, id AS b FROM app.customers UNION ALL BY NAME SELECT 1 / credit AS b, 2 AS a FROM app.customers) AS s WHERE b > 1",
+            "SELECT b FROM (SELECT 1 AS a, id AS b FROM app.customers UNION ALL BY NAME SELECT 1 / credit AS b, 2 AS a FROM app.customers) AS s WHERE a > 1",
+        ),
         (
             "SELECT hedgerow_guard FROM (SELECT credit FROM app.customers) AS s WHERE 1 / s.credit > 0",
             "SELECT hedgerow_guarded FROM (SELECT credit FROM app.customers) AS s WHERE s.credit > 0",
