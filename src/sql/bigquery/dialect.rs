@@ -6,6 +6,7 @@
 //! - Words that sqlparser takes for keywords where GoogleSQL has none: behind a point
 //!   (`SAFE.SUBSTR`), and `WITH OFFSET AS offset`.
 //! - `0xF001`, which sqlparser prints as a literal that GoogleSQL has not.
+//! - `AS RANGE<DATE>`: the type is one word here.
 //! - `a.b.f(x).y`, a field of what a routine returns: sqlparser takes the call for a field of `a.b`.
 //!
 //! What is read here must print as it was: [`super::check`] reads the printed text again.
@@ -19,7 +20,7 @@ use sqlparser::ast::{
 use sqlparser::dialect::{BigQueryDialect, Dialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Denial, DenialCode};
 
@@ -134,7 +135,7 @@ pub fn tokens(text: &str) -> Result<Vec<TokenWithSpan>, Denial> {
 /// # Errors
 /// HR1001.
 pub fn parser(text: &str) -> Result<Parser<'static>, Denial> {
-    let mut tokens = tokens(text)?;
+    let mut tokens = joined_types(tokens(text)?);
     plain_words(&mut tokens);
     Ok(Parser::new(&GoogleSql)
         .with_options(ParserOptions::new().with_unescape(false).with_trailing_commas(true))
@@ -169,6 +170,53 @@ fn plain_words(tokens: &mut [TokenWithSpan]) {
         after_point = is_point;
         before_name = name_follows;
     }
+}
+
+/// Makes one word of every `RANGE<DATE>` behind AS, where nothing but the type of a CAST can stand.
+fn joined_types(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if !tokens.iter().any(|token| is_word(&token.token, "RANGE")) {
+        return tokens;
+    }
+    let mut joined = Vec::with_capacity(tokens.len());
+    let mut rest = tokens.as_slice();
+    let mut after_as = false;
+    while let [first, behind @ ..] = rest {
+        if after_as && let Some((value, behind)) = range_type(rest) {
+            let word = Word { value, quote_style: None, keyword: Keyword::NoKeyword };
+            joined.push(TokenWithSpan { token: Token::Word(word), span: first.span });
+            rest = behind;
+            after_as = false;
+            continue;
+        }
+        if !matches!(first.token, Token::Whitespace(_)) {
+            after_as = is_word(&first.token, "AS");
+        }
+        joined.push(first.clone());
+        rest = behind;
+    }
+    joined
+}
+
+fn is_word(token: &Token, text: &str) -> bool {
+    matches!(token, Token::Word(word)
+        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
+}
+
+/// The type of ranges at the beginning, and the tokens behind it.
+fn range_type(tokens: &[TokenWithSpan]) -> Option<(String, &[TokenWithSpan])> {
+    let mut rest = tokens;
+    let mut next = || loop {
+        let (first, behind) = rest.split_first()?;
+        rest = behind;
+        if !matches!(first.token, Token::Whitespace(_)) {
+            return Some(&first.token);
+        }
+    };
+    let (range, open, element, close) = (next()?, next()?, next()?, next()?);
+    let element =
+        ["DATE", "DATETIME", "TIMESTAMP"].into_iter().find(|kind| is_word(element, kind))?;
+    let whole = is_word(range, "RANGE") && *open == Token::Lt && *close == Token::Gt;
+    whole.then(|| (format!("RANGE<{element}>"), rest))
 }
 
 /// Gives every call the whole of its name.
@@ -245,6 +293,7 @@ mod tests {
             "SELECT x, offset FROM UNNEST([1]) AS x WITH OFFSET offset ORDER BY offset LIMIT 1 OFFSET 2",
             "SELECT a[OFFSET(0)], 0xF001",
             "SELECT ARRAY_FILTER(a, e -> e > 1)",
+            "SELECT CAST('[2026-01-01, UNBOUNDED)' AS RANGE<DATE>), range < date, SAFE_CAST(x AS RANGE<TIMESTAMP>)",
         ] {
             let printed = |text: &str| {
                 let statements = parser(text).unwrap().parse_statements().unwrap();

@@ -400,6 +400,34 @@ fn what_is_piped_is_shielded_too() {
 }
 
 #[test]
+fn what_sqlparser_does_not_read_is_sent_in_other_words() {
+    for (text, part) in [
+        (r#"SELECT r"""a\"b""" FROM app.customers"#, r#"SELECT "a\\\"b" FROM (SELECT * FROM "#),
+        (
+            r"SELECT 1 FROM app.customers WHERE REGEXP_CONTAINS(name, r'^\\\'')",
+            r#"IF(`customers`.`tenant_id` = 'tenant-a', REGEXP_CONTAINS(name, "^\\\\\\'"), false)"#,
+        ),
+        ("SELECT 1 FROM acme-prod.app.1_x", "HR1003 the relation is not known"),
+        ("SELECT 1 FROM app.1_x", "HR1001 "),
+        ("SELECT CAST(id AS STRING FORMAT ('9')), .5 FROM app.customers", "FORMAT '9'), 0.5 FROM"),
+        ("SELECT CAST(x AS RANGE<DATE>) FROM app.customers", "CAST(x AS RANGE<DATE>) FROM"),
+    ] {
+        assert!(sent(text).contains(part), "{text}\n{}\n{part}", sent(text));
+    }
+    // What a literal hides stays hidden, and what it does not is seen.
+    for text in [
+        r"SELECT r'a\' || ' AS x UNION ALL SELECT s FROM app.secrets -- '",
+        r"SELECT r'a\\' || x FROM app.secrets -- '",
+    ] {
+        let code = code(text);
+        assert!(
+            matches!(code, Some(DenialCode::CannotParse | DenialCode::RelationDenied)),
+            "{text}: {code:?}"
+        );
+    }
+}
+
+#[test]
 fn a_path_that_might_be_an_array_never_reads_a_table() {
     // `app` is a range variable here: BigQuery reads an array, and so does what is sent.
     let text = sent("SELECT * FROM app.currencies AS app, app.customers");
