@@ -6,16 +6,21 @@
 //! - Words that sqlparser takes for keywords where GoogleSQL has none: behind a point
 //!   (`SAFE.SUBSTR`), and `WITH OFFSET AS offset`.
 //! - `0xF001`, which sqlparser prints as a literal that GoogleSQL has not.
+//! - `AS RANGE<DATE>`: the type is one word here.
+//! - `a.b.f(x).y`, a field of what a routine returns: sqlparser takes the call for a field of `a.b`.
 //!
 //! What is read here must print as it was: [`super::check`] reads the printed text again.
 
 use std::any::TypeId;
+use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, Ident, Statement};
+use sqlparser::ast::{
+    AccessExpr, Expr, Ident, ObjectName, ObjectNamePart, Statement, VisitMut, VisitorMut,
+};
 use sqlparser::dialect::{BigQueryDialect, Dialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Denial, DenialCode};
 
@@ -130,7 +135,7 @@ pub fn tokens(text: &str) -> Result<Vec<TokenWithSpan>, Denial> {
 /// # Errors
 /// HR1001.
 pub fn parser(text: &str) -> Result<Parser<'static>, Denial> {
-    let mut tokens = tokens(text)?;
+    let mut tokens = joined_types(tokens(text)?);
     plain_words(&mut tokens);
     Ok(Parser::new(&GoogleSql)
         .with_options(ParserOptions::new().with_unescape(false).with_trailing_commas(true))
@@ -167,6 +172,113 @@ fn plain_words(tokens: &mut [TokenWithSpan]) {
     }
 }
 
+/// Makes one word of every `RANGE<DATE>` behind AS, where nothing but the type of a CAST can stand.
+fn joined_types(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if !tokens.iter().any(|token| is_word(&token.token, "RANGE")) {
+        return tokens;
+    }
+    let mut joined = Vec::with_capacity(tokens.len());
+    let mut rest = tokens.as_slice();
+    let mut after_as = false;
+    while let [first, behind @ ..] = rest {
+        if after_as && let Some((value, behind)) = range_type(rest) {
+            let word = Word { value, quote_style: None, keyword: Keyword::NoKeyword };
+            joined.push(TokenWithSpan { token: Token::Word(word), span: first.span });
+            rest = behind;
+            after_as = false;
+            continue;
+        }
+        if !matches!(first.token, Token::Whitespace(_)) {
+            after_as = is_word(&first.token, "AS");
+        }
+        joined.push(first.clone());
+        rest = behind;
+    }
+    joined
+}
+
+fn is_word(token: &Token, text: &str) -> bool {
+    matches!(token, Token::Word(word)
+        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
+}
+
+/// The type of ranges at the beginning, and the tokens behind it.
+fn range_type(tokens: &[TokenWithSpan]) -> Option<(String, &[TokenWithSpan])> {
+    let mut rest = tokens;
+    let mut next = || loop {
+        let (first, behind) = rest.split_first()?;
+        rest = behind;
+        if !matches!(first.token, Token::Whitespace(_)) {
+            return Some(&first.token);
+        }
+    };
+    let (range, open, element, close) = (next()?, next()?, next()?, next()?);
+    let element =
+        ["DATE", "DATETIME", "TIMESTAMP"].into_iter().find(|kind| is_word(element, kind))?;
+    let whole = is_word(range, "RANGE") && *open == Token::Lt && *close == Token::Gt;
+    whole.then(|| (format!("RANGE<{element}>"), rest))
+}
+
+/// Gives every call the whole of its name.
+///
+/// SECURITY: of `a.b.f(x).y` sqlparser makes a field `f(x)` of `a.b`. A routine whose last name is that
+/// of a function of the service's would pass for it.
+pub fn whole_names<T: VisitMut>(part: &mut T) {
+    let _ = VisitMut::visit(part, &mut WholeNames);
+}
+
+struct WholeNames;
+
+impl VisitorMut for WholeNames {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let Expr::CompoundFieldAccess { root, access_chain } = expr else {
+            return ControlFlow::Continue(());
+        };
+        let Some(fields) = fields_before_a_call(root, access_chain) else {
+            return ControlFlow::Continue(());
+        };
+        let path = std::mem::take(access_chain);
+        let mut names: Vec<Ident> = names_of(root).unwrap_or_default().to_vec();
+        for (at, access) in path.into_iter().enumerate() {
+            match access {
+                AccessExpr::Dot(Expr::Identifier(name)) if at < fields => names.push(name),
+                AccessExpr::Dot(Expr::Function(mut function)) if at == fields => {
+                    let last = std::mem::take(&mut function.name.0);
+                    let path = names.drain(..).map(ObjectNamePart::Identifier);
+                    function.name = ObjectName(path.chain(last).collect());
+                    **root = Expr::Function(function);
+                }
+                other => access_chain.push(other),
+            }
+        }
+        if access_chain.is_empty() {
+            let call = std::mem::replace(root.as_mut(), Expr::Tuple(Vec::new()));
+            *expr = call;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The names that an expression is made of, if it is made of nothing else.
+const fn names_of(expr: &Expr) -> Option<&[Ident]> {
+    match expr {
+        Expr::Identifier(name) => Some(std::slice::from_ref(name)),
+        Expr::CompoundIdentifier(names) => Some(names.as_slice()),
+        _ => None,
+    }
+}
+
+/// How many fields stand between a name and the first call behind it; `None` if something else does,
+/// or nothing is called.
+pub fn fields_before_a_call(root: &Expr, chain: &[AccessExpr]) -> Option<usize> {
+    names_of(root)?;
+    let field = |access: &AccessExpr| matches!(access, AccessExpr::Dot(Expr::Identifier(_)));
+    let fields = chain.iter().take_while(|access| field(access)).count();
+    matches!(chain.get(fields), Some(AccessExpr::Dot(Expr::Function(_)))).then_some(fields)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +293,7 @@ mod tests {
             "SELECT x, offset FROM UNNEST([1]) AS x WITH OFFSET offset ORDER BY offset LIMIT 1 OFFSET 2",
             "SELECT a[OFFSET(0)], 0xF001",
             "SELECT ARRAY_FILTER(a, e -> e > 1)",
+            "SELECT CAST('[2026-01-01, UNBOUNDED)' AS RANGE<DATE>), range < date, SAFE_CAST(x AS RANGE<TIMESTAMP>)",
         ] {
             let printed = |text: &str| {
                 let statements = parser(text).unwrap().parse_statements().unwrap();
@@ -195,6 +308,31 @@ mod tests {
                 .parse_query()
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn a_call_behind_names_has_all_of_them() {
+        for (text, name) in [
+            ("a.f(x).y", Some("a.f")),
+            ("a.b.f(x)[OFFSET(0)].g(1)", Some("a.b.f")),
+            ("`a.b`.f(x).y.z", Some("`a.b`.f")),
+            ("a.b.f(x)", Some("a.b.f")),
+            ("(a).f(x)", None),
+            ("a.b[OFFSET(0)].f(x)", None),
+        ] {
+            let mut expr = parser(text).unwrap().parse_expr().unwrap();
+            whole_names(&mut expr);
+            assert_eq!(expr.to_string(), text);
+            let root = match &expr {
+                Expr::CompoundFieldAccess { root, .. } => root.as_ref(),
+                other => other,
+            };
+            let called = match root {
+                Expr::Function(function) => Some(function.name.to_string()),
+                _ => None,
+            };
+            assert_eq!(called.as_deref(), name, "{text}");
+        }
     }
 
     #[test]

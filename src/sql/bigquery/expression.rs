@@ -7,7 +7,7 @@ use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Value, VisitMut, VisitorMut,
 };
 
-use super::dialect::parser;
+use super::dialect::{parser, whole_names};
 use super::names::Env;
 use crate::claims::{ClaimPath, TenantClaim};
 use crate::error::{Denial, DenialCode};
@@ -53,6 +53,7 @@ pub fn policy_expression(text: &str, env: Env<'_>) -> Result<Expr, Denial> {
     if parser.peek_token().token != sqlparser::tokenizer::Token::EOF {
         return Err(internal());
     }
+    whole_names(&mut expression);
     let mut claims = Claims { env, denial: None };
     match VisitMut::visit(&mut expression, &mut claims) {
         ControlFlow::Continue(()) => Ok(expression),

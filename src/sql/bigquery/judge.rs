@@ -5,7 +5,7 @@ use sqlparser::ast::{
     UnaryOperator, Value,
 };
 
-use super::dialect::is_typed_array;
+use super::dialect::{fields_before_a_call, is_typed_array};
 use super::functions;
 use super::names::Env;
 use super::rewrite::form;
@@ -38,7 +38,11 @@ pub fn expression(expr: &Expr, env: Env<'_>) -> Result<(), Denial> {
                 Err(Denial::of(DenialCode::Function, function.name.to_string()))
             }
         }
-        Expr::CompoundFieldAccess { access_chain, .. } => {
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            // SECURITY: such a call would be judged by the last of its names.
+            if fields_before_a_call(root, access_chain).is_some() {
+                return Err(form("function call"));
+            }
             let known = access_chain.iter().all(|access| match access {
                 AccessExpr::Dot(_) => true,
                 AccessExpr::Subscript(Subscript::Index { .. }) => true,

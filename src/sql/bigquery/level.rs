@@ -536,7 +536,20 @@ impl Columns {
         partial
     }
 
-    /// Columns of a set operation: names are those of the left.
+    /// Columns of a set operation that matches them by their names.
+    pub fn united_by_name(self, right: &Self) -> Self {
+        let mut partial = self.partial;
+        partial.join(&right.partial);
+        let fails = |name: &Option<String>| {
+            name.as_ref().is_none_or(|name| partial.all || partial.names.contains(name))
+        };
+        let listed = self.listed.map(|listed| {
+            listed.into_iter().map(|(name, _)| (name.clone(), fails(&name))).collect()
+        });
+        Self { listed, partial }
+    }
+
+    /// Columns of a set operation that matches them by their places: names are those of the left.
     pub fn united(self, right: &Self) -> Self {
         if right.partial.is_empty() && right.listed.is_none() {
             return Self { listed: None, ..self };

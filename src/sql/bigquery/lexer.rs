@@ -8,8 +8,6 @@
 //!
 //! The rules are those of the GoogleSQL reference, "Lexical structure and syntax".
 
-use std::borrow::Cow;
-
 use sqlparser::tokenizer::{Token, Whitespace};
 
 use crate::error::{Denial, DenialCode};
@@ -19,7 +17,7 @@ const MAX_TOKENS: usize = 20_000;
 
 /// Where a word, a literal or a parameter begins: line and column, counted from one in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Start {
+pub struct Start {
     line: u64,
     column: u64,
 }
@@ -76,13 +74,29 @@ fn is_text(token: &Token) -> bool {
 }
 
 /// A cursor over the text that knows line and column.
-struct Cursor<'a> {
+pub struct Cursor<'a> {
     rest: &'a str,
     at: Start,
 }
 
-impl Cursor<'_> {
-    fn peek(&self) -> Option<char> {
+impl<'a> Cursor<'a> {
+    /// At the beginning of a text.
+    pub const fn new(text: &'a str) -> Self {
+        Self { rest: text, at: Start { line: 1, column: 1 } }
+    }
+
+    /// What has not been passed over.
+    pub const fn rest(&self) -> &'a str {
+        self.rest
+    }
+
+    /// Goes on at another rest, its place left as it is.
+    pub const fn go_on_at(&mut self, rest: &'a str) {
+        self.rest = rest;
+    }
+
+    /// The next character.
+    pub fn peek(&self) -> Option<char> {
         self.rest.chars().next()
     }
 
@@ -114,7 +128,7 @@ fn unreadable(what: &str) -> Denial {
 }
 
 fn starts(text: &str) -> Result<Vec<Start>, Denial> {
-    let mut cursor = Cursor { rest: text, at: Start { line: 1, column: 1 } };
+    let mut cursor = Cursor::new(text);
     let mut starts = Vec::new();
     while let Some(c) = cursor.peek() {
         token(&mut cursor, c, &mut starts)?;
@@ -122,44 +136,8 @@ fn starts(text: &str) -> Result<Vec<Start>, Denial> {
     Ok(starts)
 }
 
-/// `@name` for every ``@`name` ``, as SQLAlchemy writes parameters: GoogleSQL reads them alike, sqlparser
-/// does not know the second. A text that this lexer cannot read is left as it is.
-pub fn plain_parameters(text: &str) -> Cow<'_, str> {
-    if !text.contains("@`") {
-        return Cow::Borrowed(text);
-    }
-    let mut cursor = Cursor { rest: text, at: Start { line: 1, column: 1 } };
-    let mut starts = Vec::new();
-    let mut plain = String::with_capacity(text.len());
-    while let Some(c) = cursor.peek() {
-        let begin = cursor.rest;
-        if let Some((name, rest)) = quoted_parameter(begin) {
-            plain.push('@');
-            plain.push_str(name);
-            cursor.rest = rest;
-            continue;
-        }
-        if token(&mut cursor, c, &mut starts).is_err() {
-            return Cow::Borrowed(text);
-        }
-        let length = begin.len() - cursor.rest.len();
-        plain.push_str(begin.get(..length).unwrap_or_default());
-    }
-    Cow::Owned(plain)
-}
-
-/// The name of ``@`name` `` at the beginning of a text, and what follows.
-fn quoted_parameter(text: &str) -> Option<(&str, &str)> {
-    let (name, rest) = text.strip_prefix("@`")?.split_once('`')?;
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(word)
-        && !rest.starts_with(|c: char| word(c) || matches!(c, '`' | '\'' | '"'));
-    well.then_some((name, rest))
-}
-
 /// Passes over one token, blank or comment.
-fn token(cursor: &mut Cursor<'_>, c: char, starts: &mut Vec<Start>) -> Result<(), Denial> {
+pub fn token(cursor: &mut Cursor<'_>, c: char, starts: &mut Vec<Start>) -> Result<(), Denial> {
     match c {
         ' ' | '\t' | '\n' => cursor.skip(1),
         '\r' if cursor.looks_at("\r\n") => cursor.skip(2),
@@ -417,27 +395,9 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_in_backticks_is_one_without() {
-        let plain = |text: &str| plain_parameters(text).into_owned();
-        assert_eq!(plain("SELECT @`a_1`, @b, `c`.d"), "SELECT @a_1, @b, `c`.d");
-        for text in [
-            "SELECT '@`a`', \"@`a`\", `@x`",
-            "SELECT 1 -- @`a`\n",
-            "SELECT @`a b`",
-            "SELECT @`a`b",
-            "SELECT @`1`",
-            "SELECT @`a",
-            "SELECT r'@`a`\\' @`b`",
-        ] {
-            assert_eq!(plain(text), text);
-        }
-    }
-
-    #[test]
     fn any_text_is_read_without_fault() {
         proptest::proptest!(|(text in "[ -~\\r\\n\u{e4}]{0,60}")| {
             let _ = gate(&text);
-            let _ = plain_parameters(&text);
         });
     }
 }

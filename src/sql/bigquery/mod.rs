@@ -1,5 +1,6 @@
 //! GoogleSQL: one text's way to a [`GuardedQuery`]. Layer 2, pure.
 //!
+//! 0. [`plain`] says in plain words what sqlparser does not read.
 //! 1. [`lexer`]: a lexer of our own must see the tokens that sqlparser sees.
 //! 2. sqlparser reads the text; [`rewrite`] and [`write`] judge every node and bind every table.
 //! 3. [`check`]: the text that would be sent is read again; every table in it must be one that the
@@ -21,6 +22,7 @@ mod lexer;
 pub mod names;
 mod operands;
 mod pipe;
+mod plain;
 mod pseudo;
 mod rewrite;
 mod write;
@@ -145,7 +147,7 @@ pub fn decide(
 }
 
 fn decide_here(text: &str, env: names::Env<'_>) -> Result<Decided, Denial> {
-    let text = &*lexer::plain_parameters(text);
+    let text = &*plain::plain(text);
     lexer::gate(text)?;
     bounded(text)?;
     let plain = print(&parse(text)?);
@@ -203,7 +205,7 @@ fn bounded(text: &str) -> Result<(), Denial> {
 
 /// Reads a script.
 fn parse(text: &str) -> Result<Vec<Statement>, Denial> {
-    let statements = dialect::parser(text)?
+    let mut statements = dialect::parser(text)?
         .with_recursion_limit(MAX_DEPTH)
         .parse_statements()
         .map_err(|error| match error {
@@ -212,6 +214,7 @@ fn parse(text: &str) -> Result<Vec<Statement>, Denial> {
             }
             _ => Denial::new(DenialCode::CannotParse),
         })?;
+    dialect::whole_names(&mut statements);
     match statements.len() {
         0 => Err(Denial::new(DenialCode::CannotParse)),
         count if count > MAX_STATEMENTS => {

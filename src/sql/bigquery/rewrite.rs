@@ -10,8 +10,8 @@ use std::mem;
 
 use sqlparser::ast::{
     Expr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy,
-    Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor, TableSampleKind,
-    TableVersion, TableWithJoins, With,
+    Query, Select, SelectFlavor, SelectItem, SetExpr, SetQuantifier, TableAlias, TableFactor,
+    TableSampleKind, TableVersion, TableWithJoins, With,
 };
 
 use super::TableUse;
@@ -208,7 +208,7 @@ impl<'a> Rewriter<'a> {
                 self.select(select, carries).map(|(_, derivation)| derivation)
             }
             SetExpr::Query(query) => self.query(query, carries),
-            SetExpr::SetOperation { left, right, .. } => {
+            SetExpr::SetOperation { left, right, set_quantifier, .. } => {
                 let carriers = self.carriers.len();
                 let left = self.set_expr(left, carries)?;
                 self.carriers.truncate(carriers);
@@ -217,7 +217,16 @@ impl<'a> Rewriter<'a> {
                     guarded: left.guarded || right.guarded,
                     carried: left.carried && right.carried,
                     complete: left.complete && right.complete,
-                    columns: left.columns.united(&right.columns),
+                    columns: match set_quantifier {
+                        SetQuantifier::ByName
+                        | SetQuantifier::AllByName
+                        | SetQuantifier::DistinctByName => {
+                            left.columns.united_by_name(&right.columns)
+                        }
+                        SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None => {
+                            left.columns.united(&right.columns)
+                        }
+                    },
                 })
             }
             SetExpr::Select(_)

@@ -168,6 +168,10 @@ fn routines_are_called_where_the_policy_allows_them_by_name() {
         "SELECT `acme-prod.udfs.pure`(id) FROM app.customers",
         "SELECT `acme-prod`.udfs.pure(id) FROM app.customers",
         "SELECT udfs.pure(id) FROM app.customers",
+        "SELECT udfs.pure(id).x FROM app.customers",
+        "SELECT `acme-prod`.udfs.pure(id)[OFFSET(0)].y.z FROM app.customers",
+        // Chained to a value: a function of the service's.
+        "SELECT c.tags[OFFSET(0)].lower(), (c.secret).lower() FROM app.customers AS c",
     ] {
         assert_eq!(code(text), None, "{text}: {}", sent(text));
     }
@@ -178,6 +182,19 @@ fn routines_are_called_where_the_policy_allows_them_by_name() {
         "SELECT `other.udfs.pure`(1)",
         "SELECT SAFE.udfs.pure(1)",
         "SELECT net.my_routine(1)",
+        // A field of what a routine returns: the whole of its name counts, not the last word.
+        "SELECT udfs.other(1).x",
+        "SELECT app.lower(secret).x FROM app.customers",
+        "SELECT other.app.lower(secret).x FROM app.customers",
+        "SELECT `other.app`.lower(secret).x FROM app.customers",
+        "SELECT app.lower(secret)[OFFSET(0)] FROM app.customers",
+        "SELECT app.lower(secret).x.upper(1) FROM app.customers",
+        "SELECT app.current_date().x",
+        "SELECT app.lower(secret).x.* FROM app.customers",
+        "SELECT 1 FROM app.customers GROUP BY app.lower(secret).x",
+        "FROM app.customers |> AGGREGATE COUNT(*) GROUP BY app.lower(secret).x AS y",
+        "SELECT * FROM UNNEST(app.split('x').y)",
+        "SELECT 1 FROM app.customers WHERE app.if(TRUE, 1, 2).x = 1",
     ] {
         assert_eq!(code(text), Some(DenialCode::Function), "{text}: {}", sent(text));
     }
@@ -240,6 +257,10 @@ const SHIELDED: &[(&str, &str)] = &[
     (
         "SELECT k FROM (SELECT credit AS k, COUNT(*) AS n FROM app.customers GROUP BY credit) AS s WHERE 1 / (k - 105007) > 0",
         "COALESCE(LOGICAL_AND(`customers`.`tenant_id` = 'tenant-a'), TRUE) AS `hedgerow_guard`",
+    ),
+    (
+        "SELECT k FROM (SELECT o.id AS k, COUNT(*) AS n FROM app.currencies AS x LEFT JOIN app.orders AS o ON o.code = x.code GROUP BY o.id) AS s WHERE 1 / (k - 5) > 0",
+        "COALESCE(LOGICAL_AND(COALESCE(`o`.`tenant_id` = 'tenant-a', TRUE)), TRUE) AS `hedgerow_guard`",
     ),
     (
         "SELECT n FROM (SELECT 1 / credit AS y, COUNT(*) AS n FROM app.customers GROUP BY y) AS s JOIN app.orders AS o USING (y)",
@@ -357,6 +378,11 @@ fn a_condition_that_may_fail_where_no_guard_reaches_is_denied() {
             "WITH RECURSIVE c AS (WITH c AS (SELECT credit FROM app.customers) SELECT credit FROM c) SELECT * FROM c WHERE 1 / c.credit > 0",
             "WITH RECURSIVE c AS (WITH c AS (SELECT credit FROM app.customers) SELECT credit FROM c) SELECT * FROM c WHERE c.credit > 0",
         ),
+        // Columns are matched by name: the second's `b` is the first's.
+        (
+            "SELECT b FROM (SELECT 1 AS a, id AS b FROM app.customers UNION ALL BY NAME SELECT 1 / credit AS b, 2 AS a FROM app.customers) AS s WHERE b > 1",
+            "SELECT b FROM (SELECT 1 AS a, id AS b FROM app.customers UNION ALL BY NAME SELECT 1 / credit AS b, 2 AS a FROM app.customers) AS s WHERE a > 1",
+        ),
         (
             "SELECT hedgerow_guard FROM (SELECT credit FROM app.customers) AS s WHERE 1 / s.credit > 0",
             "SELECT hedgerow_guarded FROM (SELECT credit FROM app.customers) AS s WHERE s.credit > 0",
@@ -371,6 +397,34 @@ fn a_condition_that_may_fail_where_no_guard_reaches_is_denied() {
 fn what_is_piped_is_shielded_too() {
     let text = sent("FROM app.customers |> WHERE CAST(secret AS INT64) = 1 |> SELECT id");
     assert!(text.contains("|> WHERE IF(`customers`.`tenant_id` = 'tenant-a', CAST("), "{text}");
+}
+
+#[test]
+fn what_sqlparser_does_not_read_is_sent_in_other_words() {
+    for (text, part) in [
+        (r#"SELECT r"""a\"b""" FROM app.customers"#, r#"SELECT "a\\\"b" FROM (SELECT * FROM "#),
+        (
+            r"SELECT 1 FROM app.customers WHERE REGEXP_CONTAINS(name, r'^\\\'')",
+            r#"IF(`customers`.`tenant_id` = 'tenant-a', REGEXP_CONTAINS(name, "^\\\\\\'"), false)"#,
+        ),
+        ("SELECT 1 FROM acme-prod.app.1_x", "HR1003 the relation is not known"),
+        ("SELECT 1 FROM app.1_x", "HR1001 "),
+        ("SELECT CAST(id AS STRING FORMAT ('9')), .5 FROM app.customers", "FORMAT '9'), 0.5 FROM"),
+        ("SELECT CAST(x AS RANGE<DATE>) FROM app.customers", "CAST(x AS RANGE<DATE>) FROM"),
+    ] {
+        assert!(sent(text).contains(part), "{text}\n{}\n{part}", sent(text));
+    }
+    // What a literal hides stays hidden, and what it does not is seen.
+    for text in [
+        r"SELECT r'a\' || ' AS x UNION ALL SELECT s FROM app.secrets -- '",
+        r"SELECT r'a\\' || x FROM app.secrets -- '",
+    ] {
+        let code = code(text);
+        assert!(
+            matches!(code, Some(DenialCode::CannotParse | DenialCode::RelationDenied)),
+            "{text}: {code:?}"
+        );
+    }
 }
 
 #[test]

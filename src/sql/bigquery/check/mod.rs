@@ -578,9 +578,11 @@ impl<'a> Strip<'a> {
     /// Whether a condition is made of guards alone: it reads nothing but guarded tables' keys and
     /// carriers.
     fn is_guard_chain(&self, expr: &Expr) -> Result<bool, Denial> {
-        let whole = otherwise_true(expr);
-        let expr = whole.unwrap_or(expr);
-        match all_of(expr).unwrap_or(expr) {
+        // Of all rows of a group, and TRUE where an outer join found none: in either order.
+        if let Some(inner) = otherwise_true(expr).or_else(|| all_of(expr)) {
+            return self.is_guard_chain(inner);
+        }
+        match expr {
             Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
                 Ok(self.is_guard_chain(left)? && self.is_guard_chain(right)?)
             }
