@@ -206,7 +206,8 @@ impl Writer {
         }
         let mut waiters = Vec::new();
         let began = Instant::now();
-        let burst = self.backlog.len() > BURST;
+        let stands_back = self.backlog.len() <= BURST
+            && self.backlog.iter().all(|queued| queued.waiter.is_none());
         while let Some(Queued { mut entry, waiter }) = self.backlog.pop_front() {
             if let Some(keys) = &mut self.personal {
                 let mut event = entry.into_event();
@@ -224,7 +225,7 @@ impl Writer {
             waiters.extend(waiter);
             self.append_fields(&entry.fields(), &Extra::None);
             self.unwritten_places += 1;
-            if !burst && waiters.is_empty() && began.elapsed() < STAND_BACK {
+            if stands_back && began.elapsed() < STAND_BACK {
                 std::thread::yield_now();
             }
             let full = self.size() >= self.settings.max_size;

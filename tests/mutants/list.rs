@@ -35,6 +35,7 @@ pub struct List {
     pub policy: Vec<Other>,
     pub token: Vec<Other>,
     pub session: Vec<Other>,
+    pub googlesql: Vec<Other>,
     pub audit: Vec<Other>,
 }
 
@@ -51,7 +52,7 @@ impl List {
     }
 
     /// The parts beside the rewriter.
-    pub fn parts(&self) -> [Part<'_>; 6] {
+    pub fn parts(&self) -> [Part<'_>; 7] {
         let part = |title, faults, units| Part { title, faults, units };
         [
             part(
@@ -82,6 +83,7 @@ impl List {
                     "postgres::parameters",
                 ],
             ),
+            part("GoogleSQL", &self.googlesql, &["sql::bigquery::"]),
             part("Audit", &self.audit, &["audit::"]),
         ]
     }

@@ -16,6 +16,7 @@ use super::functions;
 use super::level::{Clause, Columns, Input, Level};
 use super::rewrite::{Rewriter, alias_of, form, lower, quoted};
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 
 /// The column. A client's statement that needs carriers must not use the name.
 pub const CARRIER: &str = "hedgerow_guard";
@@ -80,7 +81,10 @@ pub fn recurses(query: &Query, name: &Ident) -> bool {
     });
     let mut names = OwnNames(false);
     let _ = Visit::visit(query, &mut names);
-    reads.is_break() && !names.0 && matches!(query.body.as_ref(), SetExpr::SetOperation { .. })
+    mutant::on("bq-recursive")
+        || reads.is_break()
+            && !names.0
+            && matches!(query.body.as_ref(), SetExpr::SetOperation { .. })
 }
 
 /// Looks for WITH.
@@ -286,6 +290,9 @@ impl Rewriter<'_> {
 
     /// Leaves carriers out of every `*`.
     pub fn leave_out(&self, projection: &mut [SelectItem], level: &Level) {
+        if mutant::on("bq-carrier-shown") {
+            return;
+        }
         for item in projection {
             match item {
                 SelectItem::Wildcard(options) if level.carries => except(options),

@@ -9,6 +9,7 @@ use super::expression::{policy_expression, tenant_literal};
 use super::names::Binding;
 use super::rewrite::{Rewriter, form, parent_name, quoted};
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 use crate::policy::{ColumnRule, Protection, TablePolicy};
 
 impl Rewriter<'_> {
@@ -27,6 +28,7 @@ impl Rewriter<'_> {
         let mut replace = Vec::new();
         for (column, column_rule) in &rule.columns {
             match column_rule {
+                ColumnRule::Deny if mutant::on("bq-column") => {}
                 ColumnRule::Deny => except.push(quoted(column)),
                 ColumnRule::Mask { expression, unless } => {
                     let open = unless
@@ -71,7 +73,7 @@ impl Rewriter<'_> {
     pub fn guard(&self, rule: &TablePolicy, variable: Option<&str>) -> Result<Expr, Denial> {
         let mut text = self.tenant_condition(rule, variable, 0)?;
         if let Some(condition) = &rule.condition {
-            if variable.is_some() {
+            if variable.is_some() || mutant::on("bq-where") {
                 // The policy's own columns would need the qualifier: only the tenant is repeated.
             } else {
                 let condition = policy_expression(&condition.text, self.env)?;
@@ -100,6 +102,7 @@ impl Rewriter<'_> {
             None => quoted(column),
         };
         match &rule.protection {
+            Protection::Tenant { .. } if mutant::on("bq-guard") => Ok("TRUE".to_owned()),
             Protection::Tenant { column, tenant_type } => {
                 Ok(format!("{} = {}", qualified(column), tenant_literal(self.env, *tenant_type)?))
             }

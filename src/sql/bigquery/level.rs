@@ -19,6 +19,7 @@ use super::carry::Derivation;
 use super::dialect::parser;
 use super::functions;
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 
 /// Names whose computation may raise an error, in lower case.
 #[derive(Clone, Debug, Default)]
@@ -184,8 +185,10 @@ impl Level {
     }
 
     fn conjunct(&self, conjunct: Expr, clause: Clause) -> Result<Shielded, Denial> {
-        let stays =
-            !self.is_guarded() || self.partial.leaves_total(&conjunct) || is_pinned(&conjunct);
+        let stays = mutant::on("bq-shield")
+            || !self.is_guarded()
+            || self.partial.leaves_total(&conjunct)
+            || is_pinned(&conjunct);
         if stays {
             return Ok(Shielded { condition: conjunct, unmet: false });
         }
@@ -215,7 +218,7 @@ impl Level {
     }
 
     fn side(&self, side: Expr, of: usize) -> Result<(Expr, bool), Denial> {
-        if self.partial.leaves_total(&side) {
+        if self.partial.leaves_total(&side) || mutant::on("bq-side") {
             return Ok((side, false));
         }
         let guard = self.inputs.get(of).and_then(|input| input.guard.as_deref());
@@ -339,7 +342,7 @@ pub fn shield(condition: Expr, guard: &str, partial: &Partial) -> Result<Expr, D
 fn is_pinned(expr: &Expr) -> bool {
     let mut reading = Pinned::default();
     let _ = Visit::visit(expr, &mut reading);
-    reading.computed && !reading.in_parts
+    reading.computed && (!reading.in_parts || mutant::on("bq-pinned"))
 }
 
 /// Looks for aggregates and windows, and for what stands around them.
@@ -402,7 +405,7 @@ impl Visitor for Pinned {
 
 /// Whether a column with this expression may raise an error when a condition reads it.
 pub fn may_fail(expr: &Expr, partial: &Partial) -> bool {
-    !partial.leaves_total(expr) && !is_pinned(expr)
+    !partial.leaves_total(expr) && !is_pinned(expr) && !mutant::on("bq-column-fails")
 }
 
 /// Which columns of a SELECT list are shielded where they are computed.
@@ -538,6 +541,9 @@ impl Columns {
 
     /// Columns of a set operation that matches them by their names.
     pub fn united_by_name(self, right: &Self) -> Self {
+        if mutant::on("bq-by-name") {
+            return self.united(right);
+        }
         let mut partial = self.partial;
         partial.join(&right.partial);
         let fails = |name: &Option<String>| {

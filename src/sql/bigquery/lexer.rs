@@ -11,6 +11,7 @@
 use sqlparser::tokenizer::{Token, Whitespace};
 
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 
 /// Most tokens of a text: a parser's tree of more would be walked for too long.
 const MAX_TOKENS: usize = 20_000;
@@ -37,7 +38,7 @@ pub fn gate(text: &str) -> Result<(), Denial> {
         .iter()
         .filter(|token| is_text(&token.token))
         .map(|token| Start { line: token.span.start.line, column: token.span.start.column });
-    if theirs.eq(ours.iter().copied()) {
+    if theirs.eq(ours.iter().copied()) || mutant::on("bq-gate") {
         Ok(())
     } else {
         Err(Denial::new(DenialCode::ParsersDisagree))
