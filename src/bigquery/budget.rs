@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::counter;
 use moka::sync::Cache;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::dispatch::{Asked, uncounted};
+use super::dispatch::Asked;
 use super::fault::Fault;
 use super::recorder::Counts;
-use super::upstream::{Call, Reply, Verb};
-use super::{rows, scrub};
+use super::upstream::Reply;
+use super::{dry_run, rows, scrub};
 use crate::claims::TenantClaim;
 use crate::error::{Denial, DenialCode};
 
@@ -183,16 +183,6 @@ impl Day {
     }
 }
 
-/// Fields of a query that say what it scans.
-const OF_A_QUERY: &[&str] = &[
-    "query",
-    "useLegacySql",
-    "parameterMode",
-    "queryParameters",
-    "connectionProperties",
-    "secureContext",
-];
-
 /// Before a query runs: what it may scan is taken from the tenant's day, and what is left bounds it.
 /// `query`: its fields as they are sent. `None` where the policy sets no bound.
 ///
@@ -205,26 +195,11 @@ pub(super) async fn before(
     known: scrub::Known<'_>,
 ) -> Result<Option<Reserved>, Fault> {
     let Some(bound) = asked.policy.bytes_per_day else { return Ok(None) };
-    let mut asks = Map::new();
-    super::resource::keep(&Value::Object(query.clone()), OF_A_QUERY, &mut asks);
-    // What the cache holds costs nothing; the estimate is of what it costs at most.
-    asks.insert("useQueryCache".to_owned(), false.into());
-    let mut reference = json!({"projectId": asked.project});
-    if let (Some(location), Value::Object(fields)) = (location, &mut reference) {
-        fields.insert("location".to_owned(), location.into());
-    }
-    let mut body = Map::new();
-    body.insert("jobReference".to_owned(), reference);
-    body.insert("configuration".to_owned(), json!({"dryRun": true, "query": asks}));
-    let call = Call::new(Verb::Post, ["projects", &asked.project, "jobs"]).body(body);
-    let reply = asked.perform(&call, &asked.facts(), uncounted).await?;
-    if !reply.is_good() {
-        return Err(scrub::fault(&reply, known));
-    }
+    let answer = dry_run::run(asked, query, location, known).await?;
     let now = now();
     let left = asked.front.budget.left(&asked.tenant, bound, now);
     // A script's dry run says nothing: it may run as long as there is something left.
-    let estimate = estimate(&reply).unwrap_or_else(|| u64::from(left == 0));
+    let estimate = estimate(&answer).unwrap_or_else(|| u64::from(left == 0));
     let reserved = asked.front.budget.reserve(&asked.tenant, estimate, bound, now)?;
     let most = query.get("maximumBytesBilled").and_then(Value::as_str);
     let most = most.and_then(|most| most.parse().ok()).unwrap_or(u64::MAX);
@@ -310,8 +285,7 @@ fn billed(answer: &Value) -> Option<u64> {
 }
 
 /// What a dry run says that a query would scan.
-fn estimate(reply: &Reply) -> Option<u64> {
-    let answer: Value = serde_json::from_slice(&reply.body).ok()?;
+fn estimate(answer: &Value) -> Option<u64> {
     let statistics = answer.get("statistics");
     let told = statistics.and_then(|of| of.get("totalBytesProcessed"));
     let told = told.or_else(|| answer.get("totalBytesProcessed"))?;
@@ -324,6 +298,8 @@ fn estimate(reply: &Reply) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const NOON: u64 = SECONDS_A_DAY * 20_000 + 43_200;

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::answer::Answer;
 use super::budget::Budget;
+use super::dry_run::ReadAlike;
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::form::{is_name, is_word};
@@ -48,6 +49,8 @@ pub(super) struct Front {
     pub(super) uploads: Uploads,
     /// Bytes of the tenants' days.
     pub(super) budget: Budget,
+    /// Texts that the service reads as they were decided, where that is asked for.
+    pub(super) read_alike: Option<ReadAlike>,
     /// KiB of bodies that may be held at a time.
     pub(super) room: Arc<Semaphore>,
 }

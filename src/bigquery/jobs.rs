@@ -10,11 +10,12 @@ use super::exchange::Exchange;
 use super::fault::{Fault, ServiceError};
 use super::form::{Fields, is_name};
 use super::job_form::{self, OWNER_LABEL};
+use super::judge::Verdict;
 use super::keyring::{Use, is_job_id};
 use super::recorder::Facts;
 use super::results::{known, of_job, own_job};
 use super::upstream::{Call, Reply, Verb};
-use super::{budget, resource, scrub};
+use super::{budget, dry_run, resource, scrub};
 use crate::audit::RelationRule;
 use crate::error::{Denial, DenialCode};
 use crate::policy::Protection;
@@ -35,6 +36,8 @@ const MADE_BY_SERVICE: &[&str] =
 struct Form {
     known: KnownJob,
     facts: Facts,
+    /// The decision, if it runs a text.
+    verdict: Option<Arc<Verdict>>,
     configuration: Map<String, Value>,
     /// Statements that it runs.
     statements: usize,
@@ -54,6 +57,9 @@ pub(super) async fn insert(asked: &Asked<'_>, exchange: &mut Exchange) -> Result
     let reserved = match form.configuration.get_mut("query") {
         Some(Value::Object(query)) if !dry => {
             let known = scrub::Known { text: &form.known.text, protected: form.known.protected };
+            if let Some(verdict) = &form.verdict {
+                dry_run::compare(asked, verdict, query, location.as_deref(), known).await?;
+            }
             budget::before(asked, query, location.as_deref(), known).await?
         }
         Some(_) | None => None,
@@ -170,6 +176,7 @@ fn read_query(asked: &Asked<'_>, query: Value) -> Result<Form, Fault> {
     Ok(Form {
         known: KnownJob { text: form.text, protected },
         facts: verdict.facts.clone(),
+        verdict: Some(Arc::clone(verdict)),
         configuration,
         statements: verdict.decided.kinds.len(),
     })
@@ -300,6 +307,7 @@ fn read_copy(asked: &Asked<'_>, copy: Value) -> Result<Form, Fault> {
     Ok(Form {
         known: KnownJob { text: Arc::default(), protected: false },
         facts: Facts { kind: "copy", relations: relations.into(), ..Facts::default() },
+        verdict: None,
         configuration,
         statements: 1,
     })

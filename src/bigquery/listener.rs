@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::budget::Budget;
 use super::credentials::{TokenSource, account_secret};
 use super::dispatch::{Front, KnownJobs};
+use super::dry_run::ReadAlike;
 use super::exchange::{Exchange, Kept};
 use super::judge::Judge;
 use super::keyring::{Keyring, KeyringError};
@@ -149,6 +150,7 @@ impl Server {
             jobs: KnownJobs::new(),
             uploads: Uploads::new(),
             budget: Budget::new(),
+            read_alike: settings.compare_dry_runs.then(ReadAlike::new),
             room: Arc::new(Semaphore::new(BODY_ROOM_KIB)),
             settings,
             shared,

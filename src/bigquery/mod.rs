@@ -16,6 +16,7 @@ mod caller;
 mod credentials;
 mod datasets;
 mod dispatch;
+mod dry_run;
 mod exchange;
 mod fault;
 mod form;
@@ -74,6 +75,8 @@ pub struct Settings {
     /// Where the key lies that binds ids to tenants; made if it is not there. `None`: it follows from
     /// the service account's key.
     pub ownership_key: Option<PathBuf>,
+    /// Whether a dry run must read the tables that the decision saw, before a text runs.
+    pub compare_dry_runs: bool,
     /// Longest statement, in bytes.
     pub max_statement: usize,
     /// How long requests may go on after shutdown was asked for.

@@ -13,7 +13,7 @@ use super::form::Fields;
 use super::job_form::{format_options, labels, location, query};
 use super::keyring::Use;
 use super::upstream::{Call, Verb};
-use super::{budget, results, scrub};
+use super::{budget, dry_run, results, scrub};
 
 /// Longest that the service is asked to wait for a result, in milliseconds.
 pub(super) const MAX_WAIT: u64 = 200_000;
@@ -67,6 +67,7 @@ pub(super) async fn run(asked: &Asked<'_>, exchange: &mut Exchange) -> Result<An
         Some(true) => None,
         Some(false) | None => {
             let place = sent.get("location").and_then(Value::as_str).map(str::to_owned);
+            dry_run::compare(asked, &form.verdict, &sent, place.as_deref(), told).await?;
             budget::before(asked, &mut sent, place.as_deref(), told).await?
         }
     };

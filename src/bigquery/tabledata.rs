@@ -18,7 +18,7 @@ use super::query::MAX_WAIT;
 use super::resource::{anonymous_context, is_anonymous};
 use super::results::{self, Builder};
 use super::upstream::{Call, Reply, Verb};
-use super::{budget, job_form, rows, scrub};
+use super::{budget, dry_run, job_form, rows, scrub};
 use crate::sql::bigquery::TableName;
 use crate::sql::bigquery::names::Binding;
 
@@ -157,6 +157,7 @@ async fn queried(asked: &Asked<'_>, name: &TableName, columns: &[String]) -> Res
         sent.insert("maximumBytesBilled".to_owned(), most.to_string().into());
     }
     asked.admit(1)?;
+    dry_run::compare(asked, &verdict, &sent, None, known).await?;
     let reserved = budget::before(asked, &mut sent, None, known).await?;
     let call = Call::new(Verb::Post, ["projects", &asked.project, "queries"])
         .body(sent)

@@ -271,6 +271,9 @@ section! {
         pub default_project: Option<At<String>>,
         /// File of the key that binds job ids to tenants, made if absent; default: see docs/bigquery.md.
         pub ownership_key_file: Option<At<String>>,
+        /// Whether the service must read, by a dry run, the tables that the decision saw before a text runs;
+        /// default `false`.
+        pub compare_dry_runs: Option<bool>,
         /// How long requests may go on after SIGTERM; default that of the file.
         pub drain_timeout: Option<DurationText>,
     }

@@ -87,6 +87,7 @@ impl Config {
             },
             default_project: side.default_project.clone(),
             ownership_key,
+            compare_dry_runs: side.compare_dry_runs,
             max_statement: crate::sql::Limits::default().max_statement,
             drain_timeout: side.drain_timeout,
         })

@@ -159,6 +159,8 @@ pub struct BigQuery {
     pub default_project: Option<String>,
     /// File of the key that binds job ids to tenants, if one is named.
     pub ownership_key_file: Option<PathBuf>,
+    /// Whether decisions are held against the service's dry runs.
+    pub compare_dry_runs: bool,
     /// How long requests may go on after SIGTERM.
     pub drain_timeout: Duration,
 }

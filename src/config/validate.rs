@@ -445,6 +445,7 @@ fn bigquery(
         credentials,
         default_project: file.default_project.map(|project| project.value),
         ownership_key_file: file.ownership_key_file.map(|file| check.resolve(&file.value)),
+        compare_dry_runs: file.compare_dry_runs.unwrap_or(false),
         drain_timeout: file.drain_timeout.map_or(drain_timeout, |timeout| timeout.0),
     })
 }

@@ -2,6 +2,8 @@
 //! service that records what it is asked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -401,15 +403,86 @@ async fn a_tenants_day_has_so_many_bytes() {
     assert!(records.iter().any(|record| record.to_string().contains("HR3003")));
 }
 
+/// A table as a dry run names it.
+fn referenced(dataset: &str, table: &str) -> Value {
+    json!({"projectId": "acme-prod", "datasetId": dataset, "tableId": table})
+}
+
+#[tokio::test]
+async fn where_it_is_asked_the_service_must_read_what_was_decided() {
+    let stand = Stand::with(POLICY, |settings| settings.compare_dry_runs = true).await;
+    let answers = |tables: Value| {
+        stand.service.answers(move |seen| {
+            if seen.body["configuration"]["dryRun"] != json!(true) {
+                let reference = json!({"projectId": "acme-prod", "jobId": "j"});
+                return (
+                    200,
+                    json!({"jobComplete": true, "totalRows": "0", "jobReference": reference}),
+                );
+            }
+            let query =
+                if tables.is_null() { json!({}) } else { json!({"referencedTables": tables}) };
+            (200, json!({"statistics": {"query": query}, "status": {"state": "DONE"}}))
+        });
+    };
+    let ask =
+        |text: &'static str| stand.query("tenant-a", json!({"query": text, "useLegacySql": false}));
+    let customers = referenced("app", "customers");
+    // Read alike: asked once, then known.
+    answers(json!([customers]));
+    let text = "SELECT id FROM app.customers";
+    assert_eq!(ask(text).await.status, 200);
+    assert_eq!(stand.service.seen().len(), 2);
+    assert_eq!(ask(text).await.status, 200);
+    assert_eq!(stand.service.seen().len(), 1);
+    // A table that tenants may read as it is opens nothing.
+    answers(json!([customers, referenced("app", "currencies")]));
+    assert_eq!(ask("SELECT name FROM app.customers").await.status, 200);
+    // A table that the decision did not see: a tenants' one, one that nobody knows; and no word of any.
+    for tables in [
+        json!([customers, referenced("app", "orders")]),
+        json!([referenced("elsewhere", "customers")]),
+        json!([customers, {"projectId": "acme-prod"}]),
+        json!(null),
+    ] {
+        stand.service.seen();
+        answers(tables.clone());
+        let got = ask("SELECT credit FROM app.customers").await;
+        assert_eq!((got.status, got.code()), (403, "HR1008"), "{tables} {got:?}");
+        assert_eq!(stand.service.only().body["configuration"]["dryRun"], true, "nothing ran");
+    }
+    // As a job, too; and where nothing is read, nothing needs to be said.
+    let configuration =
+        json!({"query": {"query": "SELECT credit FROM app.customers", "useLegacySql": false}});
+    let target = "/bigquery/v2/projects/acme-prod/jobs";
+    let job = stand.ask("tenant-a", "POST", target, json!({"configuration": configuration})).await;
+    assert_eq!((job.status, job.code()), (403, "HR1008"), "{job:?}");
+    assert_eq!(ask("SELECT 1 AS x").await.status, 200);
+    // Rows without SQL.
+    let target = "/bigquery/v2/projects/acme-prod/datasets/app/tables/customers/data";
+    let listed = stand.ask("tenant-a", "GET", target, Value::Null).await;
+    assert_eq!((listed.status, listed.code()), (403, "HR1008"), "{listed:?}");
+    stand.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenants_queries_obey_its_quotas() {
     let policy = format!(
         "{POLICY}quotas: [{{statements_per_second: 0.001, burst: 3}}, {{tenant: tenant-c, concurrent: 1}}]\n"
     );
     let stand = Stand::start(&policy).await;
-    stand.service.answers(|seen| {
+    // The slow one is under way from its arrival until it is let go.
+    let (arrived, let_go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (at_service, released) = (Arc::clone(&arrived), Arc::clone(&let_go));
+    stand.service.answers(move |seen| {
         if seen.text.contains("slow") {
-            std::thread::sleep(std::time::Duration::from_millis(400));
+            at_service.store(true, Ordering::SeqCst);
+            for _ in 0..2_000 {
+                if released.load(Ordering::SeqCst) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         let reference = json!({"projectId": "acme-prod", "jobId": "j"});
         (200, json!({"jobComplete": true, "totalRows": "0", "jobReference": reference}))
@@ -445,8 +518,12 @@ async fn a_tenants_queries_obey_its_quotas() {
     assert_eq!(ask("tenant-b", "SELECT id FROM app.customers").await.status, 200);
     // One at a time, whatever is asked.
     let (slow, beside) = tokio::join!(ask("tenant-c", "SELECT 'slow' AS x"), async {
-        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
-        stand.ask("tenant-c", "GET", jobs, json!(null)).await
+        while !arrived.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let beside = stand.ask("tenant-c", "GET", jobs, json!(null)).await;
+        let_go.store(true, Ordering::SeqCst);
+        beside
     });
     assert_eq!((slow.status, beside.code()), (200, "HR3002"), "{beside:?}");
     assert_eq!(stand.ask("tenant-c", "GET", jobs, json!(null)).await.status, 200);

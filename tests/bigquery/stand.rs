@@ -167,6 +167,7 @@ impl Stand {
             credentials: Credentials::None,
             default_project: Some("acme-prod".to_owned()),
             ownership_key: Some(directory.path().join("ownership.key")),
+            compare_dry_runs: false,
             max_statement: 1 << 20,
             drain_timeout: Duration::from_secs(5),
         };
