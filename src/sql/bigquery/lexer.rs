@@ -396,6 +396,13 @@ mod tests {
     }
 
     #[test]
+    fn what_the_parser_would_cut_otherwise_is_denied_as_such() {
+        // GoogleSQL has two names side by side here, sqlparser one with a backtick in it.
+        assert_eq!(code("SELECT `a``b` FROM app.customers"), Some(DenialCode::ParsersDisagree));
+        assert_eq!(code("SELECT `a`, `b` FROM app.customers"), None);
+    }
+
+    #[test]
     fn any_text_is_read_without_fault() {
         proptest::proptest!(|(text in "[ -~\\r\\n\u{e4}]{0,60}")| {
             let _ = gate(&text);

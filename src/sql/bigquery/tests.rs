@@ -270,6 +270,11 @@ const SHIELDED: &[(&str, &str)] = &[
         "SELECT x FROM (SELECT credit AS x FROM app.customers UNION ALL SELECT 1 / id FROM app.orders) AS s WHERE x > 1",
         "1 / id, `orders`.`tenant_id` = 'tenant-a' AS `hedgerow_guard`",
     ),
+    // An aggregate that a choice may leave out keeps nothing above the guard.
+    (
+        "SELECT 1 FROM app.customers GROUP BY credit HAVING IF(COUNT(*) > 1, 1 / (credit - 5), 0) > 0",
+        "HAVING IF(COALESCE(LOGICAL_AND(`customers`.`tenant_id` = 'tenant-a'), TRUE), IF(COUNT(*) > 1, 1 / (credit - 5), 0) > 0, FALSE)",
+    ),
     (
         "SELECT name FROM app.customers GROUP BY name, credit HAVING 1 / (credit - 105007) > 0 AND COUNT(*) / 2 > 1",
         "HAVING IF(COALESCE(LOGICAL_AND(`customers`.`tenant_id` = 'tenant-a'), TRUE), 1 / (credit - 105007) > 0, FALSE) AND COUNT(*) / 2 > 1",
