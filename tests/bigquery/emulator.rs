@@ -42,9 +42,10 @@ pub fn emulator() -> Option<&'static Emulator> {
 
 impl Emulator {
     fn start(python: &Path) -> Self {
-        let program = python.with_file_name("bqemulator");
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bigquery/stand_in.py");
         let (rest, grpc) = (process::free_address().port(), process::free_address().port());
-        let child = Command::new(program)
+        let child = Command::new(python)
+            .arg(program)
             .args(["start", "--ephemeral", "--project", "acme-prod", "--log-level", "error"])
             .args(["--rest-port", &rest.to_string(), "--grpc-port", &grpc.to_string()])
             .env_remove("HTTP_PROXY")
