@@ -359,6 +359,9 @@ enum Outcome {
     NotDone,
     /// The stand-in answers the very question in two ways.
     Unsteady,
+    /// What is sent fails over A's rows alone just as well: on them a condition fails that the stand-in never
+    /// came to in the original. Its order of evaluation is its own; other tenants' rows have no part in it.
+    FailsAlone,
 }
 
 impl Round<'_> {
@@ -397,6 +400,11 @@ impl Round<'_> {
                 let raw = failure(&raw).unwrap_or_default();
                 if is_not_done(&raw) {
                     return Ok(Outcome::NotDone);
+                }
+                if !raw.is_empty()
+                    && failure(&self.sent(text, ALONE).await).is_some_and(|alone| alone == raw)
+                {
+                    return Ok(Outcome::FailsAlone);
                 }
                 Err(format!("an error through Hedgerow: {error}\n{raw}"))
             }
@@ -521,5 +529,8 @@ async fn a_mixed_dataset_through_hedgerow_is_the_tenants_own() {
     let equal = counts.get(&Outcome::Equal).copied().unwrap_or_default();
     let all: u64 = counts.values().sum();
     assert!(different == 0 && equal * 3 > all, "{counts:?}");
+    // Seldom: else what is sent would be worth less than what was asked.
+    let alone = counts.get(&Outcome::FailsAlone).copied().unwrap_or_default();
+    assert!(alone * 100 <= all, "{counts:?}");
     stand.finish().await;
 }
