@@ -79,6 +79,11 @@ impl Browser {
     }
 
     fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.answer(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// The method's result, or the browser's error.
+    fn answer(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.next += 1;
         let id = self.next;
         let mut message = json!({"id": id, "method": method, "params": parameters});
@@ -89,8 +94,8 @@ impl Browser {
         loop {
             let message = self.read();
             if message["id"] == id {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].clone();
+                let error = &message["error"];
+                return error.is_null().then(|| message["result"].clone()).ok_or(error.clone());
             }
         }
     }
@@ -117,13 +122,19 @@ impl Browser {
     }
 
     fn evaluate(&mut self, script: &str) -> Value {
-        let parameters = json!({"expression": script, "returnByValue": true, "awaitPromise": true});
-        self.call("Runtime.evaluate", parameters)["result"]["value"].clone()
+        self.value(script).unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
+    fn value(&mut self, script: &str) -> Result<Value, Value> {
+        let parameters = json!({"expression": script, "returnByValue": true, "awaitPromise": true});
+        Ok(self.answer("Runtime.evaluate", parameters)?["result"]["value"].clone())
+    }
+
+    /// Waits for a script to be true. A page that gives way to the next in that moment answers with an
+    /// error, which says "not yet" here.
     fn until(&mut self, script: &str) {
         let began = Instant::now();
-        while self.evaluate(script) != Value::Bool(true) {
+        while self.value(script) != Ok(Value::Bool(true)) {
             assert!(began.elapsed() < Duration::from_secs(30), "never: {script}");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -151,7 +162,10 @@ impl Browser {
             } else if kind == "keyDown" && key.len() == 1 {
                 event["text"] = key.into();
             }
-            self.call("Input.dispatchKeyEvent", event);
+            // A key that leads to another page may be answered by the page's end.
+            if let Err(error) = self.answer("Input.dispatchKeyEvent", event) {
+                assert_eq!(error["message"], "Inspected target navigated or closed", "{key}");
+            }
         }
     }
 
