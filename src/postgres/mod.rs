@@ -4,9 +4,9 @@
 //! packet; `sign_in` verifies the token; `session` relays. In the session, `requests` and `extended`
 //! handle what the client sends, `relay` what the server answers, `replies` is the queue of answers
 //! that are owed. `engage` takes a backend out of the `pool` when the server is needed and gives it
-//! back; `here` answers what needs no server; `token` changes `who` the session speaks for. `bearers`
-//! hold what a token says once for all its sessions. `judge`
-//! asks for decisions, `recorder` keeps the audit trail.
+//! back; `here` answers what needs no server; `token` changes `who` the session speaks for, and
+//! `bearers` hold what a token says once for all its sessions. `judge` asks for decisions, `recorder`
+//! keeps the audit trail.
 //!
 //! Refuses: everything that was not decided. What goes upstream goes through
 //! [`outbox::Outbox`], which takes statements only as [`crate::sql::Guarded`] with an audit permit.

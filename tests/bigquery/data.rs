@@ -451,6 +451,22 @@ async fn where_it_is_asked_the_service_must_read_what_was_decided() {
         assert_eq!((got.status, got.code()), (403, "HR1008"), "{tables} {got:?}");
         assert_eq!(stand.service.only().body["configuration"]["dryRun"], true, "nothing ran");
     }
+    // One statement more is no way around: of a script a dry run tells nothing. Nor is a list that need not be
+    // whole.
+    answers(json!([customers]));
+    let script = ask("SELECT id FROM app.customers; SELECT 1 AS x").await;
+    assert_eq!((script.status, script.code()), (403, "HR1008"), "{script:?}");
+    assert!(stand.service.seen().is_empty(), "nothing ran");
+    for (tables, code) in [(49, ""), (50, "HR1008")] {
+        answers(Value::Array(vec![customers.clone(); tables]));
+        let text = if tables == 49 {
+            "SELECT email FROM app.customers"
+        } else {
+            "SELECT tags FROM app.customers"
+        };
+        assert_eq!(ask(text).await.code(), code, "{tables}");
+    }
+    answers(json!(null));
     // As a job, too; and where nothing is read, nothing needs to be said.
     let configuration =
         json!({"query": {"query": "SELECT credit FROM app.customers", "useLegacySql": false}});

@@ -112,9 +112,13 @@ const AGGREGATES: &[&str] = &[
 
 /// Whether a function without OVER is an aggregate of the service.
 pub fn is_aggregate(name: &ObjectName) -> bool {
-    let name = name.to_string().to_ascii_lowercase();
-    let name = name.strip_prefix("safe.").unwrap_or(&name);
-    AGGREGATES.binary_search(&name).is_ok()
+    AGGREGATES.binary_search(&plain_name(name).as_str()).is_ok()
+}
+
+/// A function's name in lower case, without backticks and `SAFE.`: however it is spelled, it does the same.
+pub fn plain_name(name: &ObjectName) -> String {
+    let name = name.to_string().replace('`', "").to_ascii_lowercase();
+    name.strip_prefix("safe.").map(str::to_owned).unwrap_or(name)
 }
 
 /// Whether a function is one of the service's own.

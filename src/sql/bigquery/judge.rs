@@ -45,7 +45,8 @@ pub fn expression(expr: &Expr, env: Env<'_>) -> Result<(), Denial> {
                 return Err(form("function call"));
             }
             let known = access_chain.iter().all(|access| match access {
-                AccessExpr::Dot(_) => true,
+                AccessExpr::Dot(Expr::Identifier(_) | Expr::Function(_)) => true,
+                AccessExpr::Dot(_) => false,
                 AccessExpr::Subscript(Subscript::Index { .. }) => true,
                 AccessExpr::Subscript(Subscript::Slice { .. }) => false,
             });

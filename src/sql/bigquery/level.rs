@@ -378,19 +378,48 @@ impl Visitor for Pinned {
         }
         self.in_parts |= self.inside == 0
             && match expr {
-                Expr::Struct { .. }
-                | Expr::Tuple(_)
-                | Expr::Array(_)
-                | Expr::Case { .. }
-                | Expr::BinaryOp { op: BinaryOperator::And | BinaryOperator::Or, .. } => true,
-                Expr::Function(function) => {
-                    let name = function.name.to_string().to_ascii_lowercase();
-                    matches!(
-                        name.as_str(),
-                        "struct" | "array" | "if" | "coalesce" | "ifnull" | "json_object"
-                    )
-                }
-                _ => false,
+                Expr::BinaryOp { op: BinaryOperator::And | BinaryOperator::Or, .. } => true,
+                Expr::Function(function) => matches!(
+                    functions::plain_name(&function.name).as_str(),
+                    "struct"
+                        | "array"
+                        | "if"
+                        | "coalesce"
+                        | "ifnull"
+                        | "nullif"
+                        | "json_object"
+                        | "json_array"
+                        | "range"
+                ),
+                // These need all of their operands.
+                Expr::Identifier(_)
+                | Expr::CompoundIdentifier(_)
+                | Expr::CompoundFieldAccess { .. }
+                | Expr::Value(_)
+                | Expr::TypedString(_)
+                | Expr::Interval(_)
+                | Expr::Nested(_)
+                | Expr::BinaryOp { .. }
+                | Expr::UnaryOp { .. }
+                | Expr::IsNull(_)
+                | Expr::IsNotNull(_)
+                | Expr::IsTrue(_)
+                | Expr::IsNotTrue(_)
+                | Expr::IsFalse(_)
+                | Expr::IsNotFalse(_)
+                | Expr::IsDistinctFrom(..)
+                | Expr::IsNotDistinctFrom(..)
+                | Expr::Like { .. }
+                | Expr::Cast { .. }
+                | Expr::AtTimeZone { .. }
+                | Expr::Extract { .. }
+                | Expr::Floor { .. }
+                | Expr::Ceil { .. }
+                | Expr::Position { .. }
+                | Expr::Substring { .. }
+                | Expr::Trim { .. } => false,
+                // SECURITY: BETWEEN and IN are several comparisons; what is not known may be, too.
+                _ => true,
             };
         ControlFlow::Continue(())
     }
@@ -525,7 +554,7 @@ impl Columns {
                 Expr::Struct { .. } | Expr::Tuple(_) | Expr::Subquery(_) => ControlFlow::Break(()),
                 Expr::Function(function)
                     if matches!(function.args, FunctionArguments::Subquery(_))
-                        || function.name.to_string().eq_ignore_ascii_case("struct") =>
+                        || functions::plain_name(&function.name) == "struct" =>
                 {
                     ControlFlow::Break(())
                 }

@@ -270,6 +270,19 @@ const SHIELDED: &[(&str, &str)] = &[
         "SELECT x FROM (SELECT credit AS x FROM app.customers UNION ALL SELECT 1 / id FROM app.orders) AS s WHERE x > 1",
         "1 / id, `orders`.`tenant_id` = 'tenant-a' AS `hedgerow_guard`",
     ),
+    // BETWEEN and IN are comparisons that may be taken apart, and a name in backticks is the same name.
+    (
+        "SELECT 1 FROM app.customers GROUP BY credit HAVING 1 / (credit - 5) BETWEEN 0 AND COUNT(*)",
+        "HAVING IF(COALESCE(LOGICAL_AND(`customers`.`tenant_id` = 'tenant-a'), TRUE), 1 / (credit - 5) BETWEEN 0 AND COUNT(*), FALSE)",
+    ),
+    (
+        "SELECT 1 FROM app.customers GROUP BY credit HAVING 1 / (credit - 5) IN (1, COUNT(*))",
+        "HAVING IF(COALESCE(LOGICAL_AND(`customers`.`tenant_id` = 'tenant-a'), TRUE), 1 / (credit - 5) IN (1, COUNT(*)), FALSE)",
+    ),
+    (
+        "SELECT 1 FROM app.customers GROUP BY credit HAVING `coalesce`(1 / (credit - 5), COUNT(*)) > 0",
+        "HAVING IF(COALESCE(LOGICAL_AND(`customers`.`tenant_id` = 'tenant-a'), TRUE), `coalesce`(1 / (credit - 5), COUNT(*)) > 0, FALSE)",
+    ),
     // An aggregate that a choice may leave out keeps nothing above the guard.
     (
         "SELECT 1 FROM app.customers GROUP BY credit HAVING IF(COUNT(*) > 1, 1 / (credit - 5), 0) > 0",
