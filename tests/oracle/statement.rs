@@ -78,6 +78,8 @@ fn is_settled(upper: &str) -> bool {
         "AGG",
         "RANDOM",
         "NOW(",
+        "STATEMENT_TIME",
+        "TRANSACTION_TIME",
         "CURRENT_",
         "LOCALTIME",
         "CLOCK_",
