@@ -32,7 +32,7 @@ reproducible: deps ## Build the release twice in two directories and compare the
 	@scripts/reproducible.sh $(ARGS)
 
 .PHONY: test
-test: deps python node bigquery-env helm-env moto azurite ## Everything that a change must pass
+test: deps python node bigquery-env dbt-env helm-env moto azurite ## Everything that a change must pass
 	@scripts/test.sh $(ARGS)
 
 .PHONY: python
@@ -54,6 +54,10 @@ azurite: ## The stand-in for Azure's blobs that the object store's tests talk to
 .PHONY: bigquery-env
 bigquery-env: ## A stand-in for BigQuery with the official clients, in .venv-bigquery
 	@scripts/bigquery-env.sh
+
+.PHONY: dbt-env
+dbt-env: ## dbt, which one of BigQuery's tests drives, in .venv-dbt
+	@scripts/dbt-env.sh
 
 .PHONY: helm-env
 helm-env:
