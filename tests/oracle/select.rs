@@ -207,8 +207,13 @@ impl Grammar {
             };
             let left = self.body(outer, Some(&types), depth - 1).without_locks();
             let right = self.body(outer, Some(&types), depth - 1).without_locks();
-            let operator =
-                self.random.pick(&["UNION", "UNION ALL", "INTERSECT", "EXCEPT", "EXCEPT ALL"]);
+            // Of numbers that are equal and not written alike (3 and 3.0) the plan chooses which stays.
+            let operators: &[_] = if types.contains(&Ty::Num) {
+                &["UNION ALL"]
+            } else {
+                &["UNION", "UNION ALL", "INTERSECT", "EXCEPT", "EXCEPT ALL"]
+            };
+            let operator = self.random.pick(operators);
             let columns = left.columns.iter().zip(&right.columns).map(|(column, other)| Column {
                 trick: if column.trick == other.trick { column.trick } else { Trick::None },
                 ..column.clone()

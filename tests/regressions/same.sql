@@ -43,5 +43,3 @@ WITH RECURSIVE w1 AS (SELECT * FROM w2 WHERE trip(name)), w2 AS (SELECT * FROM a
 SELECT a1.name, count(a2.id) FROM accounts AS a1 FULL JOIN orders AS a2 ON a1.id = a2.account_id GROUP BY a1.id ORDER BY 1, 2
 SELECT a1.note, a2.id FROM orders AS a1 RIGHT JOIN notes AS a2 USING (id) GROUP BY a1.id, 2 ORDER BY 1, 2
 DELETE FROM regional AS u USING (currencies AS a1 LEFT JOIN LATERAL (SELECT true AS c3 FROM notes AS a2 WHERE (a1.label)::int::bool ORDER BY 1 LIMIT 4) AS d4 ON true) WHERE u.id = 1
--- Both are refused for a column without a group; which of two is named first is the guard's doing (42803).
-SELECT (SELECT 1 WHERE EXISTS (SELECT a1.day FROM LATERAL (SELECT 1 FROM events AS a9 HAVING min(length(a1.kind)) <> 1) AS d11)) FROM events AS a1
