@@ -66,21 +66,31 @@ pub(super) fn query(asked: &Asked<'_>, fields: &mut Fields) -> Result<QueryForm,
         put("queryParameters", parameters::rebuild(list)?);
     }
     let cached = fields.flag("useQueryCache")?;
-    let most = fields.count("maximumBytesBilled")?.filter(|bytes| *bytes > 0);
-    let most = match (most, asked.policy.maximum_bytes_billed) {
+    let theirs = fields.count("maximumBytesBilled")?.filter(|bytes| *bytes > 0);
+    let principal = asked.identity.principal();
+    let verdict = asked.front.judge.decide(&text, &asked.policy, principal, &place)?;
+    let protected = verdict.decided.protected || verdict.decided.secure_context;
+    let theirs = theirs.map(|bytes| if protected { coarse(bytes) } else { bytes });
+    let most = match (theirs, asked.policy.maximum_bytes_billed) {
         (Some(theirs), Some(ours)) => Some(theirs.min(ours)),
         (theirs, ours) => theirs.or(ours),
     };
     if let Some(most) = most {
         put("maximumBytesBilled", most.to_string().into());
     }
-    let principal = asked.identity.principal();
-    let verdict = asked.front.judge.decide(&text, &asked.policy, principal, &place)?;
     if let Some(cached) = cached {
         put("useQueryCache", cached.into());
     }
     decided(asked, &verdict, &mut sent);
     Ok(QueryForm { verdict, text: text.into(), sent })
+}
+
+/// A client's bound of bytes for tables that tenants share, rounded up to a power of two, 1 GiB at least:
+/// asked again and again, an exact one would tell how large the tables are.
+fn coarse(bytes: u64) -> u64 {
+    const LEAST: u64 = 1 << 30;
+    const MOST: u64 = 1 << 62;
+    bytes.clamp(LEAST, MOST).next_power_of_two()
 }
 
 /// What was decided, as it is sent.

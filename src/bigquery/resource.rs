@@ -76,16 +76,16 @@ const QUERY_STATISTICS: &[&str] = &[
     "statementType",
     "numDmlAffectedRows",
     "dmlStats",
-    "cacheHit",
     "undeclaredQueryParameters",
     "ddlOperationPerformed",
 ];
-/// What tells how large the tables are that were read.
-const SIZES: &[&str] = &[
+/// What tells how large the tables are that were read, and whether somebody wrote to them since.
+const OF_TABLES: &[&str] = &[
     "totalBytesProcessed",
     "totalBytesBilled",
     "totalBytesProcessedAccuracy",
     "estimatedBytesProcessed",
+    "cacheHit",
 ];
 
 /// Copies fields that are on a list.
@@ -259,7 +259,7 @@ fn statistics(asked: &Asked<'_>, statistics: &Value, known: &KnownJob) -> Value 
     let mut built = Map::new();
     keep(statistics, STATISTICS, &mut built);
     if !known.protected {
-        keep(statistics, SIZES, &mut built);
+        keep(statistics, OF_TABLES, &mut built);
     }
     if let Some(parent) = statistics.get("parentJobId").and_then(Value::as_str) {
         built.insert("parentJobId".to_owned(), asked.owner().shown_job(parent).into());
@@ -275,7 +275,7 @@ fn statistics(asked: &Asked<'_>, statistics: &Value, known: &KnownJob) -> Value 
         let mut kept = Map::new();
         keep(query, QUERY_STATISTICS, &mut kept);
         if !known.protected {
-            keep(query, SIZES, &mut kept);
+            keep(query, OF_TABLES, &mut kept);
         }
         if let Some(of) = query.get("schema") {
             kept.insert("schema".to_owned(), schema(of, &[]));

@@ -26,7 +26,6 @@ const PLAIN: &[&str] = &[
     "kind",
     "jobComplete",
     "totalRows",
-    "cacheHit",
     "numDmlAffectedRows",
     "dmlStats",
     "statementType",
@@ -36,8 +35,8 @@ const PLAIN: &[&str] = &[
     "location",
     "rows",
 ];
-/// Fields that tell how large the tables are that were read.
-const SIZES: &[&str] = &["totalBytesProcessed", "totalBytesBilled"];
+/// Fields that tell how large the tables are that were read, and whether somebody wrote to them since.
+const OF_TABLES: &[&str] = &["totalBytesProcessed", "totalBytesBilled", "cacheHit"];
 
 /// jobs.getQueryResults
 pub(super) async fn page(asked: &Asked<'_>) -> Result<Answer, Fault> {
@@ -155,7 +154,7 @@ pub(super) fn answer(
     for (name, value) in &members {
         match name.as_str() {
             plain if PLAIN.contains(&plain) => built.raw(name, value.clone()),
-            size if SIZES.contains(&size) && !known.protected => built.raw(name, value.clone()),
+            told if OF_TABLES.contains(&told) && !known.protected => built.raw(name, value.clone()),
             "schema" => built.value(name, &resource::schema(&read(value), &[])),
             "errors" => {
                 let errors = scrub::entries(&read(value), told);

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     ExceptSelectItem, Expr, GroupByExpr, Ident, ObjectNamePart, Query, Select, SelectFlavor,
     SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement, TableAlias,
-    Visit, Visitor, WildcardAdditionalOptions, visit_expressions, visit_relations,
+    Value, Visit, Visitor, WildcardAdditionalOptions, visit_expressions, visit_relations,
 };
 
 use super::dialect::parser;
@@ -130,14 +130,34 @@ pub fn has_groups(select: &Select) -> Option<bool> {
     }
 }
 
-/// The names that GROUP BY lists by themselves, in lower case.
-pub fn keys(group_by: &GroupByExpr) -> BTreeSet<String> {
-    let GroupByExpr::Expressions(expressions, modifiers) = group_by else { return BTreeSet::new() };
-    let names = expressions.iter().filter_map(|expr| match expr {
-        Expr::Identifier(name) if modifiers.is_empty() => Some(lower(name)),
+/// The names of the SELECT list by which GROUP BY groups, in lower case: listed by name or by place, or all.
+pub fn keys(group_by: &GroupByExpr, projection: &[SelectItem]) -> BTreeSet<String> {
+    let named = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(lower(alias)),
         _ => None,
-    });
-    names.collect()
+    };
+    let star = |item: &SelectItem| {
+        matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+    };
+    match group_by {
+        // Whatever is no aggregate; those are looked at where keys are shielded.
+        GroupByExpr::All(modifiers) if modifiers.is_empty() => {
+            projection.iter().filter_map(named).collect()
+        }
+        GroupByExpr::Expressions(expressions, modifiers) if modifiers.is_empty() => {
+            let key = |expr: &Expr| match expr {
+                Expr::Identifier(name) => Some(lower(name)),
+                Expr::Value(value) => {
+                    let Value::Number(place, _) = &value.value else { return None };
+                    let before = projection.get(..place.parse().ok()?)?;
+                    if before.iter().any(star) { None } else { named(before.last()?) }
+                }
+                _ => None,
+            };
+            expressions.iter().filter_map(key).collect()
+        }
+        GroupByExpr::All(_) | GroupByExpr::Expressions(..) => BTreeSet::new(),
+    }
 }
 
 /// Looks for aggregates, those of sub-queries left out.

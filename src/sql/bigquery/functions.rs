@@ -8,7 +8,7 @@
 
 use sqlparser::ast::{
     BinaryOperator, CastKind, DateTimeField, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Interval, ObjectName, UnaryOperator, Value,
+    Interval, ObjectName, UnaryOperator, Value, WindowSpec, WindowType,
 };
 
 use super::names::Env;
@@ -115,6 +115,32 @@ pub fn is_aggregate(name: &ObjectName) -> bool {
     AGGREGATES.binary_search(&plain_name(name).as_str()).is_ok()
 }
 
+/// Aggregates and windows of which a group with one value has that value: of a key of the groups they may
+/// be computed without the groups.
+const OF_ONE_VALUE: &[&str] = &[
+    "any_value",
+    "avg",
+    "bit_and",
+    "bit_or",
+    "first_value",
+    "grouping",
+    "last_value",
+    "logical_and",
+    "logical_or",
+    "max",
+    "max_by",
+    "min",
+    "min_by",
+    "nth_value",
+    "percentile_cont",
+    "percentile_disc",
+];
+
+/// Whether a function is one of them.
+pub fn is_of_one_value(name: &ObjectName) -> bool {
+    OF_ONE_VALUE.contains(&plain_name(name).as_str())
+}
+
 /// A function's name in lower case, without backticks and `SAFE.`: however it is spelled, it does the same.
 pub fn plain_name(name: &ObjectName) -> String {
     let name = name.to_string().replace('`', "").to_ascii_lowercase();
@@ -211,6 +237,11 @@ pub fn is_total(expr: &Expr) -> bool {
             };
             constants && is_total(expr)
         }
+        // A date or time of a timestamp is one of the session's time zone, in which it may be past the last.
+        Expr::Extract {
+            field: DateTimeField::Date | DateTimeField::Datetime | DateTimeField::Time,
+            ..
+        } => false,
         Expr::Extract { expr, .. } => is_total(expr),
         Expr::Trim { trim_where: None, trim_what: None, expr, trim_characters } => {
             is_total(expr) && trim_characters.iter().flatten().all(is_total)
@@ -236,15 +267,14 @@ pub fn is_total(expr: &Expr) -> bool {
                     .collect(),
                 FunctionArguments::List(_) => return false,
             };
-            let plain = function.over.is_none() && function.filter.is_none();
+            let plain =
+                function.over.as_ref().is_none_or(is_total_window) && function.filter.is_none();
             let name = function.name.to_string().to_ascii_lowercase();
             plain
                 && match (name.as_str(), arguments.as_slice()) {
                     // With an argument it is a time zone, and one that is none raises an error.
                     ("current_date" | "current_timestamp" | "current_datetime", []) => true,
-                    // Of a timestamp. `DATE('text')` and `DATE(2026, 13, 1)` raise an error.
-                    ("date", [Some(Expr::Identifier(_) | Expr::CompoundIdentifier(_))]) => true,
-                    ("date" | "datetime" | "timestamp", [Some(text)]) => is_date(text),
+                    ("date" | "datetime" | "timestamp", [Some(at)]) => is_date(at) || is_now(at),
                     (
                         "date_sub" | "date_add" | "datetime_sub" | "datetime_add" | "timestamp_sub"
                         | "timestamp_add",
@@ -252,13 +282,31 @@ pub fn is_total(expr: &Expr) -> bool {
                     ) => is_now(now) && is_short(interval),
                     (
                         "lower" | "upper" | "coalesce" | "ifnull" | "nullif" | "if" | "length"
-                        | "starts_with" | "ends_with" | "ltrim" | "rtrim" | "safe_divide",
+                        | "starts_with" | "ends_with" | "ltrim" | "rtrim" | "safe_divide" | "max"
+                        | "min" | "max_by" | "min_by" | "any_value" | "count" | "countif"
+                        | "logical_and" | "logical_or" | "bit_and" | "bit_or" | "first_value"
+                        | "last_value" | "row_number" | "rank" | "dense_rank",
                         all,
                     ) => all.iter().all(|argument| argument.is_some_and(is_total)),
                     _ => false,
                 }
         }
         _ => false,
+    }
+}
+
+/// A window without a frame of its own, of expressions that cannot raise an error.
+fn is_total_window(window: &WindowType) -> bool {
+    match window {
+        WindowType::WindowSpec(WindowSpec {
+            window_name: None,
+            partition_by,
+            order_by,
+            window_frame: None,
+        }) => {
+            partition_by.iter().all(is_total) && order_by.iter().all(|order| is_total(&order.expr))
+        }
+        WindowType::WindowSpec(_) | WindowType::NamedWindow(_) => false,
     }
 }
 
@@ -297,7 +345,12 @@ fn is_now(expr: &Expr) -> bool {
     matches!(expr, Expr::Function(_))
         && matches!(
             expr.to_string().to_ascii_lowercase().as_str(),
-            "current_date()" | "current_timestamp()" | "current_datetime()"
+            "current_date()"
+                | "current_timestamp()"
+                | "current_datetime()"
+                | "current_date"
+                | "current_timestamp"
+                | "current_datetime"
         )
 }
 
@@ -360,7 +413,7 @@ mod tests {
         for text in [
             "a = 1",
             "LOWER(a) = 'x'",
-            "DATE(ts) > DATE '2026-01-01'",
+            "ts > DATE '2026-01-01'",
             "a < CURRENT_DATE()",
             "ts >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 7 DAY)",
             "ts >= TIMESTAMP('2026-01-01 00:00:00')",
@@ -370,12 +423,16 @@ mod tests {
             "EXTRACT(YEAR FROM ts) = 2026",
             "CASE WHEN a > 1 THEN b ELSE c END = 'x'",
             "TRIM(a) IS DISTINCT FROM b",
+            "ts > TIMESTAMP(CURRENT_DATE)",
+            "MAX(a) OVER (PARTITION BY b ORDER BY c DESC) = 1",
         ] {
             assert!(total(text), "{text}");
         }
         for text in [
             "CAST(a AS INT64) = 1",
             "DATE('x') = d",
+            "DATE(a) = d",
+            "EXTRACT(DATE FROM ts) = d",
             "DATE('2026-02-29') = d",
             "DATE('2026-00-01') = d",
             "TIMESTAMP('2026-01-01 24:00:00') = d",
@@ -395,6 +452,9 @@ mod tests {
             "CURRENT_DATETIME(secret) = d",
             "1 / a = 1",
             "LOWER(CAST(a AS STRING)) = 'x'",
+            "MAX(a) OVER (PARTITION BY 1 / b) = 1",
+            "MAX(1 / a) = 1",
+            "SUM(a) = 1",
         ] {
             assert!(!total(text), "{text}");
         }

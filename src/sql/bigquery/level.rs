@@ -18,6 +18,7 @@ use sqlparser::ast::{
 use super::carry::Derivation;
 use super::dialect::parser;
 use super::functions;
+use super::rewrite::form;
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
 
@@ -129,6 +130,51 @@ impl Level {
             inputs: derivation.guarded.then_some(input).into_iter().collect(),
             partial: derivation.columns.partial.clone(),
             ..Self::default()
+        }
+    }
+
+    /// The same level once more.
+    pub fn copy(&self) -> Self {
+        Self {
+            inputs: self.inputs.clone(),
+            partial: self.partial.clone(),
+            outer: self.outer,
+            ..Self::default()
+        }
+    }
+
+    /// The level with the target of a write beside it.
+    pub fn with(&self, variable: &str, guard: &Expr) -> Self {
+        let mut level = self.copy();
+        let (variable, guard) = (variable.to_ascii_lowercase(), Some(guard.to_string()));
+        level.inputs.push(Input { variable, guard });
+        level
+    }
+
+    /// Takes the guards of range variables that a column of the SELECT list hides by its name: `c.tenant_id`
+    /// is a field of that column then. Answers the guards as they were, for [`Level::show`].
+    ///
+    /// # Errors
+    /// HR1009 where the guard of such a variable stands in WHERE itself.
+    pub fn hide(&mut self, projection: &[SelectItem]) -> Result<Vec<Option<String>>, Denial> {
+        let guards = self.inputs.iter().map(|input| input.guard.clone()).collect();
+        for item in projection {
+            let SelectItem::ExprWithAlias { alias, .. } = item else { continue };
+            let name = alias.value.to_ascii_lowercase();
+            for input in self.inputs.iter_mut().filter(|input| input.variable == name) {
+                if self.where_guard.is_some() {
+                    return Err(form("a column of the name of its table"));
+                }
+                input.guard = None;
+            }
+        }
+        Ok(guards)
+    }
+
+    /// Puts guards back that [`Level::hide`] took.
+    pub fn show(&mut self, guards: Vec<Option<String>>) {
+        for (input, guard) in self.inputs.iter_mut().zip(guards) {
+            input.guard = guard;
         }
     }
 
@@ -317,28 +363,12 @@ fn conditional(guard: &str, value: Expr, otherwise: &str) -> Result<Expr, Denial
     Ok(shielded)
 }
 
-/// Puts every conjunct that may raise an error behind a guard of another table than the one that it
-/// may have been moved to.
-///
-/// # Errors
-/// HR4002 should the shield not be GoogleSQL.
-pub fn shield(condition: Expr, guard: &str, partial: &Partial) -> Result<Expr, Denial> {
-    match condition {
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => Ok(Expr::BinaryOp {
-            left: Box::new(shield(*left, guard, partial)?),
-            op: BinaryOperator::And,
-            right: Box::new(shield(*right, guard, partial)?),
-        }),
-        total if partial.leaves_total(&total) => Ok(total),
-        other => conditional(guard, other, "FALSE"),
-    }
-}
-
 /// Whether the outcome of an aggregate or a window is needed: then the expression is computed above
 /// it, where only the tenant's rows are.
 ///
 /// Not if it is made of parts, one of which may be asked for without the others, or by a choice that
-/// may leave the outcome out.
+/// may leave the outcome out; nor if a column stands beside the outcome, for then an outcome that turns
+/// out to be constant leaves a condition of that column (a key of the groups, or of the window's parts).
 fn is_pinned(expr: &Expr) -> bool {
     let mut reading = Pinned::default();
     let _ = Visit::visit(expr, &mut reading);
@@ -356,9 +386,16 @@ struct Pinned {
     in_parts: bool,
 }
 
+/// Whether it is an aggregate or a window.
 fn computes(expr: &Expr) -> bool {
     let Expr::Function(function) = expr else { return false };
     function.over.is_some() || functions::is_aggregate(&function.name)
+}
+
+/// Whether it is one whose outcome the groups or parts are needed for.
+fn pins(expr: &Expr) -> bool {
+    let Expr::Function(function) = expr else { return false };
+    computes(expr) && !functions::is_of_one_value(&function.name)
 }
 
 impl Visitor for Pinned {
@@ -371,7 +408,7 @@ impl Visitor for Pinned {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if computes(expr) {
+        if pins(expr) {
             self.inside += 1;
             self.computed = true;
             return ControlFlow::Continue(());
@@ -391,10 +428,9 @@ impl Visitor for Pinned {
                         | "json_array"
                         | "range"
                 ),
+                Expr::Identifier(name) => !name.value.starts_with('@'),
                 // These need all of their operands.
-                Expr::Identifier(_)
-                | Expr::CompoundIdentifier(_)
-                | Expr::CompoundFieldAccess { .. }
+                Expr::CompoundFieldAccess { .. }
                 | Expr::Value(_)
                 | Expr::TypedString(_)
                 | Expr::Interval(_)
@@ -425,7 +461,7 @@ impl Visitor for Pinned {
     }
 
     fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if computes(expr) {
+        if pins(expr) {
             self.inside = self.inside.saturating_sub(1);
         }
         ControlFlow::Continue(())

@@ -27,6 +27,10 @@ impl Rewriter<'_> {
         let made = made(operator, level);
         let result = self.piped(operator, level);
         level.partial.join(&made);
+        if let PipeOperator::Extend { exprs } = operator {
+            // From here on the name is the column's.
+            level.hide(exprs)?;
+        }
         if !names_stay {
             let guarded = guarded || level.is_guarded();
             let partial = mem::take(&mut level.partial);

@@ -8,9 +8,7 @@ use sqlparser::ast::{Expr, JoinOperator, TableFactor, TableWithJoins, VisitMut, 
 use super::functions;
 use super::level::{Input, Level};
 use super::names::{Binding, path};
-use super::rewrite::{
-    Rewriter, Use, alias_of, form, full_name, lower, plain_table_checks, sampled,
-};
+use super::rewrite::{Rewriter, Use, alias_of, form, full_name, lower, plain_table};
 use crate::error::{Denial, DenialCode};
 
 /// Columns that BigQuery adds to a table in FROM, and that a derived table does not hand on.
@@ -58,19 +56,21 @@ impl Rewriter<'_> {
         relation: &mut TableFactor,
         level: &mut Level,
     ) -> Result<(), Denial> {
-        let TableFactor::Table { name, alias, sample, version, .. } = relation else {
+        let TableFactor::Table { .. } = relation else {
             return self.factor(relation, level, false);
+        };
+        plain_table(relation)?;
+        let TableFactor::Table { name, alias, version, .. } = relation else {
+            return Err(form("from"));
         };
         let parts = path(name)?;
         let Some(table) = self.table_named(&parts)? else {
             return self.factor(relation, level, false);
         };
-        plain_table_checks(alias.as_ref())?;
         let variable = alias
             .as_ref()
             .map_or_else(|| parts.last().cloned().unwrap_or_default(), |a| a.name.value.clone());
         self.expressions(version)?;
-        sampled(sample.as_ref())?;
         match self.bind(&table, Use::Read)? {
             Binding::Tenants(rule) => {
                 if !self.open_columns(&rule) {
@@ -82,7 +82,11 @@ impl Rewriter<'_> {
                 });
                 level.where_guard = Some(self.full_guard(&rule, &variable)?);
             }
-            Binding::Shared(_) | Binding::SecureContext(_) | Binding::Own => {}
+            // The view's own guard cannot be repeated here.
+            Binding::SecureContext(_) => {
+                level.inputs.push(Input { variable: variable.to_ascii_lowercase(), guard: None });
+            }
+            Binding::Shared(_) | Binding::Own => {}
         }
         *name = full_name(&table);
         if alias.is_none() && !table.table.ends_with('*') {

@@ -307,24 +307,26 @@ impl<'a> Rewriter<'a> {
         self.expressions(having)?;
         self.expressions(named_window)?;
         self.expressions(qualify)?;
-        if let Some(client) = selection.take() {
-            *selection = Some(self.shielded(&level, client, Clause::Rows)?);
-        }
         // Columns of a query that carries are shielded where they are computed, so that what reads them
         // need not be.
         let shields = match groups {
             _ if !carries || distinct.is_some() || !level.is_guarded() || !level.is_complete() => {
                 Shields::None
             }
-            Some(true) => Shields::Keys(carry::keys(group_by)),
+            Some(true) => Shields::Keys(carry::keys(group_by, projection)),
             Some(false) => Shields::All,
             None => Shields::None,
         };
         let columns = Columns::of(projection, &level, &shields);
         let below = mem::take(&mut level.partial);
-        // What stands in the SELECT list is known by its name there.
+        // What stands in the SELECT list is known by its name in HAVING and QUALIFY; in WHERE too, where a
+        // project's option has column aliases reused. It hides a range variable of that name.
         level.partial.join(&below);
         level.partial.join(&columns.partial);
+        let guards = level.hide(projection)?;
+        if let Some(client) = selection.take() {
+            *selection = Some(self.shielded(&level, client, Clause::Rows)?);
+        }
         if let Some(client) = having.take() {
             *having = Some(self.shielded(&level, client, Clause::Groups)?);
         }
@@ -333,6 +335,7 @@ impl<'a> Rewriter<'a> {
             *qualify = Some(self.shielded(&level, client, clause)?);
         }
         level.partial = below;
+        level.show(guards);
         if let Some(guard) = level.where_guard.take() {
             let client = selection.take();
             *selection = Some(conjunction(guard, client));
@@ -500,35 +503,10 @@ impl<'a> Rewriter<'a> {
         level: &mut Level,
         input: bool,
     ) -> Result<(), Denial> {
-        let TableFactor::Table {
-            name,
-            alias,
-            args,
-            with_hints,
-            version,
-            with_ordinality,
-            partitions,
-            json_path,
-            sample,
-            index_hints,
-        } = factor
-        else {
+        plain_table(factor)?;
+        let TableFactor::Table { name, alias, version, .. } = factor else {
             return Err(form("from"));
         };
-        if args.is_some() {
-            return Err(Denial::of(DenialCode::Function, name.to_string()));
-        }
-        if !with_hints.is_empty()
-            || *with_ordinality
-            || !partitions.is_empty()
-            || json_path.is_some()
-            || !index_hints.is_empty()
-            || !matches!(version, None | Some(TableVersion::ForSystemTimeAsOf(_)))
-        {
-            return Err(form("from"));
-        }
-        plain_table_checks(alias.as_ref())?;
-        sampled(sample.as_ref())?;
         let parts = path(name)?;
         let head = parts.first().map(|part| part.to_ascii_lowercase()).unwrap_or_default();
         if parts.len() > 1 && self.aliases.contains(&head) {
@@ -590,12 +568,11 @@ impl<'a> Rewriter<'a> {
             }
             Binding::SecureContext(rule) => {
                 // The view is what keeps tenants apart; its conditions may be moved as well.
-                if self.sees_tenant(&rule) && !input {
-                    level.inputs.push(Input {
-                        variable: variable.to_ascii_lowercase(),
-                        guard: Some(self.guard(&rule, Some(&variable))?.to_string()),
-                    });
-                }
+                let guard = match self.sees_tenant(&rule) && !input {
+                    true => Some(self.guard(&rule, Some(&variable))?.to_string()),
+                    false => None,
+                };
+                level.inputs.push(Input { variable: variable.to_ascii_lowercase(), guard });
                 if alias.is_none() && !wildcard {
                     *alias = Some(alias_of(&variable));
                 }
@@ -711,6 +688,39 @@ pub fn select_item(item: &SelectItem) -> Result<(), Denial> {
     }
 }
 
+/// Refuses whatever a table in FROM may have beside name, alias, FOR SYSTEM_TIME and TABLESAMPLE.
+pub fn plain_table(factor: &TableFactor) -> Result<(), Denial> {
+    let TableFactor::Table {
+        name,
+        alias,
+        args,
+        with_hints,
+        version,
+        with_ordinality,
+        partitions,
+        json_path,
+        sample,
+        index_hints,
+    } = factor
+    else {
+        return Err(form("from"));
+    };
+    if args.is_some() {
+        return Err(Denial::of(DenialCode::Function, name.to_string()));
+    }
+    if !with_hints.is_empty()
+        || *with_ordinality
+        || !partitions.is_empty()
+        || json_path.is_some()
+        || !index_hints.is_empty()
+        || !matches!(version, None | Some(TableVersion::ForSystemTimeAsOf(_)))
+    {
+        return Err(form("from"));
+    }
+    plain_table_checks(alias.as_ref())?;
+    sampled(sample.as_ref())
+}
+
 pub fn plain_table_checks(alias: Option<&TableAlias>) -> Result<(), Denial> {
     match alias {
         Some(alias) if !alias.columns.is_empty() || alias.at.is_some() => Err(form("alias")),
@@ -719,13 +729,28 @@ pub fn plain_table_checks(alias: Option<&TableAlias>) -> Result<(), Denial> {
 }
 
 /// TABLESAMPLE SYSTEM (n PERCENT); nothing else is BigQuery's.
-pub fn sampled(sample: Option<&TableSampleKind>) -> Result<(), Denial> {
+fn sampled(sample: Option<&TableSampleKind>) -> Result<(), Denial> {
     match sample {
         None => Ok(()),
         Some(
             TableSampleKind::BeforeTableAlias(sample) | TableSampleKind::AfterTableAlias(sample),
-        ) if sample.seed.is_none() && sample.bucket.is_none() && sample.offset.is_none() => Ok(()),
+        ) if sample.seed.is_none()
+            && sample.bucket.is_none()
+            && sample.offset.is_none()
+            && sample.quantity.as_ref().is_none_or(|quantity| is_constant(&quantity.value)) =>
+        {
+            Ok(())
+        }
         Some(_) => Err(form("tablesample")),
+    }
+}
+
+/// A literal or a parameter.
+fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(_) => true,
+        Expr::Identifier(name) => name.value.starts_with('@'),
+        _ => false,
     }
 }
 

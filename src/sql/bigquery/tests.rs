@@ -460,3 +460,128 @@ fn any_text_is_decided_without_fault() {
         picks in proptest::collection::vec(proptest::sample::select(words), 0..25)
     )| { let _ = decided(&picks.concat()); });
 }
+
+/// What a hostile review found to go without a shield, by other doors than a query's WHERE.
+#[test]
+fn writes_views_and_hidden_names_are_shielded_too() {
+    for (text, part) in [
+        (
+            "MERGE app.customers T USING (SELECT 1 AS id) S ON T.id > S.id WHEN MATCHED AND 1 / (T.credit - 5) > 0 THEN UPDATE SET name = 'x'",
+            "WHEN MATCHED AND IF(`t`.`tenant_id` = 'tenant-a', 1 / (T.credit - 5) > 0, FALSE) THEN",
+        ),
+        (
+            "MERGE own_tenant_a.t T USING app.customers S ON T.id = S.id WHEN MATCHED AND 1 / (S.credit - 5) > 0 THEN DELETE",
+            "WHEN MATCHED AND IF(`s`.`tenant_id` = 'tenant-a', 1 / (S.credit - 5) > 0, FALSE) THEN",
+        ),
+        (
+            "MERGE app.customers T USING app.orders S ON 1 / (S.total - 5) > 0 WHEN MATCHED THEN DELETE",
+            "ON `T`.`tenant_id` = 'tenant-a' AND (IF(`s`.`tenant_id` = 'tenant-a', 1 / (S.total - 5) > 0, FALSE))",
+        ),
+        (
+            "UPDATE app.customers T SET name = 'x' FROM app.orders o WHERE 1 / (o.total - 5) > 0",
+            "AND (IF(`o`.`tenant_id` = 'tenant-a', 1 / (o.total - 5) > 0, FALSE))",
+        ),
+        (
+            "SELECT 1 FROM app.customers GROUP BY credit HAVING udfs.pure(1 / (credit - 5) > 0, COUNT(*) > 0)",
+            "HAVING IF(COALESCE(LOGICAL_AND(",
+        ),
+        (
+            "SELECT 1 FROM app.customers GROUP BY credit HAVING GREATEST(1 / (credit - 5), COUNT(*)) < 7",
+            "HAVING IF(COALESCE(LOGICAL_AND(",
+        ),
+        (
+            "SELECT 1 FROM app.customers GROUP BY credit HAVING 1 / (MAX(credit) - 5) > 0",
+            "HAVING IF(COALESCE(LOGICAL_AND(",
+        ),
+        (
+            "SELECT id FROM app.customers QUALIFY 1 / (credit - 5) > ROW_NUMBER() OVER (PARTITION BY credit)",
+            "QUALIFY IF(`customers`.`tenant_id` = 'tenant-a', ",
+        ),
+        // Of a text it raises an error, and so does the last moment elsewhere.
+        (
+            "SELECT id FROM app.customers WHERE DATE(secret) = CURRENT_DATE()",
+            "WHERE IF(`customers`.`tenant_id` = 'tenant-a', DATE(secret) = CURRENT_DATE(), FALSE)",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE EXTRACT(DATE FROM ts) = '2026-01-01'",
+            "WHERE IF(`customers`.`tenant_id` = 'tenant-a', EXTRACT(DATE FROM ts) = '2026-01-01', FALSE)",
+        ),
+        // With column aliases reused, `k` is the column of the list in WHERE.
+        (
+            "SELECT 1 / (credit - 5) AS k FROM app.customers WHERE k > 0",
+            "WHERE IF(`customers`.`tenant_id` = 'tenant-a', k > 0, FALSE)",
+        ),
+        // Keys that are listed by place, or not at all, are shielded where they are computed.
+        (
+            "SELECT * FROM (SELECT 1 / credit AS y, COUNT(*) AS n FROM app.customers GROUP BY 1) AS a JOIN app.orders AS o USING (y)",
+            "IF(`customers`.`tenant_id` = 'tenant-a', 1 / credit, NULL) AS y",
+        ),
+        (
+            "SELECT * FROM (SELECT 1 / credit AS y, COUNT(*) AS n FROM app.customers GROUP BY ALL) AS a JOIN app.orders AS o USING (y)",
+            "IF(`customers`.`tenant_id` = 'tenant-a', 1 / credit, NULL) AS y",
+        ),
+    ] {
+        let sent = sent(text);
+        let same = sent.to_ascii_lowercase().contains(&part.to_ascii_lowercase());
+        assert!(same, "{text}\n{sent}\n{part}");
+    }
+    for (text, neighbour) in [
+        // A view is read as the query that it is, whoever reads it.
+        (
+            "CREATE OR REPLACE VIEW own_tenant_a.v AS SELECT * FROM app.customers",
+            "CREATE OR REPLACE VIEW own_tenant_a.v AS SELECT * FROM own_tenant_a.t",
+        ),
+        (
+            "CREATE VIEW own_tenant_a.v AS SELECT * FROM secure.view",
+            "CREATE TABLE own_tenant_a.v AS SELECT * FROM secure.view",
+        ),
+        // The view's own guard cannot be repeated above a pivot, nor beside a pseudo-column.
+        (
+            "SELECT * FROM secure.view PIVOT(SUM(id) FOR name IN ('a')) WHERE 1 / (credit - 5) > 0",
+            "SELECT * FROM secure.view PIVOT(SUM(id) FOR name IN ('a')) WHERE credit > 0",
+        ),
+        (
+            "SELECT id FROM secure.view AS v WHERE 1 / (v.credit - 5) > 0 AND v._PARTITIONTIME IS NULL",
+            "SELECT id FROM secure.view AS v WHERE v.credit > 0 AND v._PARTITIONTIME IS NULL",
+        ),
+        // `c.tenant_id` is a field of the client's own column there.
+        (
+            "SELECT STRUCT('tenant-a' AS tenant_id) AS c, ROW_NUMBER() OVER (PARTITION BY credit) AS n FROM app.customers AS c QUALIFY 1 / (credit - 5) > 0",
+            "SELECT STRUCT('tenant-a' AS tenant_id) AS d, ROW_NUMBER() OVER (PARTITION BY credit) AS n FROM app.customers AS c QUALIFY 1 / (credit - 5) > 0",
+        ),
+        (
+            "SELECT STRUCT('tenant-a' AS tenant_id) AS e, e.* FROM app.events AS e WHERE _PARTITIONTIME IS NOT NULL",
+            "SELECT STRUCT('tenant-a' AS tenant_id) AS f, e.* FROM app.events AS e WHERE _PARTITIONTIME IS NOT NULL",
+        ),
+        (
+            "FROM app.customers |> EXTEND STRUCT('tenant-a' AS tenant_id) AS customers |> WHERE 1 / credit > 0",
+            "FROM app.customers |> EXTEND STRUCT('tenant-a' AS tenant_id) AS c |> WHERE 1 / credit > 0",
+        ),
+    ] {
+        assert_eq!(code(text), Some(DenialCode::LeakPossible), "{text}: {}", sent(text));
+        assert_eq!(code(neighbour), None, "{neighbour}: {}", sent(neighbour));
+    }
+}
+
+/// A pseudo-column, wherever it is named, opens no other door than that of the first table.
+#[test]
+fn a_pseudo_column_lets_nothing_else_pass() {
+    for (text, neighbour) in [
+        (
+            "SELECT (SELECT s._change_type FROM (SELECT STRUCT('a' AS _change_type) AS s)), f.* FROM own_tenant_a.fn('tenant-b', EXTERNAL_QUERY('us.prod-pg', 'SELECT 1')) AS f",
+            "SELECT (SELECT s._change_type FROM (SELECT STRUCT('a' AS _change_type) AS s)), f.* FROM own_tenant_a.fn AS f",
+        ),
+        (
+            "SELECT _PARTITIONTIME FROM app.events('x', app.get_secret(1)) AS f",
+            "SELECT _PARTITIONTIME FROM app.events AS f",
+        ),
+        ("SELECT _PARTITIONTIME FROM app.events()", "SELECT _PARTITIONTIME FROM app.events"),
+    ] {
+        assert_eq!(code(text), Some(DenialCode::Function), "{text}: {}", sent(text));
+        assert_eq!(code(neighbour), None, "{neighbour}: {}", sent(neighbour));
+    }
+    let sampled = "SELECT id FROM app.events TABLESAMPLE SYSTEM (app.get_secret(1) PERCENT)";
+    assert_eq!(code(sampled), Some(DenialCode::LeakPossible), "{}", sent(sampled));
+    let plain = "SELECT id FROM app.events TABLESAMPLE SYSTEM (10 PERCENT)";
+    assert_eq!(code(plain), None, "{}", sent(plain));
+}

@@ -14,7 +14,7 @@ use super::carry::bare_names;
 use super::dialect::parser;
 use super::expression::tenant_literal;
 use super::guard::conjunction;
-use super::level::{Clause, Level, shield};
+use super::level::{Clause, Level};
 use super::names::{Binding, TableName, path};
 use super::rewrite::{Rewriter, Use, form, full_name, quoted};
 use crate::error::{Denial, DenialCode};
@@ -234,8 +234,7 @@ fn deletion(rewriter: &mut Rewriter<'_>, delete: &mut Delete) -> Result<(), Deni
     guard_where(rewriter, target.as_ref(), selection, &Level::default())
 }
 
-/// `WHERE guard AND (what the client wrote)`. `sources`: what UPDATE reads beside its target. A
-/// condition behind the target's guard needs the target's row: it is not moved below a source's guard.
+/// `WHERE guard AND (what the client wrote)`. `sources`: what UPDATE reads beside its target.
 fn guard_where(
     rewriter: &mut Rewriter<'_>,
     target: Option<&Target>,
@@ -249,8 +248,9 @@ fn guard_where(
         return Ok(());
     };
     let guard = rewriter.full_guard(rule, variable)?;
+    let level = sources.with(variable, &guard);
     let client = match selection.take() {
-        Some(client) => Some(shield(client, &guard.to_string(), &sources.partial)?),
+        Some(client) => Some(rewriter.shielded(&level, client, Clause::Rows)?),
         None => None,
     };
     *selection = Some(conjunction(guard, client));
@@ -540,37 +540,40 @@ fn merging(rewriter: &mut Rewriter<'_>, merge: &mut Merge) -> Result<(), Denial>
     read?;
     rewriter.expressions(on)?;
     let rule = target.as_ref().and_then(|target| target.rule.clone());
-    let guard = match (&rule, &target) {
+    // What a row of both is judged by, and what a row of the target alone.
+    let (guard, matched, unmatched) = match (&rule, &target) {
         (Some(rule), Some(target)) => {
             closed_columns(rule, rewriter, &text)?;
-            Some(rewriter.full_guard(rule, &target.variable)?)
+            let guard = rewriter.full_guard(rule, &target.variable)?;
+            let alone = Level { partial: sources.partial.clone(), ..Level::default() };
+            let matched = sources.with(&target.variable, &guard);
+            let unmatched = alone.with(&target.variable, &guard);
+            (Some(guard), matched, unmatched)
         }
-        _ => None,
+        _ => (None, sources.copy(), Level::default()),
     };
     let condition = std::mem::replace(on.as_mut(), Expr::Tuple(Vec::new()));
+    let condition = rewriter.shielded(&matched, condition, Clause::Rows)?;
     **on = match &guard {
-        None => rewriter.shielded(&sources, condition, Clause::Rows)?,
-        Some(guard) => {
-            let client = shield(condition, &guard.to_string(), &sources.partial)?;
-            conjunction(copy(guard)?, Some(client))
-        }
+        None => condition,
+        Some(guard) => conjunction(copy(guard)?, Some(condition)),
     };
     for clause in clauses {
         rewriter.expressions(&mut clause.predicate)?;
-        // It reads the source alone.
-        if let MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget =
-            &clause.clause_kind
-            && let Some(client) = clause.predicate.take()
-        {
-            clause.predicate = Some(rewriter.shielded(&sources, client, Clause::Rows)?);
-        }
-        if let (MergeClauseKind::NotMatchedBySource, Some(guard)) = (&clause.clause_kind, &guard) {
-            let client = match clause.predicate.take() {
-                Some(client) => Some(shield(client, &guard.to_string(), &sources.partial)?),
-                None => None,
-            };
-            clause.predicate = Some(conjunction(copy(guard)?, client));
-        }
+        let (level, guard) = match &clause.clause_kind {
+            MergeClauseKind::Matched => (&matched, None),
+            // It reads the source alone.
+            MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => (&sources, None),
+            MergeClauseKind::NotMatchedBySource => (&unmatched, guard.as_ref()),
+        };
+        let client = match clause.predicate.take() {
+            Some(client) => Some(rewriter.shielded(level, client, Clause::Rows)?),
+            None => None,
+        };
+        clause.predicate = match guard {
+            Some(guard) => Some(conjunction(copy(guard)?, client)),
+            None => client,
+        };
         match &mut clause.action {
             MergeAction::Update(update) => {
                 let MergeUpdateKind::Set(assignments) = &mut update.kind else {
@@ -664,6 +667,13 @@ fn create_view(rewriter: &mut Rewriter<'_>, create: &mut CreateView) -> Result<(
     }
     rewriter.query(&mut create.query, false)?;
     rewriter.expressions(&mut create.options)?;
+    // SECURITY: a view is read as the query that it is, so that the conditions of who reads it stand beside
+    // the guards in it; and who reads it does not see them.
+    if rewriter.protected || rewriter.secure_context {
+        return Err(form(
+            "a view over tables of several tenants; CREATE TABLE … AS keeps the rows",
+        ));
+    }
     made(rewriter, &mut create.name, false)
 }
 

@@ -20,8 +20,8 @@ use crate::error::{Denial, DenialCode};
 use crate::policy::{ColumnRule, Protection, TablePolicy, TenantType};
 use shape::{
     CARRIER, NAMELESS, all_of, empty, if_arguments, is_boolean, is_carrier, is_noted, is_null,
-    key_query, names_column, noted, otherwise_true, parts, place_of, plain_table, settled,
-    without_carrier,
+    is_plain, key_query, names_column, noted, otherwise_true, parts, place_of, plain_table,
+    settled, without_carrier,
 };
 
 /// A text that passed the checker and may go upstream. Only [`seal`] makes one.
@@ -642,9 +642,13 @@ impl<'a> Strip<'a> {
         let Some(TableWithJoins { relation, .. }) = select.from.first_mut() else {
             return Ok(());
         };
+        let plain = is_plain(relation);
         let TableFactor::Table { name, alias, .. } = relation else { return Ok(()) };
         let path = parts(name)?;
         let Some(rule) = self.rule(&path)? else { return Ok(()) };
+        if !plain {
+            return Err(unguarded(path.join(".")));
+        }
         let open = rule.columns.values().all(|column| match column {
             ColumnRule::Deny => false,
             ColumnRule::Mask { unless, .. } => {
@@ -700,12 +704,16 @@ impl<'a> Strip<'a> {
             *factor = table;
             return Ok(());
         }
+        let plain = is_plain(factor);
         let TableFactor::Table { name, alias, .. } = factor else { return Ok(()) };
         if is_noted(name) {
             return Ok(());
         }
         let path = parts(name)?;
         if self.side == Side::Sent {
+            if !plain {
+                return Err(unguarded(path.join(".")));
+            }
             match path.as_slice() {
                 // A common table expression or a temporary table: no default dataset is sent.
                 [_] => {}

@@ -204,3 +204,23 @@ pub(super) fn all_of(expr: &Expr) -> Option<&Expr> {
         _ => None,
     }
 }
+
+/// Whether a table in FROM has nothing beside its name, its alias, its time and its sample: no arguments,
+/// above all, which would make it a function.
+pub fn is_plain(factor: &TableFactor) -> bool {
+    match factor {
+        TableFactor::Table {
+            name: _,
+            alias: _,
+            args: None,
+            with_hints,
+            version: _,
+            with_ordinality: false,
+            partitions,
+            json_path: None,
+            sample: _,
+            index_hints,
+        } => with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty(),
+        _ => false,
+    }
+}

@@ -1,2 +1,1 @@
-{{ config(materialized="view") }}
 select id, name, credit from `acme-prod`.`app`.`customers`
