@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArguments, ObjectName, Query, SelectItem,
-    TableAlias, Visit, Visitor, visit_expressions,
+    BinaryOperator, Expr, FunctionArg, FunctionArguments, Ident, ObjectName, Query, SelectItem,
+    SelectItemQualifiedWildcardKind, TableAlias, Visit, Visitor, visit_expressions,
 };
 
 use super::carry::Derivation;
@@ -26,25 +26,41 @@ use crate::mutant;
 pub struct Partial {
     /// Which names they are is not known: any may be.
     all: bool,
+    /// Whether something without a name may: whole rows have it, and whatever counts columns.
+    unnamed: bool,
     names: BTreeSet<String>,
 }
 
 impl Partial {
     /// Every name may be one.
     pub const fn everything() -> Self {
-        Self { all: true, names: BTreeSet::new() }
+        Self { all: true, unnamed: true, names: BTreeSet::new() }
     }
 
     pub fn is_empty(&self) -> bool {
-        !self.all && self.names.is_empty()
+        !self.all && !self.unnamed && self.names.is_empty()
     }
 
     pub fn add(&mut self, name: &str) {
         self.names.insert(name.to_ascii_lowercase());
     }
 
+    /// Adds a column, which may have no name.
+    pub fn add_column(&mut self, name: Option<&Ident>) {
+        match name {
+            Some(name) => self.add(&name.value),
+            None => self.unnamed |= !mutant::on("bq-unnamed"),
+        }
+    }
+
+    /// Whether a name is one.
+    pub fn has(&self, name: &str) -> bool {
+        self.all || self.names.contains(&name.to_ascii_lowercase())
+    }
+
     pub fn join(&mut self, other: &Self) {
         self.all |= other.all;
+        self.unnamed |= other.unnamed;
         self.names.extend(other.names.iter().cloned());
     }
 
@@ -53,12 +69,11 @@ impl Partial {
         if self.is_empty() {
             return false;
         }
-        let known = |name: &str| self.all || self.names.contains(&name.to_ascii_lowercase());
         visit_expressions(part, |expr| match expr {
-            Expr::Identifier(name) if !name.value.starts_with('@') && known(&name.value) => {
+            Expr::Identifier(name) if !name.value.starts_with('@') && self.has(&name.value) => {
                 ControlFlow::Break(())
             }
-            Expr::CompoundIdentifier(names) if names.iter().any(|name| known(&name.value)) => {
+            Expr::CompoundIdentifier(names) if names.iter().any(|name| self.has(&name.value)) => {
                 ControlFlow::Break(())
             }
             _ => ControlFlow::Continue(()),
@@ -68,11 +83,7 @@ impl Partial {
 
     /// Whether a list of columns, as USING has it, names one.
     pub fn is_named_by(&self, columns: &[ObjectName]) -> bool {
-        let named = |column: &ObjectName| {
-            self.all
-                || self.names.contains(&column.to_string().replace('`', "").to_ascii_lowercase())
-        };
-        columns.iter().any(named)
+        columns.iter().any(|column| self.has(&column.to_string().replace('`', "")))
     }
 
     /// Whether evaluating the expression cannot raise an error, wherever BigQuery does it.
@@ -104,6 +115,8 @@ pub struct Input {
 pub struct Level {
     /// Its guarded range variables.
     pub inputs: Vec<Input>,
+    /// Names of all its range variables, in lower case, as far as they are known.
+    pub variables: BTreeSet<String>,
     /// Names of columns that may raise an error.
     pub partial: Partial,
     /// Whether a join of the level makes rows of nulls.
@@ -276,6 +289,16 @@ impl Level {
             Named::Unknown => ControlFlow::Break(()),
         });
         known.is_continue().then(|| found.into_iter().collect())
+    }
+
+    /// Whether `name.*` is a whole range variable's.
+    fn is_variable(&self, of: &SelectItemQualifiedWildcardKind) -> bool {
+        match of {
+            SelectItemQualifiedWildcardKind::ObjectName(name) => {
+                self.variables.contains(&name.to_string().replace('`', "").to_ascii_lowercase())
+            }
+            SelectItemQualifiedWildcardKind::Expr(_) => false,
+        }
     }
 
     fn named_by(&self, expr: &Expr) -> Named {
@@ -476,6 +499,39 @@ impl Shields {
     }
 }
 
+/// Functions whose arrays hold plain values.
+const PLAIN_ARRAYS: &[&str] = &[
+    "generate_array",
+    "generate_date_array",
+    "generate_timestamp_array",
+    "json_extract_array",
+    "json_extract_string_array",
+    "json_keys",
+    "json_query_array",
+    "json_value_array",
+    "regexp_extract_all",
+    "split",
+    "to_code_points",
+];
+
+/// Whether the elements of an array have no fields, which would be names of their own.
+fn has_plain_elements(array: &Expr) -> bool {
+    let plain = |element: &Expr| match element {
+        Expr::Value(_) | Expr::TypedString(_) | Expr::BinaryOp { .. } | Expr::UnaryOp { .. } => {
+            true
+        }
+        Expr::Cast { data_type, .. } => !data_type.to_string().contains('<'),
+        _ => false,
+    };
+    match array {
+        Expr::Array(array) => array.elem.iter().all(plain),
+        Expr::Function(function) => {
+            PLAIN_ARRAYS.contains(&functions::plain_name(&function.name).as_str())
+        }
+        _ => false,
+    }
+}
+
 /// Whether something in a part may raise an error when a condition reads what comes of it.
 pub fn something_may_fail<T: Visit>(part: &T, partial: &Partial) -> bool {
     visit_expressions(part, |expr| {
@@ -524,11 +580,15 @@ impl Columns {
                     }
                     continue;
                 }
-                SelectItem::QualifiedWildcard(_, options) => {
+                SelectItem::QualifiedWildcard(of, options) => {
                     listed = None;
                     partial.join(&level.partial);
-                    // Of the fields of a value.
-                    if something_may_fail(item, &level.partial)
+                    // SECURITY: names of fields are not known, those of a value that may fail no less.
+                    let fields = !level.partial.is_empty()
+                        && !level.is_variable(of)
+                        && !mutant::on("bq-fields");
+                    if fields
+                        || something_may_fail(item, &level.partial)
                         || something_may_fail(options, &level.partial)
                     {
                         partial.all = true;
@@ -536,8 +596,8 @@ impl Columns {
                     continue;
                 }
             };
-            if let (Some(name), true) = (name, fails) {
-                partial.add(&name.value);
+            if fails {
+                partial.add_column(name);
             }
             if let Some(listed) = &mut listed {
                 listed.push((name.map(|name| name.value.to_ascii_lowercase()), fails));
@@ -546,22 +606,18 @@ impl Columns {
         Self { listed, partial }
     }
 
+    /// Those of a query whose rows are values: of fields of a value that may fail, any may.
+    pub fn of_values(self) -> Self {
+        let partial = if self.partial.is_empty() { self.partial } else { Partial::everything() };
+        Self { listed: None, partial }
+    }
+
     /// Names of what UNNEST makes of arrays above a level.
     pub fn of_arrays(arrays: &[Expr], alias: Option<&TableAlias>, level: &Level) -> Partial {
         let mut partial = Partial::default();
         for array in arrays.iter().filter(|array| may_fail(array, &level.partial)) {
-            let has_fields = visit_expressions(array, |expr| match expr {
-                Expr::Struct { .. } | Expr::Tuple(_) | Expr::Subquery(_) => ControlFlow::Break(()),
-                Expr::Function(function)
-                    if matches!(function.args, FunctionArguments::Subquery(_))
-                        || functions::plain_name(&function.name) == "struct" =>
-                {
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
-            });
             match alias {
-                Some(alias) if has_fields.is_continue() => partial.add(&alias.name.value),
+                Some(alias) if has_plain_elements(array) => partial.add(&alias.name.value),
                 _ => return Partial::everything(),
             }
         }
@@ -598,7 +654,10 @@ impl Columns {
                     .collect();
                 let mut partial = Partial { all: self.partial.all, ..Partial::default() };
                 for (name, _) in listed.iter().filter(|(_, fails)| *fails) {
-                    name.iter().for_each(|name| partial.add(name));
+                    match name {
+                        Some(name) => partial.add(name),
+                        None => partial.unnamed = true,
+                    }
                 }
                 Self { listed: Some(listed), partial }
             }

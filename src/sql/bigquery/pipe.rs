@@ -92,15 +92,23 @@ impl Rewriter<'_> {
 
 /// The names that an operator makes for what may fail when a condition behind reads it.
 fn made(operator: &PipeOperator, level: &Level) -> Partial {
+    let mut partial = Partial::default();
     match operator {
-        PipeOperator::Join(_) | PipeOperator::Where { .. } | PipeOperator::OrderBy { .. } => {
-            Partial::default()
-        }
+        PipeOperator::Join(_)
+        | PipeOperator::Where { .. }
+        | PipeOperator::OrderBy { .. }
+        | PipeOperator::Limit { .. }
+        | PipeOperator::TableSample { .. }
+        | PipeOperator::Drop { .. }
+        // What others hand on is known once they are rewritten.
+        | PipeOperator::Union { .. }
+        | PipeOperator::Intersect { .. }
+        | PipeOperator::Except { .. }
+        | PipeOperator::Call { .. } => {}
         PipeOperator::Select { exprs } | PipeOperator::Extend { exprs } => {
-            Columns::of(exprs, level, &Shields::None).partial
+            partial = Columns::of(exprs, level, &Shields::None).partial;
         }
         PipeOperator::Aggregate { full_table_exprs, group_by_expr } => {
-            let mut partial = Partial::default();
             for item in full_table_exprs.iter().chain(group_by_expr) {
                 let name = match (&item.expr.alias, &item.expr.expr) {
                     (Some(alias), _) => Some(alias),
@@ -108,13 +116,26 @@ fn made(operator: &PipeOperator, level: &Level) -> Partial {
                     (None, Expr::CompoundIdentifier(names)) => names.last(),
                     (None, _) => None,
                 };
-                if let Some(name) = name.filter(|_| may_fail(&item.expr.expr, &level.partial)) {
-                    partial.add(&name.value);
+                if may_fail(&item.expr.expr, &level.partial) {
+                    partial.add_column(name);
                 }
             }
-            partial
         }
-        other if something_may_fail(other, &level.partial) => Partial::everything(),
-        _ => Partial::default(),
+        PipeOperator::Rename { mappings } => {
+            for mapping in mappings.iter().filter(|mapping| level.partial.has(&mapping.ident.value)) {
+                partial.add(&mapping.alias.value);
+            }
+        }
+        PipeOperator::As { alias } => {
+            if !level.partial.is_empty() {
+                partial.add(&alias.value);
+            }
+        }
+        PipeOperator::Set { .. } | PipeOperator::Pivot { .. } | PipeOperator::Unpivot { .. } => {
+            if !level.partial.is_empty() || something_may_fail(operator, &level.partial) {
+                partial = Partial::everything();
+            }
+        }
     }
+    partial
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::mem;
+use std::slice;
 
 use sqlparser::ast::{
     Expr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy,
@@ -268,7 +269,7 @@ impl<'a> Rewriter<'a> {
             named_window,
             qualify,
             window_before_qualify: _,
-            value_table_mode: _,
+            value_table_mode,
             flavor,
         } = select;
         let foreign = !optimizer_hints.is_empty()
@@ -292,6 +293,7 @@ impl<'a> Rewriter<'a> {
             || is_named(having)
             || is_named(qualify);
         let mut level = Level::default();
+        let outside = self.aliases.len();
         if pseudo {
             self.pseudo_from(from, &mut level)?;
         } else {
@@ -299,6 +301,7 @@ impl<'a> Rewriter<'a> {
                 self.table_with_joins(item, &mut level)?;
             }
         }
+        level.variables.extend(self.aliases.iter().skip(outside).cloned());
         self.expressions(distinct)?;
         projection.iter().try_for_each(select_item)?;
         self.expressions(projection)?;
@@ -321,6 +324,7 @@ impl<'a> Rewriter<'a> {
             None => Shields::None,
         };
         let columns = Columns::of(projection, &level, &shields);
+        let columns = if value_table_mode.is_some() { columns.of_values() } else { columns };
         let below = mem::take(&mut level.partial);
         // What stands in the SELECT list is known by its name there.
         level.partial.join(&below);
@@ -532,7 +536,7 @@ impl<'a> Rewriter<'a> {
         let parts = path(name)?;
         let head = parts.first().map(|part| part.to_ascii_lowercase()).unwrap_or_default();
         if parts.len() > 1 && self.aliases.contains(&head) {
-            return self.array(factor, &parts);
+            return self.array(factor, &parts, level);
         }
         let Some(table) = self.table_named(&parts)? else {
             if version.is_some() {
@@ -610,7 +614,12 @@ impl<'a> Rewriter<'a> {
     }
 
     /// `FROM c, c.tags AS t` as `FROM c, UNNEST(c.tags) AS t`.
-    fn array(&mut self, factor: &mut TableFactor, parts: &[String]) -> Result<(), Denial> {
+    fn array(
+        &mut self,
+        factor: &mut TableFactor,
+        parts: &[String],
+        level: &mut Level,
+    ) -> Result<(), Denial> {
         let TableFactor::Table { alias, version: None, sample: None, .. } = factor else {
             return Err(form("from"));
         };
@@ -618,6 +627,8 @@ impl<'a> Rewriter<'a> {
         let alias = alias.take().or_else(|| Some(alias_of(&last)));
         self.variable(alias.as_ref())?;
         let array = Expr::CompoundIdentifier(parts.iter().map(|part| ident(part)).collect());
+        let partial = Columns::of_arrays(slice::from_ref(&array), alias.as_ref(), level);
+        level.partial.join(&partial);
         *factor = TableFactor::UNNEST {
             alias,
             array_exprs: vec![array],
