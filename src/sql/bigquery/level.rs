@@ -12,12 +12,13 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArguments, Ident, ObjectName, Query, SelectItem,
-    SelectItemQualifiedWildcardKind, TableAlias, Visit, Visitor, visit_expressions,
+    SelectItemQualifiedWildcardKind, Visit, Visitor, visit_expressions,
 };
 
 use super::carry::Derivation;
 use super::dialect::parser;
 use super::functions;
+use super::operands;
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
 
@@ -28,13 +29,16 @@ pub struct Partial {
     all: bool,
     /// Whether something without a name may: whole rows have it, and whatever counts columns.
     unnamed: bool,
+    /// Whether some hold values of rows whose guard cannot be repeated above: those that a query in an
+    /// expression hands on.
+    sealed: bool,
     names: BTreeSet<String>,
 }
 
 impl Partial {
     /// Every name may be one.
     pub const fn everything() -> Self {
-        Self { all: true, unnamed: true, names: BTreeSet::new() }
+        Self { all: true, unnamed: true, sealed: false, names: BTreeSet::new() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -58,9 +62,29 @@ impl Partial {
         self.all || self.names.contains(&name.to_ascii_lowercase())
     }
 
+    /// Which of them are names is not known any more.
+    pub fn spread(&mut self) {
+        self.all |= !self.is_empty();
+    }
+
+    /// They hold values whose guard cannot be repeated.
+    pub fn seal(&mut self) {
+        self.sealed |= !self.is_empty();
+    }
+
+    pub const fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// Whether a part reads a value whose guard cannot be repeated, or may.
+    fn seals<T: Visit>(&self, part: &T) -> bool {
+        self.sealed && self.is_read_by(part)
+    }
+
     pub fn join(&mut self, other: &Self) {
         self.all |= other.all;
         self.unnamed |= other.unnamed;
+        self.sealed |= other.sealed;
         self.names.extend(other.names.iter().cloned());
     }
 
@@ -125,6 +149,8 @@ pub struct Level {
     pub where_guard: Option<Expr>,
     /// Whether a range variable carries its guard in a column.
     pub carries: bool,
+    /// Whether a query in a condition hands on rows that passed a guard of their own.
+    pub hands: bool,
 }
 
 /// A condition with its shields.
@@ -198,12 +224,17 @@ impl Level {
     }
 
     fn conjunct(&self, conjunct: Expr, clause: Clause) -> Result<Shielded, Denial> {
+        let exposed = self.is_guarded() || self.hands || self.partial.sealed;
         let stays = mutant::on("bq-shield")
-            || !self.is_guarded()
+            || !exposed
             || self.partial.leaves_total(&conjunct)
             || is_pinned(&conjunct);
         if stays {
             return Ok(Shielded { condition: conjunct, unmet: false });
+        }
+        // No guard of this level holds of them.
+        if self.partial.seals(&conjunct) || self.hands && operands::may_fail_around(&conjunct) {
+            return Ok(Shielded { condition: conjunct, unmet: true });
         }
         // Sides of an equation are shielded one by one where each reads one table: so it stays an
         // equation of the two, which an outer join needs and any other is fast by.
@@ -241,7 +272,16 @@ impl Level {
         }
     }
 
-    /// Shields the columns of a SELECT list that may fail, where they have a name of their own.
+    /// Shields a value as a whole.
+    ///
+    /// # Errors
+    /// HR4002 should the shield not be GoogleSQL.
+    pub fn shield_value(&self, value: Expr) -> Result<Shielded, Denial> {
+        let condition = conditional(&self.truth(Clause::Rows), value, "NULL")?;
+        Ok(Shielded { condition, unmet: !self.is_complete() })
+    }
+
+    /// Shields the columns of a SELECT list that may fail and are within reach.
     pub fn shield_columns(
         &self,
         projection: &mut [SelectItem],
@@ -249,9 +289,14 @@ impl Level {
     ) -> Result<(), Denial> {
         let guard = self.truth(Clause::Rows);
         for item in projection {
-            if let SelectItem::ExprWithAlias { expr, alias } = item
-                && shields.reach(expr, &alias.value, &self.partial)
-            {
+            let (expr, alias) = match item {
+                SelectItem::ExprWithAlias { expr, alias } => (expr, Some(&*alias)),
+                SelectItem::UnnamedExpr(expr) => (expr, None),
+                SelectItem::ExprWithAliases { .. }
+                | SelectItem::Wildcard(_)
+                | SelectItem::QualifiedWildcard(..) => continue,
+            };
+            if shields.reach(expr, alias, &self.partial) {
                 let value = std::mem::replace(expr, Expr::Tuple(Vec::new()));
                 *expr = conditional(&guard, value, "NULL")?;
             }
@@ -362,7 +407,7 @@ pub fn shield(condition: Expr, guard: &str, partial: &Partial) -> Result<Expr, D
 ///
 /// Not if it is made of parts, one of which may be asked for without the others, or by a choice that
 /// may leave the outcome out.
-fn is_pinned(expr: &Expr) -> bool {
+pub fn is_pinned(expr: &Expr) -> bool {
     let mut reading = Pinned::default();
     let _ = Visit::visit(expr, &mut reading);
     reading.computed && (!reading.in_parts || mutant::on("bq-pinned"))
@@ -465,7 +510,9 @@ pub fn may_fail(expr: &Expr, partial: &Partial) -> bool {
 pub enum Shields {
     /// None.
     None,
-    /// All that may fail.
+    /// All that may fail and have a name of their own.
+    Named,
+    /// All that may fail, those without a name as well.
     All,
     /// The keys of groups among them, by their names there: an alias wins over a column of FROM.
     Keys(BTreeSet<String>),
@@ -474,7 +521,7 @@ pub enum Shields {
 impl Shields {
     /// Whether a column is among them. One with a query of its own is not: the service would have to
     /// take that query out of the shield again.
-    fn reach(&self, expr: &Expr, alias: &str, partial: &Partial) -> bool {
+    fn reach(&self, expr: &Expr, alias: Option<&Ident>, partial: &Partial) -> bool {
         let plain = |with_aggregates: bool| {
             let other = visit_expressions(expr, |expr| match expr {
                 Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
@@ -490,45 +537,19 @@ impl Shields {
             });
             other.is_continue()
         };
+        let named_by_itself =
+            alias.is_none() && matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
         may_fail(expr, partial)
+            && !partial.seals(expr)
             && match self {
                 Self::None => false,
-                Self::All => plain(true),
-                Self::Keys(keys) => keys.contains(&alias.to_ascii_lowercase()) && plain(false),
+                Self::Named => alias.is_some() && plain(true),
+                Self::All => !named_by_itself && plain(true),
+                Self::Keys(keys) => {
+                    alias.is_some_and(|alias| keys.contains(&alias.value.to_ascii_lowercase()))
+                        && plain(false)
+                }
             }
-    }
-}
-
-/// Functions whose arrays hold plain values.
-const PLAIN_ARRAYS: &[&str] = &[
-    "generate_array",
-    "generate_date_array",
-    "generate_timestamp_array",
-    "json_extract_array",
-    "json_extract_string_array",
-    "json_keys",
-    "json_query_array",
-    "json_value_array",
-    "regexp_extract_all",
-    "split",
-    "to_code_points",
-];
-
-/// Whether the elements of an array have no fields, which would be names of their own.
-fn has_plain_elements(array: &Expr) -> bool {
-    let plain = |element: &Expr| match element {
-        Expr::Value(_) | Expr::TypedString(_) | Expr::BinaryOp { .. } | Expr::UnaryOp { .. } => {
-            true
-        }
-        Expr::Cast { data_type, .. } => !data_type.to_string().contains('<'),
-        _ => false,
-    };
-    match array {
-        Expr::Array(array) => array.elem.iter().all(plain),
-        Expr::Function(function) => {
-            PLAIN_ARRAYS.contains(&functions::plain_name(&function.name).as_str())
-        }
-        _ => false,
     }
 }
 
@@ -562,10 +583,11 @@ impl Columns {
                         Expr::CompoundIdentifier(names) => names.last(),
                         _ => None,
                     };
-                    (name, may_fail(expr, &level.partial))
+                    let shielded = shields.reach(expr, None, &level.partial);
+                    (name, may_fail(expr, &level.partial) && !shielded)
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
-                    let shielded = shields.reach(expr, &alias.value, &level.partial);
+                    let shielded = shields.reach(expr, Some(alias), &level.partial);
                     (Some(alias), may_fail(expr, &level.partial) && !shielded)
                 }
                 SelectItem::ExprWithAliases { .. } => {
@@ -603,25 +625,17 @@ impl Columns {
                 listed.push((name.map(|name| name.value.to_ascii_lowercase()), fails));
             }
         }
+        if level.partial.sealed {
+            partial.seal();
+        }
         Self { listed, partial }
     }
 
     /// Those of a query whose rows are values: of fields of a value that may fail, any may.
     pub fn of_values(self) -> Self {
-        let partial = if self.partial.is_empty() { self.partial } else { Partial::everything() };
+        let mut partial = self.partial;
+        partial.spread();
         Self { listed: None, partial }
-    }
-
-    /// Names of what UNNEST makes of arrays above a level.
-    pub fn of_arrays(arrays: &[Expr], alias: Option<&TableAlias>, level: &Level) -> Partial {
-        let mut partial = Partial::default();
-        for array in arrays.iter().filter(|array| may_fail(array, &level.partial)) {
-            match alias {
-                Some(alias) if has_plain_elements(array) => partial.add(&alias.name.value),
-                _ => return Partial::everything(),
-            }
-        }
-        partial
     }
 
     /// Columns of a set operation that matches them by their names.
@@ -645,6 +659,7 @@ impl Columns {
         if right.partial.is_empty() && right.listed.is_none() {
             return Self { listed: None, ..self };
         }
+        let right_partial = &right.partial;
         match (self.listed, &right.listed) {
             (Some(left), Some(right)) if left.len() == right.len() => {
                 let listed: Vec<_> = left
@@ -652,7 +667,8 @@ impl Columns {
                     .zip(right)
                     .map(|((name, fails), (_, other))| (name, fails || *other))
                     .collect();
-                let mut partial = Partial { all: self.partial.all, ..Partial::default() };
+                let sealed = self.partial.sealed || right_partial.sealed;
+                let mut partial = Partial { all: self.partial.all, sealed, ..Partial::default() };
                 for (name, _) in listed.iter().filter(|(_, fails)| *fails) {
                     match name {
                         Some(name) => partial.add(name),
@@ -664,7 +680,11 @@ impl Columns {
             (_, right_listed) => {
                 let fails = !right.partial.is_empty()
                     || right_listed.iter().flatten().any(|(_, fails)| *fails);
-                let partial = if fails { Partial::everything() } else { self.partial };
+                let mut partial = self.partial;
+                if fails {
+                    partial.join(right_partial);
+                    partial.join(&Partial::everything());
+                }
                 Self { listed: None, partial }
             }
         }

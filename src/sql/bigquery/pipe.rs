@@ -2,8 +2,9 @@
 
 use std::mem;
 
-use sqlparser::ast::{Expr, PipeOperator};
+use sqlparser::ast::{Expr, PipeOperator, Query, VisitMut};
 
+use super::carry::Purpose;
 use super::level::{Clause, Columns, Input, Level, Partial, Shields, may_fail, something_may_fail};
 use super::rewrite::{Rewriter, form, lower, select_item};
 use crate::error::{Denial, DenialCode};
@@ -24,8 +25,8 @@ impl Rewriter<'_> {
                 | PipeOperator::TableSample { .. }
         );
         let guarded = level.is_guarded();
-        let made = made(operator, level);
-        let result = self.piped(operator, level);
+        let mut made = made(operator, level);
+        let result = self.piped(operator, level, &mut made);
         level.partial.join(&made);
         if !names_stay {
             let guarded = guarded || level.is_guarded();
@@ -41,30 +42,28 @@ impl Rewriter<'_> {
     }
 
     /// The operator, once it is known what names it makes.
-    fn piped(&mut self, operator: &mut PipeOperator, level: &mut Level) -> Result<(), Denial> {
+    fn piped(
+        &mut self,
+        operator: &mut PipeOperator,
+        level: &mut Level,
+        made: &mut Partial,
+    ) -> Result<(), Denial> {
         match operator {
             PipeOperator::Join(join) => {
                 self.join(&mut join.join_operator, &mut join.relation, level)
             }
             PipeOperator::Where { expr } => {
-                self.expressions(expr)?;
+                level.hands |= self.condition(expr)?;
                 let client = mem::replace(expr, Expr::Tuple(Vec::new()));
                 *expr = self.shielded(level, client, Clause::Rows)?;
                 Ok(())
             }
-            PipeOperator::Union { queries, .. }
-            | PipeOperator::Intersect { queries, .. }
-            | PipeOperator::Except { queries, .. } => {
-                for query in queries {
-                    let derivation = self.query(query, false)?;
-                    if derivation.guarded {
-                        level.inputs.push(Input { variable: String::new(), guard: None });
-                    }
-                    if !derivation.columns.partial.is_empty() {
-                        level.partial = Partial::everything();
-                    }
+            PipeOperator::Union { queries, .. } => self.united(queries, level, Purpose::Read),
+            PipeOperator::Intersect { queries, .. } | PipeOperator::Except { queries, .. } => {
+                if level.is_guarded() && !level.partial.is_empty() {
+                    self.unmet("a comparison of rows with a column whose computation may fail")?;
                 }
-                Ok(())
+                self.united(queries, level, Purpose::Compared)
             }
             PipeOperator::As { alias } => {
                 self.aliases.push(lower(alias));
@@ -75,18 +74,49 @@ impl Rewriter<'_> {
             }
             PipeOperator::Select { exprs } | PipeOperator::Extend { exprs } => {
                 exprs.iter().try_for_each(select_item)?;
-                self.expressions(exprs)
+                self.columns(exprs, made)
             }
+            PipeOperator::Set { .. }
+            | PipeOperator::Aggregate { .. }
+            | PipeOperator::Pivot { .. }
+            | PipeOperator::Unpivot { .. } => self.columns(operator, made),
             PipeOperator::Limit { .. }
             | PipeOperator::OrderBy { .. }
             | PipeOperator::TableSample { .. }
-            | PipeOperator::Set { .. }
             | PipeOperator::Drop { .. }
-            | PipeOperator::Aggregate { .. }
-            | PipeOperator::Rename { .. }
-            | PipeOperator::Pivot { .. }
-            | PipeOperator::Unpivot { .. } => self.expressions(operator),
+            | PipeOperator::Rename { .. } => self.expressions(operator),
         }
+    }
+
+    /// Columns that an operator makes.
+    fn columns<T: VisitMut>(&mut self, part: &mut T, made: &mut Partial) -> Result<(), Denial> {
+        if self.values(part)?.any() {
+            made.seal();
+        }
+        Ok(())
+    }
+
+    /// A set operation with queries.
+    fn united(
+        &mut self,
+        queries: &mut [Query],
+        level: &mut Level,
+        purpose: Purpose,
+    ) -> Result<(), Denial> {
+        for query in queries {
+            let derivation = self.query_for(query, purpose)?;
+            if purpose == Purpose::Compared {
+                self.comparable(&[&derivation])?;
+            }
+            if derivation.guarded {
+                level.inputs.push(Input { variable: String::new(), guard: None });
+            }
+            level.partial.join(&derivation.columns.partial);
+            if !derivation.columns.partial.is_empty() {
+                level.partial.spread();
+            }
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ use super::expression::tenant_literal;
 use super::guard::conjunction;
 use super::level::{Clause, Level, shield};
 use super::names::{Binding, TableName, path};
+use super::operands::may_fail_around;
 use super::rewrite::{Rewriter, Use, form, full_name, quoted};
 use crate::error::{Denial, DenialCode};
 use crate::policy::{ColumnRule, Protection, TablePolicy};
@@ -191,8 +192,8 @@ fn updating(rewriter: &mut Rewriter<'_>, update: &mut Update) -> Result<(), Deni
         closed_columns(rule, rewriter, &text)?;
         assigned(rule, assignments)?;
     }
-    rewriter.expressions(assignments)?;
-    rewriter.expressions(selection)?;
+    rewriter.values(assignments)?;
+    level.hands |= rewriter.condition(selection)?;
     guard_where(rewriter, target.as_ref(), selection, &level)
 }
 
@@ -230,8 +231,8 @@ fn deletion(rewriter: &mut Rewriter<'_>, delete: &mut Delete) -> Result<(), Deni
     if let Some(Target { rule: Some(rule), .. }) = &target {
         closed_columns(rule, rewriter, &text)?;
     }
-    rewriter.expressions(selection)?;
-    guard_where(rewriter, target.as_ref(), selection, &Level::default())
+    let level = Level { hands: rewriter.condition(selection)?, ..Level::default() };
+    guard_where(rewriter, target.as_ref(), selection, &level)
 }
 
 /// `WHERE guard AND (what the client wrote)`. `sources`: what UPDATE reads beside its target. A
@@ -250,7 +251,12 @@ fn guard_where(
     };
     let guard = rewriter.full_guard(rule, variable)?;
     let client = match selection.take() {
-        Some(client) => Some(shield(client, &guard.to_string(), &sources.partial)?),
+        Some(client) => {
+            if sources.hands && may_fail_around(&client) {
+                rewriter.unmet("a condition that may fail, above rows of a query in it")?;
+            }
+            Some(shield(client, &guard.to_string(), &sources.partial)?)
+        }
         None => None,
     };
     *selection = Some(conjunction(guard, client));
@@ -340,7 +346,7 @@ fn insertion(rewriter: &mut Rewriter<'_>, insert: &mut Insert) -> Result<(), Den
             if source.with.is_some() || !source.pipe_operators.is_empty() {
                 return Err(form("insert"));
             }
-            rewriter.expressions(values)?;
+            rewriter.values(values)?;
         }
         _ => {
             rewriter.query(source, false)?;
@@ -739,7 +745,7 @@ fn declaration(rewriter: &mut Rewriter<'_>, declare: &mut Declare) -> Result<(),
     };
     match assignment {
         None => Ok(()),
-        Some(DeclareAssignment::Default(value)) => rewriter.expressions(value),
+        Some(DeclareAssignment::Default(value)) => rewriter.values(value).map(|_| ()),
         Some(
             DeclareAssignment::Expr(_)
             | DeclareAssignment::DuckAssignment(_)
@@ -764,5 +770,5 @@ fn variable(rewriter: &mut Rewriter<'_>, set: &mut Set) -> Result<(), Denial> {
             return Err(Denial::of(DenialCode::ProtectedSetting, text));
         }
     }
-    rewriter.expressions(values)
+    rewriter.values(values).map(|_| ())
 }
