@@ -13,7 +13,7 @@ use sqlparser::ast::{
 
 use super::dialect::parser;
 use super::functions;
-use super::level::{Clause, Columns, Input, Level};
+use super::level::{Clause, Columns, Input, Level, Shields, is_pinned};
 use super::rewrite::{Rewriter, alias_of, form, lower, quoted};
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
@@ -22,6 +22,17 @@ use crate::mutant;
 pub const CARRIER: &str = "hedgerow_guard";
 /// Begins the name of a range variable that the client's text leaves without one.
 pub const NAMELESS: &str = "hedgerow_source_";
+
+/// What a query's columns are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// They are handed on as they come.
+    Read,
+    /// They are handed on with a carrier beside them.
+    Carried,
+    /// They are compared with others': the service may make a condition on the rows below of it.
+    Compared,
+}
 
 /// What a query's rows are made of.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +43,8 @@ pub struct Derivation {
     pub carried: bool,
     /// Whether the carrier says it of all of them.
     pub complete: bool,
+    /// Whether every column needs the outcome of an aggregate or a window.
+    pub pinned: bool,
     /// Its columns.
     pub columns: Columns,
 }
@@ -242,6 +255,17 @@ fn body_can_carry(body: &SetExpr) -> bool {
     }
 }
 
+/// Whether every column of a SELECT list needs the outcome of an aggregate or a window.
+pub fn is_pinned_list(projection: &[SelectItem]) -> bool {
+    let pinned = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => is_pinned(expr),
+        SelectItem::ExprWithAliases { .. }
+        | SelectItem::Wildcard(_)
+        | SelectItem::QualifiedWildcard(..) => false,
+    };
+    !projection.is_empty() && projection.iter().all(pinned)
+}
+
 impl Rewriter<'_> {
     /// Whether a query below a range variable gets a carrier.
     pub fn asks(&self, query: &Query, variable: Option<&str>) -> bool {
@@ -334,6 +358,27 @@ impl Rewriter<'_> {
         }
     }
 
+    /// Which columns are shielded where they are computed, so that what reads them need not be.
+    pub fn shields(
+        select: (&GroupByExpr, Option<bool>, bool),
+        projection: &[SelectItem],
+        level: &Level,
+        purpose: Purpose,
+    ) -> Shields {
+        let (group_by, groups, distinct) = select;
+        let within_reach = level.is_guarded() && level.is_complete();
+        match (purpose, groups) {
+            _ if !within_reach || mutant::on("bq-compared") && purpose == Purpose::Compared => {
+                Shields::None
+            }
+            (Purpose::Read, _) | (_, None) => Shields::None,
+            (Purpose::Carried, _) if distinct => Shields::None,
+            (_, Some(true)) => Shields::Keys(keys(group_by, projection)),
+            (Purpose::Carried, Some(false)) => Shields::Named,
+            (Purpose::Compared, Some(false)) => Shields::All,
+        }
+    }
+
     /// The carrier of a SELECT list.
     pub fn carrier(level: &Level, groups: bool) -> Result<SelectItem, Denial> {
         let clause = if groups { Clause::Groups } else { Clause::Rows };
@@ -349,6 +394,14 @@ impl Rewriter<'_> {
             return Err(form(what));
         }
         self.wanted = Some(Carry { on: true, ..Carry::default() });
+        Ok(())
+    }
+
+    /// Refuses what is compared with columns that may fail, where they could not be shielded.
+    pub fn comparable(&mut self, sides: &[&Derivation]) -> Result<(), Denial> {
+        if sides.iter().any(|side| side.guarded && !side.columns.partial.is_empty()) {
+            self.unmet("a comparison of rows with a column whose computation may fail")?;
+        }
         Ok(())
     }
 

@@ -11,13 +11,14 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArguments, ObjectName, Query, SelectItem,
-    TableAlias, Visit, Visitor, visit_expressions,
+    BinaryOperator, Expr, FunctionArg, FunctionArguments, Ident, ObjectName, Query, SelectItem,
+    SelectItemQualifiedWildcardKind, Visit, Visitor, visit_expressions,
 };
 
 use super::carry::Derivation;
 use super::dialect::parser;
 use super::functions;
+use super::operands;
 use super::rewrite::form;
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
@@ -27,25 +28,64 @@ use crate::mutant;
 pub struct Partial {
     /// Which names they are is not known: any may be.
     all: bool,
+    /// Whether something without a name may: whole rows have it, and whatever counts columns.
+    unnamed: bool,
+    /// Whether some hold values of rows whose guard cannot be repeated above: those that a query in an
+    /// expression hands on.
+    sealed: bool,
     names: BTreeSet<String>,
 }
 
 impl Partial {
     /// Every name may be one.
     pub const fn everything() -> Self {
-        Self { all: true, names: BTreeSet::new() }
+        Self { all: true, unnamed: true, sealed: false, names: BTreeSet::new() }
     }
 
     pub fn is_empty(&self) -> bool {
-        !self.all && self.names.is_empty()
+        !self.all && !self.unnamed && self.names.is_empty()
     }
 
     pub fn add(&mut self, name: &str) {
         self.names.insert(name.to_ascii_lowercase());
     }
 
+    /// Adds a column, which may have no name.
+    pub fn add_column(&mut self, name: Option<&Ident>) {
+        match name {
+            Some(name) => self.add(&name.value),
+            None => self.unnamed |= !mutant::on("bq-unnamed"),
+        }
+    }
+
+    /// Whether a name is one.
+    pub fn has(&self, name: &str) -> bool {
+        self.all || self.names.contains(&name.to_ascii_lowercase())
+    }
+
+    /// Which of them are names is not known any more.
+    pub fn spread(&mut self) {
+        self.all |= !self.is_empty();
+    }
+
+    /// They hold values whose guard cannot be repeated.
+    pub fn seal(&mut self) {
+        self.sealed |= !self.is_empty();
+    }
+
+    pub const fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// Whether a part reads a value whose guard cannot be repeated, or may.
+    fn seals<T: Visit>(&self, part: &T) -> bool {
+        self.sealed && self.is_read_by(part)
+    }
+
     pub fn join(&mut self, other: &Self) {
         self.all |= other.all;
+        self.unnamed |= other.unnamed;
+        self.sealed |= other.sealed;
         self.names.extend(other.names.iter().cloned());
     }
 
@@ -54,12 +94,11 @@ impl Partial {
         if self.is_empty() {
             return false;
         }
-        let known = |name: &str| self.all || self.names.contains(&name.to_ascii_lowercase());
         visit_expressions(part, |expr| match expr {
-            Expr::Identifier(name) if !name.value.starts_with('@') && known(&name.value) => {
+            Expr::Identifier(name) if !name.value.starts_with('@') && self.has(&name.value) => {
                 ControlFlow::Break(())
             }
-            Expr::CompoundIdentifier(names) if names.iter().any(|name| known(&name.value)) => {
+            Expr::CompoundIdentifier(names) if names.iter().any(|name| self.has(&name.value)) => {
                 ControlFlow::Break(())
             }
             _ => ControlFlow::Continue(()),
@@ -69,11 +108,7 @@ impl Partial {
 
     /// Whether a list of columns, as USING has it, names one.
     pub fn is_named_by(&self, columns: &[ObjectName]) -> bool {
-        let named = |column: &ObjectName| {
-            self.all
-                || self.names.contains(&column.to_string().replace('`', "").to_ascii_lowercase())
-        };
-        columns.iter().any(named)
+        columns.iter().any(|column| self.has(&column.to_string().replace('`', "")))
     }
 
     /// Whether evaluating the expression cannot raise an error, wherever BigQuery does it.
@@ -105,6 +140,8 @@ pub struct Input {
 pub struct Level {
     /// Its guarded range variables.
     pub inputs: Vec<Input>,
+    /// Names of all its range variables, in lower case, as far as they are known.
+    pub variables: BTreeSet<String>,
     /// Names of columns that may raise an error.
     pub partial: Partial,
     /// Whether a join of the level makes rows of nulls.
@@ -113,6 +150,8 @@ pub struct Level {
     pub where_guard: Option<Expr>,
     /// Whether a range variable carries its guard in a column.
     pub carries: bool,
+    /// Whether a query in a condition hands on rows that passed a guard of their own.
+    pub hands: bool,
 }
 
 /// A condition with its shields.
@@ -137,8 +176,10 @@ impl Level {
     pub fn copy(&self) -> Self {
         Self {
             inputs: self.inputs.clone(),
+            variables: self.variables.clone(),
             partial: self.partial.clone(),
             outer: self.outer,
+            hands: self.hands,
             ..Self::default()
         }
     }
@@ -231,12 +272,17 @@ impl Level {
     }
 
     fn conjunct(&self, conjunct: Expr, clause: Clause) -> Result<Shielded, Denial> {
+        let exposed = self.is_guarded() || self.hands || self.partial.sealed;
         let stays = mutant::on("bq-shield")
-            || !self.is_guarded()
+            || !exposed
             || self.partial.leaves_total(&conjunct)
             || is_pinned(&conjunct);
         if stays {
             return Ok(Shielded { condition: conjunct, unmet: false });
+        }
+        // No guard of this level holds of them.
+        if self.partial.seals(&conjunct) || self.hands && operands::may_fail_around(&conjunct) {
+            return Ok(Shielded { condition: conjunct, unmet: true });
         }
         // Sides of an equation are shielded one by one where each reads one table: so it stays an
         // equation of the two, which an outer join needs and any other is fast by.
@@ -274,7 +320,16 @@ impl Level {
         }
     }
 
-    /// Shields the columns of a SELECT list that may fail, where they have a name of their own.
+    /// Shields a value as a whole.
+    ///
+    /// # Errors
+    /// HR4002 should the shield not be GoogleSQL.
+    pub fn shield_value(&self, value: Expr) -> Result<Shielded, Denial> {
+        let condition = conditional(&self.truth(Clause::Rows), value, "NULL")?;
+        Ok(Shielded { condition, unmet: !self.is_complete() })
+    }
+
+    /// Shields the columns of a SELECT list that may fail and are within reach.
     pub fn shield_columns(
         &self,
         projection: &mut [SelectItem],
@@ -282,9 +337,14 @@ impl Level {
     ) -> Result<(), Denial> {
         let guard = self.truth(Clause::Rows);
         for item in projection {
-            if let SelectItem::ExprWithAlias { expr, alias } = item
-                && shields.reach(expr, &alias.value, &self.partial)
-            {
+            let (expr, alias) = match item {
+                SelectItem::ExprWithAlias { expr, alias } => (expr, Some(&*alias)),
+                SelectItem::UnnamedExpr(expr) => (expr, None),
+                SelectItem::ExprWithAliases { .. }
+                | SelectItem::Wildcard(_)
+                | SelectItem::QualifiedWildcard(..) => continue,
+            };
+            if shields.reach(expr, alias, &self.partial) {
                 let value = std::mem::replace(expr, Expr::Tuple(Vec::new()));
                 *expr = conditional(&guard, value, "NULL")?;
             }
@@ -322,6 +382,16 @@ impl Level {
             Named::Unknown => ControlFlow::Break(()),
         });
         known.is_continue().then(|| found.into_iter().collect())
+    }
+
+    /// Whether `name.*` is a whole range variable's.
+    fn is_variable(&self, of: &SelectItemQualifiedWildcardKind) -> bool {
+        match of {
+            SelectItemQualifiedWildcardKind::ObjectName(name) => {
+                self.variables.contains(&name.to_string().replace('`', "").to_ascii_lowercase())
+            }
+            SelectItemQualifiedWildcardKind::Expr(_) => false,
+        }
     }
 
     fn named_by(&self, expr: &Expr) -> Named {
@@ -369,7 +439,7 @@ fn conditional(guard: &str, value: Expr, otherwise: &str) -> Result<Expr, Denial
 /// Not if it is made of parts, one of which may be asked for without the others, or by a choice that
 /// may leave the outcome out; nor if a column stands beside the outcome, for then an outcome that turns
 /// out to be constant leaves a condition of that column (a key of the groups, or of the window's parts).
-fn is_pinned(expr: &Expr) -> bool {
+pub fn is_pinned(expr: &Expr) -> bool {
     let mut reading = Pinned::default();
     let _ = Visit::visit(expr, &mut reading);
     reading.computed && (!reading.in_parts || mutant::on("bq-pinned"))
@@ -478,7 +548,9 @@ pub fn may_fail(expr: &Expr, partial: &Partial) -> bool {
 pub enum Shields {
     /// None.
     None,
-    /// All that may fail.
+    /// All that may fail and have a name of their own.
+    Named,
+    /// All that may fail, those without a name as well.
     All,
     /// The keys of groups among them, by their names there: an alias wins over a column of FROM.
     Keys(BTreeSet<String>),
@@ -487,7 +559,7 @@ pub enum Shields {
 impl Shields {
     /// Whether a column is among them. One with a query of its own is not: the service would have to
     /// take that query out of the shield again.
-    fn reach(&self, expr: &Expr, alias: &str, partial: &Partial) -> bool {
+    fn reach(&self, expr: &Expr, alias: Option<&Ident>, partial: &Partial) -> bool {
         let plain = |with_aggregates: bool| {
             let other = visit_expressions(expr, |expr| match expr {
                 Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
@@ -503,11 +575,18 @@ impl Shields {
             });
             other.is_continue()
         };
+        let named_by_itself =
+            alias.is_none() && matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
         may_fail(expr, partial)
+            && !partial.seals(expr)
             && match self {
                 Self::None => false,
-                Self::All => plain(true),
-                Self::Keys(keys) => keys.contains(&alias.to_ascii_lowercase()) && plain(false),
+                Self::Named => alias.is_some() && plain(true),
+                Self::All => !named_by_itself && plain(true),
+                Self::Keys(keys) => {
+                    alias.is_some_and(|alias| keys.contains(&alias.value.to_ascii_lowercase()))
+                        && plain(false)
+                }
             }
     }
 }
@@ -542,10 +621,11 @@ impl Columns {
                         Expr::CompoundIdentifier(names) => names.last(),
                         _ => None,
                     };
-                    (name, may_fail(expr, &level.partial))
+                    let shielded = shields.reach(expr, None, &level.partial);
+                    (name, may_fail(expr, &level.partial) && !shielded)
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
-                    let shielded = shields.reach(expr, &alias.value, &level.partial);
+                    let shielded = shields.reach(expr, Some(alias), &level.partial);
                     (Some(alias), may_fail(expr, &level.partial) && !shielded)
                 }
                 SelectItem::ExprWithAliases { .. } => {
@@ -560,11 +640,15 @@ impl Columns {
                     }
                     continue;
                 }
-                SelectItem::QualifiedWildcard(_, options) => {
+                SelectItem::QualifiedWildcard(of, options) => {
                     listed = None;
                     partial.join(&level.partial);
-                    // Of the fields of a value.
-                    if something_may_fail(item, &level.partial)
+                    // SECURITY: names of fields are not known, those of a value that may fail no less.
+                    let fields = !level.partial.is_empty()
+                        && !level.is_variable(of)
+                        && !mutant::on("bq-fields");
+                    if fields
+                        || something_may_fail(item, &level.partial)
                         || something_may_fail(options, &level.partial)
                     {
                         partial.all = true;
@@ -572,36 +656,24 @@ impl Columns {
                     continue;
                 }
             };
-            if let (Some(name), true) = (name, fails) {
-                partial.add(&name.value);
+            if fails {
+                partial.add_column(name);
             }
             if let Some(listed) = &mut listed {
                 listed.push((name.map(|name| name.value.to_ascii_lowercase()), fails));
             }
         }
+        if level.partial.sealed {
+            partial.seal();
+        }
         Self { listed, partial }
     }
 
-    /// Names of what UNNEST makes of arrays above a level.
-    pub fn of_arrays(arrays: &[Expr], alias: Option<&TableAlias>, level: &Level) -> Partial {
-        let mut partial = Partial::default();
-        for array in arrays.iter().filter(|array| may_fail(array, &level.partial)) {
-            let has_fields = visit_expressions(array, |expr| match expr {
-                Expr::Struct { .. } | Expr::Tuple(_) | Expr::Subquery(_) => ControlFlow::Break(()),
-                Expr::Function(function)
-                    if matches!(function.args, FunctionArguments::Subquery(_))
-                        || functions::plain_name(&function.name) == "struct" =>
-                {
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
-            });
-            match alias {
-                Some(alias) if has_fields.is_continue() => partial.add(&alias.name.value),
-                _ => return Partial::everything(),
-            }
-        }
-        partial
+    /// Those of a query whose rows are values: of fields of a value that may fail, any may.
+    pub fn of_values(self) -> Self {
+        let mut partial = self.partial;
+        partial.spread();
+        Self { listed: None, partial }
     }
 
     /// Columns of a set operation that matches them by their names.
@@ -625,6 +697,7 @@ impl Columns {
         if right.partial.is_empty() && right.listed.is_none() {
             return Self { listed: None, ..self };
         }
+        let right_partial = &right.partial;
         match (self.listed, &right.listed) {
             (Some(left), Some(right)) if left.len() == right.len() => {
                 let listed: Vec<_> = left
@@ -632,16 +705,24 @@ impl Columns {
                     .zip(right)
                     .map(|((name, fails), (_, other))| (name, fails || *other))
                     .collect();
-                let mut partial = Partial { all: self.partial.all, ..Partial::default() };
+                let sealed = self.partial.sealed || right_partial.sealed;
+                let mut partial = Partial { all: self.partial.all, sealed, ..Partial::default() };
                 for (name, _) in listed.iter().filter(|(_, fails)| *fails) {
-                    name.iter().for_each(|name| partial.add(name));
+                    match name {
+                        Some(name) => partial.add(name),
+                        None => partial.unnamed = true,
+                    }
                 }
                 Self { listed: Some(listed), partial }
             }
             (_, right_listed) => {
                 let fails = !right.partial.is_empty()
                     || right_listed.iter().flatten().any(|(_, fails)| *fails);
-                let partial = if fails { Partial::everything() } else { self.partial };
+                let mut partial = self.partial;
+                if fails {
+                    partial.join(right_partial);
+                    partial.join(&Partial::everything());
+                }
                 Self { listed: None, partial }
             }
         }

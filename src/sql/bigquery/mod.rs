@@ -10,6 +10,7 @@
 //! There is no catalog: names are what the policy says, and a column that does not exist is
 //! BigQuery's error.
 
+mod arrays;
 mod carry;
 mod check;
 mod dialect;

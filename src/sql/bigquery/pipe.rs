@@ -2,8 +2,9 @@
 
 use std::mem;
 
-use sqlparser::ast::{Expr, PipeOperator};
+use sqlparser::ast::{Expr, PipeOperator, Query, VisitMut};
 
+use super::carry::Purpose;
 use super::level::{Clause, Columns, Input, Level, Partial, Shields, may_fail, something_may_fail};
 use super::rewrite::{Rewriter, form, lower, select_item};
 use crate::error::{Denial, DenialCode};
@@ -24,8 +25,8 @@ impl Rewriter<'_> {
                 | PipeOperator::TableSample { .. }
         );
         let guarded = level.is_guarded();
-        let made = made(operator, level);
-        let result = self.piped(operator, level);
+        let mut made = made(operator, level);
+        let result = self.piped(operator, level, &mut made);
         level.partial.join(&made);
         if let PipeOperator::Extend { exprs } = operator {
             // From here on the name is the column's.
@@ -45,30 +46,28 @@ impl Rewriter<'_> {
     }
 
     /// The operator, once it is known what names it makes.
-    fn piped(&mut self, operator: &mut PipeOperator, level: &mut Level) -> Result<(), Denial> {
+    fn piped(
+        &mut self,
+        operator: &mut PipeOperator,
+        level: &mut Level,
+        made: &mut Partial,
+    ) -> Result<(), Denial> {
         match operator {
             PipeOperator::Join(join) => {
                 self.join(&mut join.join_operator, &mut join.relation, level)
             }
             PipeOperator::Where { expr } => {
-                self.expressions(expr)?;
+                level.hands |= self.condition(expr)?;
                 let client = mem::replace(expr, Expr::Tuple(Vec::new()));
                 *expr = self.shielded(level, client, Clause::Rows)?;
                 Ok(())
             }
-            PipeOperator::Union { queries, .. }
-            | PipeOperator::Intersect { queries, .. }
-            | PipeOperator::Except { queries, .. } => {
-                for query in queries {
-                    let derivation = self.query(query, false)?;
-                    if derivation.guarded {
-                        level.inputs.push(Input { variable: String::new(), guard: None });
-                    }
-                    if !derivation.columns.partial.is_empty() {
-                        level.partial = Partial::everything();
-                    }
+            PipeOperator::Union { queries, .. } => self.united(queries, level, Purpose::Read),
+            PipeOperator::Intersect { queries, .. } | PipeOperator::Except { queries, .. } => {
+                if level.is_guarded() && !level.partial.is_empty() {
+                    self.unmet("a comparison of rows with a column whose computation may fail")?;
                 }
-                Ok(())
+                self.united(queries, level, Purpose::Compared)
             }
             PipeOperator::As { alias } => {
                 self.aliases.push(lower(alias));
@@ -79,32 +78,71 @@ impl Rewriter<'_> {
             }
             PipeOperator::Select { exprs } | PipeOperator::Extend { exprs } => {
                 exprs.iter().try_for_each(select_item)?;
-                self.expressions(exprs)
+                self.columns(exprs, made)
             }
+            PipeOperator::Set { .. }
+            | PipeOperator::Aggregate { .. }
+            | PipeOperator::Pivot { .. }
+            | PipeOperator::Unpivot { .. } => self.columns(operator, made),
             PipeOperator::Limit { .. }
             | PipeOperator::OrderBy { .. }
             | PipeOperator::TableSample { .. }
-            | PipeOperator::Set { .. }
             | PipeOperator::Drop { .. }
-            | PipeOperator::Aggregate { .. }
-            | PipeOperator::Rename { .. }
-            | PipeOperator::Pivot { .. }
-            | PipeOperator::Unpivot { .. } => self.expressions(operator),
+            | PipeOperator::Rename { .. } => self.expressions(operator),
         }
+    }
+
+    /// Columns that an operator makes.
+    fn columns<T: VisitMut>(&mut self, part: &mut T, made: &mut Partial) -> Result<(), Denial> {
+        if self.values(part)?.any() {
+            made.seal();
+        }
+        Ok(())
+    }
+
+    /// A set operation with queries.
+    fn united(
+        &mut self,
+        queries: &mut [Query],
+        level: &mut Level,
+        purpose: Purpose,
+    ) -> Result<(), Denial> {
+        for query in queries {
+            let derivation = self.query_for(query, purpose)?;
+            if purpose == Purpose::Compared {
+                self.comparable(&[&derivation])?;
+            }
+            if derivation.guarded {
+                level.inputs.push(Input { variable: String::new(), guard: None });
+            }
+            level.partial.join(&derivation.columns.partial);
+            if !derivation.columns.partial.is_empty() {
+                level.partial.spread();
+            }
+        }
+        Ok(())
     }
 }
 
 /// The names that an operator makes for what may fail when a condition behind reads it.
 fn made(operator: &PipeOperator, level: &Level) -> Partial {
+    let mut partial = Partial::default();
     match operator {
-        PipeOperator::Join(_) | PipeOperator::Where { .. } | PipeOperator::OrderBy { .. } => {
-            Partial::default()
-        }
+        PipeOperator::Join(_)
+        | PipeOperator::Where { .. }
+        | PipeOperator::OrderBy { .. }
+        | PipeOperator::Limit { .. }
+        | PipeOperator::TableSample { .. }
+        | PipeOperator::Drop { .. }
+        // What others hand on is known once they are rewritten.
+        | PipeOperator::Union { .. }
+        | PipeOperator::Intersect { .. }
+        | PipeOperator::Except { .. }
+        | PipeOperator::Call { .. } => {}
         PipeOperator::Select { exprs } | PipeOperator::Extend { exprs } => {
-            Columns::of(exprs, level, &Shields::None).partial
+            partial = Columns::of(exprs, level, &Shields::None).partial;
         }
         PipeOperator::Aggregate { full_table_exprs, group_by_expr } => {
-            let mut partial = Partial::default();
             for item in full_table_exprs.iter().chain(group_by_expr) {
                 let name = match (&item.expr.alias, &item.expr.expr) {
                     (Some(alias), _) => Some(alias),
@@ -112,13 +150,26 @@ fn made(operator: &PipeOperator, level: &Level) -> Partial {
                     (None, Expr::CompoundIdentifier(names)) => names.last(),
                     (None, _) => None,
                 };
-                if let Some(name) = name.filter(|_| may_fail(&item.expr.expr, &level.partial)) {
-                    partial.add(&name.value);
+                if may_fail(&item.expr.expr, &level.partial) {
+                    partial.add_column(name);
                 }
             }
-            partial
         }
-        other if something_may_fail(other, &level.partial) => Partial::everything(),
-        _ => Partial::default(),
+        PipeOperator::Rename { mappings } => {
+            for mapping in mappings.iter().filter(|mapping| level.partial.has(&mapping.ident.value)) {
+                partial.add(&mapping.alias.value);
+            }
+        }
+        PipeOperator::As { alias } => {
+            if !level.partial.is_empty() {
+                partial.add(&alias.value);
+            }
+        }
+        PipeOperator::Set { .. } | PipeOperator::Pivot { .. } | PipeOperator::Unpivot { .. } => {
+            if !level.partial.is_empty() || something_may_fail(operator, &level.partial) {
+                partial = Partial::everything();
+            }
+        }
     }
+    partial
 }

@@ -10,14 +10,14 @@ use std::mem;
 
 use sqlparser::ast::{
     Expr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy,
-    Query, Select, SelectFlavor, SelectItem, SetExpr, SetQuantifier, TableAlias, TableFactor,
-    TableSampleKind, TableVersion, TableWithJoins, With,
+    Query, Select, SelectFlavor, SelectItem, SetExpr, SetOperator, SetQuantifier, TableAlias,
+    TableFactor, TableSampleKind, TableVersion, TableWithJoins, With,
 };
 
 use super::TableUse;
-use super::carry::{self, Carry, Cte, Derivation};
+use super::carry::{self, Carry, Cte, Derivation, Purpose};
 use super::guard::conjunction;
-use super::level::{Clause, Columns, Input, Level, Partial, Shields};
+use super::level::{Clause, Columns, Input, Level, Partial};
 use super::names::{Binding, Env, TableName, path};
 use super::pseudo::is_named;
 use crate::error::{Denial, DenialCode};
@@ -82,17 +82,26 @@ impl<'a> Rewriter<'a> {
 
     /// A query in any position. `carries`: it gets a carrier.
     pub fn query(&mut self, query: &mut Query, carries: bool) -> Result<Derivation, Denial> {
+        self.query_for(query, if carries { Purpose::Carried } else { Purpose::Read })
+    }
+
+    /// A query whose columns are for something.
+    pub fn query_for(&mut self, query: &mut Query, purpose: Purpose) -> Result<Derivation, Denial> {
         let ctes = self.ctes.len();
         let aliases = self.aliases.len();
         let carriers = self.carriers.len();
-        let result = self.query_in_scope(query, carries);
+        let result = self.query_in_scope(query, purpose);
         self.ctes.truncate(ctes);
         self.aliases.truncate(aliases);
         self.carriers.truncate(carriers);
         result
     }
 
-    fn query_in_scope(&mut self, query: &mut Query, carries: bool) -> Result<Derivation, Denial> {
+    fn query_in_scope(
+        &mut self,
+        query: &mut Query,
+        purpose: Purpose,
+    ) -> Result<Derivation, Denial> {
         let Query {
             with,
             body,
@@ -123,13 +132,13 @@ impl<'a> Rewriter<'a> {
                 // All its columns come out: none may be a carrier.
                 let without = self.without_carriers;
                 self.without_carriers |= bare;
-                let read = self.select(select, carries);
+                let read = self.select(select, purpose);
                 self.without_carriers = without;
                 let (level, derivation) = read?;
                 (if bare { level } else { Level::above(&derivation) }, derivation)
             }
             other => {
-                let derivation = self.set_expr(other, carries)?;
+                let derivation = self.set_expr(other, purpose)?;
                 (Level::above(&derivation), derivation)
             }
         };
@@ -138,7 +147,7 @@ impl<'a> Rewriter<'a> {
             if interpolate.is_some() {
                 return Err(form("order by"));
             }
-            self.expressions(order_by)?;
+            self.values(order_by)?;
         }
         match limit_clause {
             None => {}
@@ -157,7 +166,7 @@ impl<'a> Rewriter<'a> {
         self.without_carriers = without;
         piped?;
         Ok(Derivation {
-            guarded: level.is_guarded(),
+            guarded: level.is_guarded() || level.partial.is_sealed(),
             columns: Columns { listed: None, partial: level.partial },
             ..Derivation::default()
         })
@@ -189,8 +198,8 @@ impl<'a> Rewriter<'a> {
             let itself = with.recursive && carry::recurses(&cte.query, &cte.alias.name);
             let carries = !with.recursive && self.asks_of_cte(cte);
             let mut derivation = self.query(&mut cte.query, carries)?;
-            if !cte.alias.columns.is_empty() && !derivation.columns.partial.is_empty() {
-                derivation.columns.partial = Partial::everything();
+            if !cte.alias.columns.is_empty() {
+                derivation.columns.partial.spread();
             }
             let name = lower(&cte.alias.name);
             match self.ctes.get_mut(first + at) {
@@ -202,21 +211,30 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    fn set_expr(&mut self, body: &mut SetExpr, carries: bool) -> Result<Derivation, Denial> {
+    fn set_expr(&mut self, body: &mut SetExpr, purpose: Purpose) -> Result<Derivation, Denial> {
         match body {
             SetExpr::Select(select) if matches!(select.flavor, SelectFlavor::Standard) => {
-                self.select(select, carries).map(|(_, derivation)| derivation)
+                self.select(select, purpose).map(|(_, derivation)| derivation)
             }
-            SetExpr::Query(query) => self.query(query, carries),
-            SetExpr::SetOperation { left, right, set_quantifier, .. } => {
+            SetExpr::Query(query) => self.query_for(query, purpose),
+            SetExpr::SetOperation { op, left, right, set_quantifier } => {
+                let compares = *op != SetOperator::Union;
+                let purpose = match purpose {
+                    Purpose::Read if compares => Purpose::Compared,
+                    other => other,
+                };
                 let carriers = self.carriers.len();
-                let left = self.set_expr(left, carries)?;
+                let left = self.set_expr(left, purpose)?;
                 self.carriers.truncate(carriers);
-                let right = self.set_expr(right, carries)?;
+                let right = self.set_expr(right, purpose)?;
+                if compares {
+                    self.comparable(&[&left, &right])?;
+                }
                 Ok(Derivation {
                     guarded: left.guarded || right.guarded,
                     carried: left.carried && right.carried,
                     complete: left.complete && right.complete,
+                    pinned: left.pinned && right.pinned,
                     columns: match set_quantifier {
                         SetQuantifier::ByName
                         | SetQuantifier::AllByName
@@ -242,7 +260,7 @@ impl<'a> Rewriter<'a> {
     fn select(
         &mut self,
         select: &mut Select,
-        carries: bool,
+        purpose: Purpose,
     ) -> Result<(Level, Derivation), Denial> {
         let groups = carry::has_groups(select);
         let Select {
@@ -268,7 +286,7 @@ impl<'a> Rewriter<'a> {
             named_window,
             qualify,
             window_before_qualify: _,
-            value_table_mode: _,
+            value_table_mode,
             flavor,
         } = select;
         let foreign = !optimizer_hints.is_empty()
@@ -292,6 +310,7 @@ impl<'a> Rewriter<'a> {
             || is_named(having)
             || is_named(qualify);
         let mut level = Level::default();
+        let outside = self.aliases.len();
         if pseudo {
             self.pseudo_from(from, &mut level)?;
         } else {
@@ -299,25 +318,26 @@ impl<'a> Rewriter<'a> {
                 self.table_with_joins(item, &mut level)?;
             }
         }
+        level.variables.extend(self.aliases.iter().skip(outside).cloned());
         self.expressions(distinct)?;
         projection.iter().try_for_each(select_item)?;
-        self.expressions(projection)?;
-        self.expressions(selection)?;
+        let handed = self.values(projection)?;
+        level.hands |= self.condition(selection)?;
         self.expressions(group_by)?;
-        self.expressions(having)?;
+        level.hands |= self.condition(having)?;
         self.expressions(named_window)?;
-        self.expressions(qualify)?;
-        // Columns of a query that carries are shielded where they are computed, so that what reads them
-        // need not be.
-        let shields = match groups {
-            _ if !carries || distinct.is_some() || !level.is_guarded() || !level.is_complete() => {
-                Shields::None
-            }
-            Some(true) => Shields::Keys(carry::keys(group_by, projection)),
-            Some(false) => Shields::All,
-            None => Shields::None,
-        };
-        let columns = Columns::of(projection, &level, &shields);
+        level.hands |= self.condition(qualify)?;
+        let carries = purpose == Purpose::Carried;
+        let list = (&*group_by, groups, distinct.is_some());
+        let shields = Self::shields(list, projection, &level, purpose);
+        let mut columns = Columns::of(projection, &level, &shields);
+        if value_table_mode.is_some() {
+            columns = columns.of_values();
+        }
+        if handed.any() {
+            columns.partial.seal();
+        }
+        let pinned = carry::is_pinned_list(projection);
         let below = mem::take(&mut level.partial);
         // What stands in the SELECT list is known by its name in HAVING and QUALIFY; in WHERE too, where a
         // project's option has column aliases reused. It hides a range variable of that name.
@@ -346,9 +366,10 @@ impl<'a> Rewriter<'a> {
             projection.push(Self::carrier(&level, groups == Some(true))?);
         }
         let derivation = Derivation {
-            guarded: level.is_guarded(),
+            guarded: level.is_guarded() || handed.any(),
             carried: carries,
             complete: level.is_complete(),
+            pinned,
             columns,
         };
         Ok((level, derivation))
@@ -399,7 +420,7 @@ impl<'a> Rewriter<'a> {
         self.factor(relation, level, false)?;
         match constraint {
             JoinConstraint::On(condition) => {
-                self.expressions(condition)?;
+                level.hands |= self.condition(condition)?;
                 let client = mem::replace(condition, Expr::Tuple(Vec::new()));
                 *condition = self.shielded(level, client, Clause::Rows)?;
                 Ok(())
@@ -442,12 +463,7 @@ impl<'a> Rewriter<'a> {
                 with_offset: _,
                 with_offset_alias: _,
                 with_ordinality: false,
-            } => {
-                let partial = Columns::of_arrays(array_exprs, alias.as_ref(), level);
-                level.partial.join(&partial);
-                self.expressions(array_exprs)?;
-                self.variable(alias.as_ref())
-            }
+            } => self.arrays(array_exprs, alias.as_ref(), level),
             TableFactor::NestedJoin { table_with_joins, alias: None } => {
                 self.table_with_joins(table_with_joins, level)
             }
@@ -467,10 +483,8 @@ impl<'a> Rewriter<'a> {
             }
             TableFactor::Unpivot { table, value, name: _, columns, null_inclusion: _, alias } => {
                 self.factor(table, level, true)?;
-                if !level.partial.is_empty() {
-                    // Its names become values.
-                    level.partial = Partial::everything();
-                }
+                // Its names become values.
+                level.partial.spread();
                 self.expressions(value)?;
                 self.expressions(columns)?;
                 self.variable(alias.as_ref())
@@ -490,7 +504,7 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    fn variable(&mut self, alias: Option<&TableAlias>) -> Result<(), Denial> {
+    pub fn variable(&mut self, alias: Option<&TableAlias>) -> Result<(), Denial> {
         plain_table_checks(alias)?;
         self.aliases.extend(alias.map(|alias| lower(&alias.name)));
         Ok(())
@@ -510,7 +524,7 @@ impl<'a> Rewriter<'a> {
         let parts = path(name)?;
         let head = parts.first().map(|part| part.to_ascii_lowercase()).unwrap_or_default();
         if parts.len() > 1 && self.aliases.contains(&head) {
-            return self.array(factor, &parts);
+            return self.array(factor, &parts, level);
         }
         let Some(table) = self.table_named(&parts)? else {
             if version.is_some() {
@@ -583,25 +597,6 @@ impl<'a> Rewriter<'a> {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// `FROM c, c.tags AS t` as `FROM c, UNNEST(c.tags) AS t`.
-    fn array(&mut self, factor: &mut TableFactor, parts: &[String]) -> Result<(), Denial> {
-        let TableFactor::Table { alias, version: None, sample: None, .. } = factor else {
-            return Err(form("from"));
-        };
-        let last = parts.last().cloned().unwrap_or_default();
-        let alias = alias.take().or_else(|| Some(alias_of(&last)));
-        self.variable(alias.as_ref())?;
-        let array = Expr::CompoundIdentifier(parts.iter().map(|part| ident(part)).collect());
-        *factor = TableFactor::UNNEST {
-            alias,
-            array_exprs: vec![array],
-            with_offset: false,
-            with_offset_alias: None,
-            with_ordinality: false,
-        };
         Ok(())
     }
 
@@ -758,7 +753,7 @@ pub fn lower(name: &Ident) -> String {
     name.value.to_ascii_lowercase()
 }
 
-fn ident(text: &str) -> Ident {
+pub fn ident(text: &str) -> Ident {
     Ident::with_quote('`', text)
 }
 

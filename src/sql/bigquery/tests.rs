@@ -313,6 +313,66 @@ const SHIELDED: &[(&str, &str)] = &[
         "SELECT u FROM app.customers AS c, UNNEST([1 / c.credit]) AS u WHERE u > 3",
         "WHERE IF(`c`.`tenant_id` = 'tenant-a', u > 3, FALSE)",
     ),
+    // What has no name leaves a trace: a `*`, a set operation or a whole row may hand it on.
+    (
+        "SELECT id FROM (SELECT *, 1 AS k FROM app.customers UNION ALL SELECT *, CAST(secret AS INT64) FROM app.customers) WHERE k = 1",
+        "WHERE IF(`hedgerow_source_1`.`hedgerow_guard`, k = 1, FALSE)",
+    ),
+    (
+        "SELECT k FROM (SELECT 1 AS id, 2 AS k UNION ALL SELECT * FROM (SELECT id, 1 / (credit - 5) FROM app.customers)) WHERE k > 0",
+        "WHERE IF(`hedgerow_source_1`.`hedgerow_guard`, k > 0, FALSE)",
+    ),
+    // Fields of a value have names of their own.
+    (
+        "SELECT k FROM (SELECT s.* FROM (SELECT STRUCT(1 / (credit - 5) AS k) AS s FROM app.customers)) WHERE k > 0",
+        "(SELECT IF(`customers`.`tenant_id` = 'tenant-a', STRUCT(1 / (credit - 5) AS k), NULL) AS s, ",
+    ),
+    (
+        "SELECT k FROM (SELECT d.s.* FROM (SELECT DISTINCT STRUCT(1 / (credit - 5) AS k) AS s FROM app.customers) AS d) WHERE k > 0",
+        "WHERE IF(`hedgerow_source_1`.`hedgerow_guard`, k > 0, FALSE)",
+    ),
+    (
+        "SELECT 1 FROM (SELECT DISTINCT [STRUCT(1 / (credit - 5) AS k)] AS arr FROM app.customers) AS d, UNNEST(d.arr) AS x WHERE k > 0",
+        "WHERE IF(`d`.`hedgerow_guard`, k > 0, FALSE)",
+    ),
+    (
+        "SELECT x FROM (SELECT DISTINCT [1 / (credit - 5)] AS arr FROM app.customers) AS d, d.arr AS x WHERE x > 0",
+        "WHERE IF(`d`.`hedgerow_guard`, x > 0, FALSE)",
+    ),
+    (
+        "SELECT d.* FROM (SELECT d.*, o.note FROM (SELECT DISTINCT 1 / (credit - 5) AS k, id FROM app.customers) AS d JOIN app.orders AS o USING (id)) AS d WHERE id > 0 AND k > 0",
+        "WHERE id > 0 AND IF(`d`.`hedgerow_guard`, k > 0, FALSE)",
+    ),
+    // What is compared with a query's rows is a condition on them, in the end.
+    (
+        "SELECT 1 FROM own_tenant_a.t AS t WHERE 3.0 IN (SELECT 1 / (c.credit - 5) FROM app.customers AS c)",
+        "IN (SELECT IF(`c`.`tenant_id` = 'tenant-a', 1 / (c.credit - 5), NULL) FROM",
+    ),
+    (
+        "SELECT 1 FROM own_tenant_a.t AS t WHERE 3.0 = (SELECT 1 / (c.credit - 5) AS x FROM app.customers AS c LIMIT 1)",
+        "= (SELECT IF(`c`.`tenant_id` = 'tenant-a', 1 / (c.credit - 5), NULL) AS x FROM",
+    ),
+    (
+        "SELECT 1 FROM own_tenant_a.t AS t WHERE 3.0 IN (SELECT y FROM (SELECT 1 / (credit - 5) AS y FROM app.customers) AS s)",
+        "IN (SELECT y FROM (SELECT IF(`customers`.`tenant_id` = 'tenant-a', 1 / (credit - 5), NULL) AS y, ",
+    ),
+    (
+        "SELECT 1 / (credit - 5) FROM app.customers EXCEPT DISTINCT SELECT 3.0",
+        "SELECT IF(`customers`.`tenant_id` = 'tenant-a', 1 / (credit - 5), NULL) FROM",
+    ),
+    (
+        "SELECT 3.0 AS x INTERSECT DISTINCT SELECT 1 / (credit - 5) FROM app.customers",
+        "SELECT IF(`customers`.`tenant_id` = 'tenant-a', 1 / (credit - 5), NULL) FROM",
+    ),
+    // A query in UNNEST may ask of rows of the tables before it.
+    (
+        "SELECT 1 FROM app.customers AS c, UNNEST(ARRAY(SELECT 1 FROM UNNEST([1]) AS z WHERE 1 / (c.credit - 5) > 0)) AS x",
+        "UNNEST(IF(`c`.`tenant_id` = 'tenant-a', ARRAY(SELECT 1 FROM UNNEST([1]) AS z WHERE 1 / (c.credit - 5) > 0), NULL)) AS x",
+    ),
+    (
+        "SELECT 1 FROM (SELECT credit FROM app.customers) AS c, UNNEST(ARRAY(SELECT 1 FROM UNNEST([1]) AS z WHERE 1 / (c.credit - 5) > 0)) AS x",
+        "UNNEST(IF(`c`.`hedgerow_guard`, ARRAY(SELECT 1 FROM",
+    ),
     (
         "SELECT payload FROM `acme-prod.app.events_*` WHERE CAST(payload AS INT64) = 1",
         "AS `hedgerow_source_1` WHERE IF(`hedgerow_source_1`.`tenant_id` = 'tenant-a', CAST(payload",
@@ -400,6 +460,79 @@ fn a_condition_that_may_fail_where_no_guard_reaches_is_denied() {
         (
             "SELECT b FROM (SELECT 1 AS a, id AS b FROM app.customers UNION ALL BY NAME SELECT 1 / credit AS b, 2 AS a FROM app.customers) AS s WHERE b > 1",
             "SELECT b FROM (SELECT 1 AS a, id AS b FROM app.customers UNION ALL BY NAME SELECT 1 / credit AS b, 2 AS a FROM app.customers) AS s WHERE a > 1",
+        ),
+        (
+            "SELECT 1 FROM (SELECT id, 1 / (credit - 5) FROM app.customers) t JOIN (SELECT 1, 2.0) u ON t = u",
+            "SELECT 1 FROM (SELECT id, credit FROM app.customers) t JOIN (SELECT 1, 2.0) u ON t = u",
+        ),
+        (
+            "SELECT k FROM (SELECT AS VALUE STRUCT(1 / (credit - 5) AS k) FROM app.customers) WHERE k > 0",
+            "SELECT k FROM (SELECT AS VALUE STRUCT(1 / (credit - 5) AS k) FROM app.currencies) WHERE k > 0",
+        ),
+        (
+            "SELECT k FROM (SELECT AS VALUE s FROM (SELECT DISTINCT STRUCT(1 / (credit - 5) AS k) AS s FROM app.customers)) WHERE k > 0",
+            "SELECT id FROM (SELECT AS STRUCT id FROM app.customers) WHERE id > 0",
+        ),
+        (
+            "FROM app.customers |> EXTEND 1 / (credit - 5) AS k |> RENAME k AS j |> WHERE j > 0",
+            "FROM app.customers |> EXTEND credit AS k |> RENAME k AS j |> WHERE j > 0",
+        ),
+        (
+            "FROM app.customers |> EXTEND 1 / (credit - 5) AS k |> AS t |> WHERE t = t",
+            "FROM app.customers |> EXTEND 1 / (credit - 5) AS k |> AS t |> WHERE id = 1",
+        ),
+        (
+            "FROM app.customers |> EXTEND 1 / (credit - 5) |> AS t |> WHERE t = t",
+            "FROM app.customers |> EXTEND 1 / (credit - 5) |> WHERE id = 1",
+        ),
+        (
+            "FROM app.customers |> SELECT STRUCT(1 / (credit - 5) AS k) AS s |> SELECT s.* |> WHERE k > 0",
+            "FROM app.customers |> SELECT STRUCT(1 / (credit - 5) AS k) AS s, id |> SELECT id |> WHERE id > 0",
+        ),
+        // Rows that a query in an expression hands on: their guard is not seen above.
+        (
+            "SELECT 1 FROM UNNEST(ARRAY(SELECT credit FROM app.customers)) AS k WHERE 1 / (k - 5) > 0",
+            "SELECT 1 FROM UNNEST(ARRAY(SELECT credit FROM app.customers)) AS k WHERE k > 0",
+        ),
+        (
+            "SELECT 1 FROM UNNEST(ARRAY(SELECT AS STRUCT credit FROM app.customers)) AS k WHERE 1 / (k.credit - 5) > 0",
+            "SELECT 1 FROM UNNEST(ARRAY(SELECT AS STRUCT credit FROM app.customers)) AS k WHERE k.credit > 0",
+        ),
+        (
+            "SELECT 1 FROM (SELECT ARRAY(SELECT credit FROM app.customers) AS a) AS d, d.a AS x WHERE 1 / (x - 5) > 0",
+            "SELECT 1 FROM (SELECT ARRAY_AGG(credit) AS a FROM app.customers) AS d, d.a AS x WHERE 1 / (x - 5) > 0",
+        ),
+        (
+            "SELECT 1 FROM (SELECT (SELECT AS STRUCT credit AS k FROM app.customers LIMIT 1) AS s) WHERE 1 / (s.k - 5) > 0",
+            "SELECT 1 FROM (SELECT (SELECT SUM(credit) FROM app.customers) AS s) WHERE 1 / (s - 5) > 0",
+        ),
+        (
+            "SELECT j FROM (SELECT 1 / (s.k - 5) AS j FROM (SELECT (SELECT AS STRUCT credit AS k FROM app.customers LIMIT 1) AS s)) WHERE j > 0",
+            "SELECT j FROM (SELECT 1 / (s.k - 5) AS j FROM (SELECT (SELECT AS STRUCT rate AS k FROM app.currencies LIMIT 1) AS s)) WHERE j > 0",
+        ),
+        (
+            "SELECT 1 FROM own_tenant_a.t AS t WHERE 1 / ((SELECT credit FROM app.customers LIMIT 1) - 5) > 0",
+            "SELECT 1 FROM own_tenant_a.t AS t WHERE t.x = (SELECT credit FROM app.customers LIMIT 1)",
+        ),
+        (
+            "UPDATE app.customers SET name = 'x' WHERE 1 / ((SELECT id FROM app.orders LIMIT 1) - 5) > 0",
+            "UPDATE app.customers SET name = 'x' WHERE id IN UNNEST(ARRAY(SELECT customer_id FROM app.orders))",
+        ),
+        (
+            "DELETE own_tenant_a.t WHERE 1 / ((SELECT credit FROM app.customers LIMIT 1) - 5) > 0",
+            "DELETE own_tenant_a.t WHERE x IN (SELECT credit FROM app.customers)",
+        ),
+        (
+            "FROM own_tenant_a.t |> EXTEND (SELECT credit FROM app.customers LIMIT 1) AS k |> WHERE 1 / (k - 5) > 0",
+            "FROM own_tenant_a.t |> EXTEND (SELECT MAX(credit) FROM app.customers) AS k |> WHERE 1 / (k - 5) > 0",
+        ),
+        (
+            "SELECT 1 FROM own_tenant_a.t AS t WHERE 3.0 IN (FROM app.customers |> SELECT 1 / (credit - 5) AS y)",
+            "SELECT 1 FROM own_tenant_a.t AS t WHERE 3.0 IN (FROM app.customers |> SELECT credit AS y)",
+        ),
+        (
+            "SELECT 1 / (credit - 5) AS y FROM app.customers GROUP BY 1 / (credit - 5) EXCEPT DISTINCT SELECT 3.0",
+            "SELECT 1 / (credit - 5) AS y FROM app.customers GROUP BY y EXCEPT DISTINCT SELECT 3.0",
         ),
         (
             "SELECT hedgerow_guard FROM (SELECT credit FROM app.customers) AS s WHERE 1 / s.credit > 0",

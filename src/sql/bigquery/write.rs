@@ -191,8 +191,8 @@ fn updating(rewriter: &mut Rewriter<'_>, update: &mut Update) -> Result<(), Deni
         closed_columns(rule, rewriter, &text)?;
         assigned(rule, assignments)?;
     }
-    rewriter.expressions(assignments)?;
-    rewriter.expressions(selection)?;
+    rewriter.values(assignments)?;
+    level.hands |= rewriter.condition(selection)?;
     guard_where(rewriter, target.as_ref(), selection, &level)
 }
 
@@ -230,8 +230,8 @@ fn deletion(rewriter: &mut Rewriter<'_>, delete: &mut Delete) -> Result<(), Deni
     if let Some(Target { rule: Some(rule), .. }) = &target {
         closed_columns(rule, rewriter, &text)?;
     }
-    rewriter.expressions(selection)?;
-    guard_where(rewriter, target.as_ref(), selection, &Level::default())
+    let level = Level { hands: rewriter.condition(selection)?, ..Level::default() };
+    guard_where(rewriter, target.as_ref(), selection, &level)
 }
 
 /// `WHERE guard AND (what the client wrote)`. `sources`: what UPDATE reads beside its target.
@@ -340,7 +340,7 @@ fn insertion(rewriter: &mut Rewriter<'_>, insert: &mut Insert) -> Result<(), Den
             if source.with.is_some() || !source.pipe_operators.is_empty() {
                 return Err(form("insert"));
             }
-            rewriter.expressions(values)?;
+            rewriter.values(values)?;
         }
         _ => {
             rewriter.query(source, false)?;
@@ -538,7 +538,7 @@ fn merging(rewriter: &mut Rewriter<'_>, merge: &mut Merge) -> Result<(), Denial>
     let read = rewriter.factor(source, &mut sources, false);
     rewriter.without_carriers = false;
     read?;
-    rewriter.expressions(on)?;
+    let hands = rewriter.condition(on)?;
     let rule = target.as_ref().and_then(|target| target.rule.clone());
     // What a row of both is judged by, and what a row of the target alone.
     let (guard, matched, unmatched) = match (&rule, &target) {
@@ -553,21 +553,23 @@ fn merging(rewriter: &mut Rewriter<'_>, merge: &mut Merge) -> Result<(), Denial>
         _ => (None, sources.copy(), Level::default()),
     };
     let condition = std::mem::replace(on.as_mut(), Expr::Tuple(Vec::new()));
-    let condition = rewriter.shielded(&matched, condition, Clause::Rows)?;
+    let joined = Level { hands, ..matched.copy() };
+    let condition = rewriter.shielded(&joined, condition, Clause::Rows)?;
     **on = match &guard {
         None => condition,
         Some(guard) => conjunction(copy(guard)?, Some(condition)),
     };
     for clause in clauses {
-        rewriter.expressions(&mut clause.predicate)?;
+        let hands = rewriter.condition(&mut clause.predicate)?;
         let (level, guard) = match &clause.clause_kind {
             MergeClauseKind::Matched => (&matched, None),
             // It reads the source alone.
             MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => (&sources, None),
             MergeClauseKind::NotMatchedBySource => (&unmatched, guard.as_ref()),
         };
+        let level = Level { hands, ..level.copy() };
         let client = match clause.predicate.take() {
-            Some(client) => Some(rewriter.shielded(level, client, Clause::Rows)?),
+            Some(client) => Some(rewriter.shielded(&level, client, Clause::Rows)?),
             None => None,
         };
         clause.predicate = match guard {
@@ -749,7 +751,7 @@ fn declaration(rewriter: &mut Rewriter<'_>, declare: &mut Declare) -> Result<(),
     };
     match assignment {
         None => Ok(()),
-        Some(DeclareAssignment::Default(value)) => rewriter.expressions(value),
+        Some(DeclareAssignment::Default(value)) => rewriter.values(value).map(|_| ()),
         Some(
             DeclareAssignment::Expr(_)
             | DeclareAssignment::DuckAssignment(_)
@@ -774,5 +776,5 @@ fn variable(rewriter: &mut Rewriter<'_>, set: &mut Set) -> Result<(), Denial> {
             return Err(Denial::of(DenialCode::ProtectedSetting, text));
         }
     }
-    rewriter.expressions(values)
+    rewriter.values(values).map(|_| ())
 }
