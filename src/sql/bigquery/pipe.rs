@@ -64,7 +64,8 @@ impl Rewriter<'_> {
             }
             PipeOperator::Union { queries, .. } => self.united(queries, level, Purpose::Read),
             PipeOperator::Intersect { queries, .. } | PipeOperator::Except { queries, .. } => {
-                if level.is_guarded() && !level.partial.is_empty() {
+                let guarded = level.is_guarded() || level.partial.is_sealed();
+                if guarded && !level.partial.is_empty() {
                     self.unmet("a comparison of rows with a column whose computation may fail")?;
                 }
                 self.united(queries, level, Purpose::Compared)

@@ -527,6 +527,10 @@ fn a_condition_that_may_fail_where_no_guard_reaches_is_denied() {
             "FROM own_tenant_a.t |> EXTEND (SELECT MAX(credit) FROM app.customers) AS k |> WHERE 1 / (k - 5) > 0",
         ),
         (
+            "FROM own_tenant_a.t |> SELECT (SELECT credit FROM app.customers LIMIT 1) AS k |> SELECT 1 / (k - 5) AS j |> EXCEPT DISTINCT (SELECT 3.0)",
+            "FROM own_tenant_a.t |> SELECT (SELECT MAX(credit) FROM app.customers) AS k |> SELECT k AS j |> EXCEPT DISTINCT (SELECT 3)",
+        ),
+        (
             "SELECT 1 FROM own_tenant_a.t AS t WHERE 3.0 IN (FROM app.customers |> SELECT 1 / (credit - 5) AS y)",
             "SELECT 1 FROM own_tenant_a.t AS t WHERE 3.0 IN (FROM app.customers |> SELECT credit AS y)",
         ),
