@@ -256,9 +256,11 @@ fn body_can_carry(body: &SetExpr) -> bool {
 }
 
 /// Whether every column of a SELECT list needs the outcome of an aggregate or a window.
-pub fn is_pinned_list(projection: &[SelectItem]) -> bool {
+pub fn is_pinned_list(projection: &[SelectItem], one_group: bool) -> bool {
     let pinned = |item: &SelectItem| match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => is_pinned(expr),
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            is_pinned(expr, one_group)
+        }
         SelectItem::ExprWithAliases { .. }
         | SelectItem::Wildcard(_)
         | SelectItem::QualifiedWildcard(..) => false,

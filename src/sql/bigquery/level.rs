@@ -33,13 +33,16 @@ pub struct Partial {
     /// Whether some hold values of rows whose guard cannot be repeated above: those that a query in an
     /// expression hands on.
     sealed: bool,
+    /// Whether an aggregate here is one of all rows: there are no keys by which it could be told without
+    /// them. It holds of this level alone, and is not joined.
+    one_group: bool,
     names: BTreeSet<String>,
 }
 
 impl Partial {
     /// Every name may be one.
-    pub const fn everything() -> Self {
-        Self { all: true, unnamed: true, sealed: false, names: BTreeSet::new() }
+    pub fn everything() -> Self {
+        Self { all: true, unnamed: true, ..Self::default() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -66,6 +69,11 @@ impl Partial {
     /// Which of them are names is not known any more.
     pub fn spread(&mut self) {
         self.all |= !self.is_empty();
+    }
+
+    /// Whether an aggregate of the level is one of all rows.
+    pub const fn set_one_group(&mut self, one: bool) {
+        self.one_group = one;
     }
 
     /// They hold values whose guard cannot be repeated.
@@ -276,7 +284,7 @@ impl Level {
         let stays = mutant::on("bq-shield")
             || !exposed
             || self.partial.leaves_total(&conjunct)
-            || is_pinned(&conjunct);
+            || is_pinned(&conjunct, self.partial.one_group);
         if stays {
             return Ok(Shielded { condition: conjunct, unmet: false });
         }
@@ -439,8 +447,10 @@ fn conditional(guard: &str, value: Expr, otherwise: &str) -> Result<Expr, Denial
 /// Not if it is made of parts, one of which may be asked for without the others, or by a choice that
 /// may leave the outcome out; nor if a column stands beside the outcome, for then an outcome that turns
 /// out to be constant leaves a condition of that column (a key of the groups, or of the window's parts).
-pub fn is_pinned(expr: &Expr) -> bool {
-    let mut reading = Pinned::default();
+///
+/// `one_group`: there are no keys of groups.
+pub fn is_pinned(expr: &Expr, one_group: bool) -> bool {
+    let mut reading = Pinned { one_group, ..Pinned::default() };
     let _ = Visit::visit(expr, &mut reading);
     reading.computed && (!reading.in_parts || mutant::on("bq-pinned"))
 }
@@ -448,6 +458,8 @@ pub fn is_pinned(expr: &Expr) -> bool {
 /// Looks for aggregates and windows, and for what stands around them.
 #[derive(Default)]
 struct Pinned {
+    /// Whether there are no keys of groups.
+    one_group: bool,
     /// How many aggregates and windows are around.
     inside: usize,
     /// Whether there is one.
@@ -463,9 +475,10 @@ fn computes(expr: &Expr) -> bool {
 }
 
 /// Whether it is one whose outcome the groups or parts are needed for.
-fn pins(expr: &Expr) -> bool {
+fn pins(expr: &Expr, one_group: bool) -> bool {
     let Expr::Function(function) = expr else { return false };
-    computes(expr) && !functions::is_of_one_value(&function.name)
+    let of_all = one_group && function.over.is_none();
+    computes(expr) && (of_all || !functions::is_of_one_value(&function.name))
 }
 
 impl Visitor for Pinned {
@@ -478,7 +491,7 @@ impl Visitor for Pinned {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if pins(expr) {
+        if pins(expr, self.one_group) {
             self.inside += 1;
             self.computed = true;
             return ControlFlow::Continue(());
@@ -531,7 +544,7 @@ impl Visitor for Pinned {
     }
 
     fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if pins(expr) {
+        if pins(expr, self.one_group) {
             self.inside = self.inside.saturating_sub(1);
         }
         ControlFlow::Continue(())
@@ -540,7 +553,9 @@ impl Visitor for Pinned {
 
 /// Whether a column with this expression may raise an error when a condition reads it.
 pub fn may_fail(expr: &Expr, partial: &Partial) -> bool {
-    !partial.leaves_total(expr) && !is_pinned(expr) && !mutant::on("bq-column-fails")
+    !partial.leaves_total(expr)
+        && !is_pinned(expr, partial.one_group)
+        && !mutant::on("bq-column-fails")
 }
 
 /// Which columns of a SELECT list are shielded where they are computed.

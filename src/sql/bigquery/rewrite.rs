@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::mem;
 
 use sqlparser::ast::{
-    Expr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy,
-    Query, Select, SelectFlavor, SelectItem, SetExpr, SetOperator, SetQuantifier, TableAlias,
-    TableFactor, TableSampleKind, TableVersion, TableWithJoins, With,
+    Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName,
+    ObjectNamePart, OrderBy, Query, Select, SelectFlavor, SelectItem, SetExpr, SetOperator,
+    SetQuantifier, TableAlias, TableFactor, TableSampleKind, TableVersion, TableWithJoins, With,
 };
 
 use super::TableUse;
@@ -327,6 +327,10 @@ impl<'a> Rewriter<'a> {
         level.hands |= self.condition(having)?;
         self.expressions(named_window)?;
         level.hands |= self.condition(qualify)?;
+        let keyless = matches!(&*group_by, GroupByExpr::Expressions(keys, modifiers)
+            if keys.is_empty() && modifiers.is_empty());
+        let one_group = keyless && groups == Some(true);
+        level.partial.set_one_group(one_group);
         let carries = purpose == Purpose::Carried;
         let list = (&*group_by, groups, distinct.is_some());
         let shields = Self::shields(list, projection, &level, purpose);
@@ -337,12 +341,13 @@ impl<'a> Rewriter<'a> {
         if handed.any() {
             columns.partial.seal();
         }
-        let pinned = carry::is_pinned_list(projection);
+        let pinned = carry::is_pinned_list(projection, one_group);
         let below = mem::take(&mut level.partial);
         // What stands in the SELECT list is known by its name in HAVING and QUALIFY; in WHERE too, where a
         // project's option has column aliases reused. It hides a range variable of that name.
         level.partial.join(&below);
         level.partial.join(&columns.partial);
+        level.partial.set_one_group(one_group);
         let guards = level.hide(projection)?;
         if let Some(client) = selection.take() {
             *selection = Some(self.shielded(&level, client, Clause::Rows)?);
