@@ -152,6 +152,10 @@ pub struct Catalog {
     pub by_oid: HashMap<u32, RelationName>,
     /// Functions outside `pg_catalog`.
     pub functions: Vec<Function>,
+    /// Functions of `pg_catalog` that can be called with one value, and so by attribute notation
+    /// (`value.function`); not those named as the type that they return. Empty when they were not read
+    /// from a server.
+    pub attribute_functions: HashSet<String>,
     /// Operator symbols that some schema other than `pg_catalog` defines between types of
     /// `pg_catalog`: PostgreSQL may take such an operator for its own.
     pub user_operators: HashSet<String>,

@@ -82,7 +82,7 @@ const FINGERPRINT: &str = concat!(
        UNION ALL SELECT 'function ' || count(*) || ' ' ||
          sum(hashtextextended(p.oid || '.' || p.xmin, 0))
          FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-         WHERE n.nspname <> 'pg_catalog' AND n.nspname !~ '^pg_temp_'
+         WHERE n.nspname !~ '^pg_temp_'
        UNION ALL SELECT 'operator ' || count(*) || ' ' ||
          sum(hashtextextended(o.oid || '.' || o.xmin, 0))
          FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
@@ -184,6 +184,15 @@ const FUNCTIONS: &str = "SELECT n.nspname::text, p.proname::text, p.prosecdef, l
      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
      JOIN pg_language l ON l.oid = p.prolang
      WHERE n.nspname <> 'pg_catalog' AND n.nspname !~ '^pg_temp_' ORDER BY 1, 2, p.oid";
+
+/// Attribute notation fills in defaults, and makes an array of one value for VARIADIC. A function that is
+/// named as the type which it returns is a cast (`int4`), as `::` is. Who takes `internal` cannot be called.
+const ATTRIBUTE_FUNCTIONS: &str =
+    "SELECT p.proname::text FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype
+     WHERE p.pronamespace = 'pg_catalog'::regnamespace
+       AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1
+       AND NOT 'internal'::regtype = ANY (p.proargtypes)
+     GROUP BY p.proname HAVING NOT bool_and(t.typname = p.proname)";
 
 /// Prefix operators have no left type.
 const OPERATORS: &str = "SELECT DISTINCT o.oprname::text FROM pg_operator o
@@ -292,6 +301,9 @@ async fn read_in_snapshot(client: &mut Client) -> Result<Loaded, LoadError> {
             security_definer: row.at(2)?,
             language: row.at(3)?,
         });
+    }
+    for row in rows(&transaction, ATTRIBUTE_FUNCTIONS).await? {
+        catalog.attribute_functions.insert(row.at(0)?);
     }
     for row in rows(&transaction, OPERATORS).await? {
         catalog.user_operators.insert(row.at(0)?);

@@ -25,6 +25,7 @@ mod lists;
 mod literals;
 mod masked;
 mod monitor;
+mod notation;
 mod residue;
 mod rewrite;
 mod schema_change;
