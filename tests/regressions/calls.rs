@@ -99,3 +99,30 @@ fn attribute_notation_calls_no_function_that_may_not_be_called() {
     );
     end(world);
 }
+
+#[test]
+fn the_expressions_of_a_temporary_table_call_no_function_that_may_not_be_called() {
+    let (world, mut a) = world();
+    answered(
+        &mut a,
+        &[
+            ("CREATE TEMP TABLE plain (i int, a text DEFAULT (('ab'::text).upper))", ""),
+            ("INSERT INTO plain (i) VALUES (1) RETURNING a", "AB"),
+            ("CREATE INDEX ON plain ((lower(a)))", ""),
+        ],
+    );
+    refused(
+        &mut a,
+        "HR1005",
+        &[
+            "CREATE TEMP TABLE t (i int, a text DEFAULT ((NULL::public.currencies).leak_row))",
+            "CREATE TEMP TABLE t (i int DEFAULT (424299::oid).lo_get)",
+            "CREATE TEMP TABLE t (i int CHECK (('SELECT 1'::text).ts_stat IS NULL))",
+            "CREATE TEMP TABLE t (i int, a bytea GENERATED ALWAYS AS ((424299::oid).lo_get) STORED)",
+            "CREATE TEMP TABLE t (i int, CHECK ((k).leak_row IS NULL), k currencies)",
+            "CREATE INDEX ON plain ((('x'::text).ts_stat))",
+            "CREATE INDEX ON plain (i) WHERE (424299::oid).lo_get IS NULL",
+        ],
+    );
+    end(world);
+}
