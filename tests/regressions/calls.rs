@@ -1,7 +1,8 @@
 //! Functions that run without a call by name: attribute notation, operators, casts, the expressions of a
 //! temporary table. Each is tried as tenant A on a real server, beside its nearest neighbour that is allowed.
 
-use crate::support::fixture::World;
+use crate::support::fixture::{POLICY, World};
+use crate::support::hedgerow::Options;
 use crate::support::postgres;
 use crate::support::wire::WireClient;
 
@@ -122,6 +123,61 @@ fn the_expressions_of_a_temporary_table_call_no_function_that_may_not_be_called(
             "CREATE TEMP TABLE t (i int, CHECK ((k).leak_row IS NULL), k currencies)",
             "CREATE INDEX ON plain ((('x'::text).ts_stat))",
             "CREATE INDEX ON plain (i) WHERE (424299::oid).lo_get IS NULL",
+            "CREATE TEMP TABLE t (i int, a text DEFAULT 101 @@ 0)",
+            "CREATE TEMP TABLE t (i int, a point DEFAULT 101::point)",
+        ],
+    );
+    end(world);
+}
+
+#[test]
+fn operators_and_casts_run_no_function_that_may_not_be_called() {
+    let (world, mut a) = world();
+    refused(
+        &mut a,
+        "HR1005",
+        &[
+            "SELECT 101 @@ 0",
+            "SELECT id FROM users WHERE (101 @@ id) LIKE 'B%'",
+            "SELECT 101 @@ ANY (ARRAY[0])",
+            "SELECT 101::point",
+            "SELECT CAST(id + 100 AS point) FROM users",
+            "SELECT ARRAY[101]::point[]",
+            "PREPARE p(int) AS SELECT $1::point",
+        ],
+    );
+    answered(
+        &mut a,
+        &[
+            ("SELECT to_tsvector('simple', 'a') OPERATOR(pg_catalog.@@) 'a'::tsquery", "t"),
+            ("SELECT 101 + 1, 101::text, point(1, 2)", "102|101|(1,2)"),
+        ],
+    );
+    end(world);
+}
+
+/// What the policy allows, and what an extension brings in C, stays.
+#[test]
+fn operators_and_casts_run_what_the_policy_allows_and_extensions_code() {
+    let policy =
+        POLICY.replace("public.slugify]", "public.slugify, public.add, public.diagonal_of]");
+    let world = World::with(&Options::new(&policy));
+    postgres::server().run(
+        &world.database,
+        "CREATE EXTENSION pg_trgm; CREATE EXTENSION btree_gist; CREATE EXTENSION citext;
+         CREATE FUNCTION add(int, int) RETURNS int LANGUAGE sql AS 'SELECT $1 + $2';
+         CREATE FUNCTION diagonal_of(int) RETURNS point LANGUAGE sql AS 'SELECT point($1, $1)';
+         CREATE OPERATOR @@ (LEFTARG = int, RIGHTARG = int, FUNCTION = add);
+         CREATE CAST (int AS point) WITH FUNCTION diagonal_of(int)",
+    );
+    let mut a = world.a();
+    answered(
+        &mut a,
+        &[
+            ("SELECT 101 @@ 1", "102"),
+            ("SELECT 7::point", "(7,7)"),
+            ("SELECT 'word' % 'words', 1 <-> 3, 'A'::citext = 'a'", "t|2|t"),
+            ("SELECT true::citext", "true"),
         ],
     );
     end(world);

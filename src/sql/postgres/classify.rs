@@ -359,6 +359,7 @@ pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Den
     }
     super::masked::judge(statement, env)?;
     super::notation::judge(statement, env)?;
+    super::implied::judge_casts(statement, env)?;
     Ok(class)
 }
 
@@ -455,6 +456,7 @@ fn judge_relation<'t>(
 /// # Errors
 /// HR1002 and HR1005.
 pub fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
+    super::implied::judge_operators(node, env)?;
     match node.kind() {
         "ExplainStmt" | "PrepareStmt" | "ExecuteStmt" | "DeclareCursorStmt" | "CopyStmt" => Ok(()),
         "FuncCall" if is_set_config(node) => judge_set_config(node, env),

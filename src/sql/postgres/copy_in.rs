@@ -11,7 +11,7 @@ use super::env::{Env, Resolved, Table};
 use super::scope::{Met, walk};
 use super::staging::{self, Texts};
 use super::tree::Tree;
-use super::{classify, notation};
+use super::{classify, implied, notation};
 use crate::catalog::RelationKind;
 use crate::copy_format::{CopyFormat, Csv, Header, Lines};
 use crate::error::{Denial, DenialCode};
@@ -217,7 +217,8 @@ fn judge_where(condition: &Tree<'_>, table: &Table<'_>, env: Env<'_>) -> Result<
         Met::Node(node) => classify::judge_node(node, env),
         Met::Read(_) | Met::Target(..) => Err(Denial::of(DenialCode::Copy, "WHERE")),
     })?;
-    notation::judge(condition, env)
+    notation::judge(condition, env)?;
+    implied::judge_casts(condition, env)
 }
 
 /// The options of a COPY FROM.

@@ -20,6 +20,7 @@ mod env;
 mod expression;
 mod forms;
 pub mod functions;
+mod implied;
 mod listen;
 mod lists;
 mod literals;

@@ -16,7 +16,7 @@ use super::classify::{self, Class};
 use super::env::Env;
 use super::scope::{Met, walk};
 use super::tree::Tree;
-use super::{codes, lists, notation};
+use super::{codes, implied, lists, notation};
 use crate::error::{Denial, DenialCode};
 use crate::ids::RelationName;
 use crate::policy::{ColumnRule, Protection, TablePolicy};
@@ -355,7 +355,8 @@ impl Change<'_> {
                 _ => Ok(()),
             }
         })?;
-        notation::judge(self.statement, self.env)
+        notation::judge(self.statement, self.env)?;
+        implied::judge_casts(self.statement, self.env)
     }
 }
 
