@@ -4,9 +4,11 @@
 //! Refuses other versions and two relations of one name; lists are sorted, so that the file can be
 //! kept in a repository and compared.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Catalog, Function, Relation};
+use super::{Catalog, Function, ImpliedCast, Relation};
 use crate::ids::RelationName;
 
 /// Version of the file's form.
@@ -25,6 +27,10 @@ struct CatalogFile {
     user_types: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     extensions: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    implied_operators: BTreeMap<String, Vec<(String, String)>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    implied_casts: Vec<ImpliedCast>,
     /// Schema, relation, column.
     #[serde(default)]
     unsteady_columns: Vec<(String, String, String)>,
@@ -75,6 +81,8 @@ pub fn to_json(catalog: &Catalog) -> Result<String, CatalogFileError> {
         user_operators,
         user_types,
         extensions,
+        implied_operators: catalog.implied_operators.clone(),
+        implied_casts: catalog.implied_casts.clone(),
         unsteady_columns,
     };
     Ok(serde_json::to_string_pretty(&file)? + "\n")
@@ -96,6 +104,8 @@ pub fn from_json(text: &str) -> Result<Catalog, CatalogFileError> {
         user_operators: file.user_operators.into_iter().collect(),
         user_types: file.user_types.into_iter().collect(),
         extensions: file.extensions.into_iter().collect(),
+        implied_operators: file.implied_operators,
+        implied_casts: file.implied_casts,
         search_path: file.search_path,
         role: file.role,
         ..Catalog::default()
@@ -129,6 +139,25 @@ mod tests {
   }],
   "functions": [], "user_operators": ["&&&"], "user_types": [["public", "mood"]]
 }"#;
+
+    #[test]
+    fn what_runs_unnamed_is_kept() {
+        let pair = |name: &str| ("public".to_owned(), name.to_owned());
+        let mut catalog = from_json(FILE).unwrap();
+        assert!(catalog.implied_operators.is_empty() && catalog.implied_casts.is_empty());
+        catalog.implied_operators.insert("@@".to_owned(), vec![pair("leak")]);
+        catalog.implied_casts.push(ImpliedCast {
+            source: pair("a"),
+            target: pair("b"),
+            function: pair("leak"),
+            context: crate::catalog::CastContext::Assignment,
+            sources: [pair("a")].into(),
+            targets: [pair("b"), pair("_b")].into(),
+        });
+        let again = from_json(&to_json(&catalog).unwrap()).unwrap();
+        assert_eq!(again.implied_operators, catalog.implied_operators);
+        assert_eq!(again.implied_casts, catalog.implied_casts);
+    }
 
     #[test]
     fn a_catalog_comes_back_from_its_file() {

@@ -3,7 +3,7 @@
 
 pub mod file;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,35 @@ pub struct Function {
     pub language: String,
 }
 
+/// Where PostgreSQL takes a cast for itself (`pg_cast.castcontext`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CastContext {
+    /// `e`: only where it is written.
+    Explicit,
+    /// `a`: also for a value that is stored in a column.
+    Assignment,
+    /// `i`: anywhere.
+    Implicit,
+}
+
+/// A cast that runs a function of somebody's making. Types and functions are (schema, name).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImpliedCast {
+    /// From this type.
+    pub source: (String, String),
+    /// To this type.
+    pub target: (String, String),
+    /// By this function.
+    pub function: (String, String),
+    /// Where.
+    pub context: CastContext,
+    /// The source and the types that are made of it: domains, arrays, rows, of any depth.
+    pub sources: BTreeSet<(String, String)>,
+    /// The target and the types that are made of it.
+    pub targets: BTreeSet<(String, String)>,
+}
+
 /// What only the posture report and `hedgerow rls` ask for: no decision looks at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -152,9 +181,18 @@ pub struct Catalog {
     pub by_oid: HashMap<u32, RelationName>,
     /// Functions outside `pg_catalog`.
     pub functions: Vec<Function>,
+    /// Functions of `pg_catalog` that can be called with one value, and so by attribute notation
+    /// (`value.function`); not those named as the type that they return. Empty when they were not read
+    /// from a server.
+    pub attribute_functions: HashSet<String>,
     /// Operator symbols that some schema other than `pg_catalog` defines between types of
     /// `pg_catalog`: PostgreSQL may take such an operator for its own.
     pub user_operators: HashSet<String>,
+    /// Functions (schema, name) behind operators, by the operator's symbol; not those that PostgreSQL itself
+    /// runs for an operator, nor an extension's own in C.
+    pub implied_operators: BTreeMap<String, Vec<(String, String)>>,
+    /// Casts by functions, with the same left out.
+    pub implied_casts: Vec<ImpliedCast>,
     /// Extensions that are there.
     pub extensions: HashSet<String>,
     /// Columns that reading or comparing may fail for: computed as they are read, or under a collation

@@ -3,7 +3,7 @@
 //! INVARIANT: every text here runs with `search_path = pg_catalog`, so that no object that a user
 //! made in another schema is ever called in Hedgerow's name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::time::timeout;
@@ -11,7 +11,10 @@ use tokio_postgres::types::{FromSqlOwned, Type};
 use tokio_postgres::{Client, IsolationLevel, Row, SimpleQueryMessage, Transaction};
 
 use super::{LOAD_TIMEOUT, LoadError, MAX_COLUMNS, MAX_RELATIONS};
-use crate::catalog::{Catalog, Column, ForeignKey, Function, Posture, Relation, RelationKind};
+use crate::catalog::{
+    CastContext, Catalog, Column, ForeignKey, Function, ImpliedCast, Posture, Relation,
+    RelationKind,
+};
 use crate::ids::{CatalogEpoch, RelationName};
 
 /// A catalog, and the fingerprint of the snapshot that it was read in.
@@ -82,11 +85,17 @@ const FINGERPRINT: &str = concat!(
        UNION ALL SELECT 'function ' || count(*) || ' ' ||
          sum(hashtextextended(p.oid || '.' || p.xmin, 0))
          FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-         WHERE n.nspname <> 'pg_catalog' AND n.nspname !~ '^pg_temp_'
+         WHERE n.nspname !~ '^pg_temp_'
        UNION ALL SELECT 'operator ' || count(*) || ' ' ||
          sum(hashtextextended(o.oid || '.' || o.xmin, 0))
          FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
-         WHERE n.nspname <> 'pg_catalog'
+         WHERE n.nspname <> 'pg_catalog' OR o.oid >= 16384
+       UNION ALL SELECT 'cast ' || count(*) || ' ' ||
+         sum(hashtextextended(c.oid || '.' || c.xmin, 0)) FROM pg_cast c WHERE c.oid >= 16384
+       UNION ALL SELECT 'row ' || count(*) || ' ' ||
+         sum(hashtextextended(a.attrelid || '.' || a.attnum || '.' || a.xmin, 0))
+         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+         WHERE c.relkind = 'c' AND c.oid >= 16384 AND a.attnum > 0
        UNION ALL SELECT 'type ' || count(*) || ' ' ||
          sum(hashtextextended(t.oid || '.' || t.xmin, 0))
          FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE ",
@@ -185,12 +194,98 @@ const FUNCTIONS: &str = "SELECT n.nspname::text, p.proname::text, p.prosecdef, l
      JOIN pg_language l ON l.oid = p.prolang
      WHERE n.nspname <> 'pg_catalog' AND n.nspname !~ '^pg_temp_' ORDER BY 1, 2, p.oid";
 
+/// Attribute notation fills in defaults, and makes an array of one value for VARIADIC. A function that is
+/// named as the type which it returns is a cast (`int4`), as `::` is. Who takes `internal` cannot be called.
+const ATTRIBUTE_FUNCTIONS: &str =
+    "SELECT p.proname::text FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype
+     WHERE p.pronamespace = 'pg_catalog'::regnamespace
+       AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1
+       AND NOT 'internal'::regtype = ANY (p.proargtypes)
+     GROUP BY p.proname HAVING NOT bool_and(t.typname = p.proname)";
+
 /// Prefix operators have no left type.
 const OPERATORS: &str = "SELECT DISTINCT o.oprname::text FROM pg_operator o
      JOIN pg_namespace n ON n.oid = o.oprnamespace
      WHERE n.nspname <> 'pg_catalog' AND NOT EXISTS (
        SELECT FROM pg_type t JOIN pg_namespace tn ON tn.oid = t.typnamespace
        WHERE t.oid IN (o.oprleft, o.oprright) AND tn.nspname <> 'pg_catalog')";
+
+/// The least OID of what was made after `initdb`.
+macro_rules! first_made {
+    () => {
+        "16384"
+    };
+}
+
+/// Functions `p` of somebody's making: not those that PostgreSQL itself runs for an operator or a cast, nor an
+/// extension's code in C that changes nothing.
+macro_rules! somebodys {
+    () => {
+        concat!(
+            "p.oid <> 0 AND NOT (p.oid < ",
+            first_made!(),
+            " AND (EXISTS (SELECT FROM pg_operator b WHERE b.oprcode = p.oid AND b.oid < ",
+            first_made!(),
+            ") OR EXISTS (SELECT FROM pg_cast b WHERE b.castfunc = p.oid AND b.oid < ",
+            first_made!(),
+            "))) AND NOT (NOT p.prosecdef AND p.provolatile <> 'v' AND p.prolang IN
+               (SELECT l.oid FROM pg_language l WHERE l.lanname IN ('c', 'internal'))
+             AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass
+               AND d.objid = p.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'))"
+        )
+    };
+}
+
+const IMPLIED_OPERATORS: &str = concat!(
+    "SELECT DISTINCT o.oprname::text, n.nspname::text, p.proname::text
+     FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode
+     JOIN pg_namespace n ON n.oid = p.pronamespace
+     WHERE o.oid >= ",
+    first_made!(),
+    " AND ",
+    somebodys!(),
+    " ORDER BY 1, 2, 3"
+);
+
+/// Casts, each with the types that are made of its source and of its target. Those of a source of
+/// PostgreSQL's own are not asked for: its values are everywhere.
+const IMPLIED_CASTS: &str = concat!(
+    "WITH RECURSIVE made AS MATERIALIZED (
+       SELECT c.oid, c.castsource, c.casttarget, c.castcontext, n.nspname, p.proname
+       FROM pg_cast c JOIN pg_proc p ON p.oid = c.castfunc
+       JOIN pg_namespace n ON n.oid = p.pronamespace
+       WHERE c.oid >= ",
+    first_made!(),
+    " AND ",
+    somebodys!(),
+    "), held(root, type) AS (
+       SELECT m.casttarget, m.casttarget FROM made m
+       UNION SELECT m.castsource, m.castsource FROM made m WHERE m.castsource >= ",
+    first_made!(),
+    "  UNION
+       SELECT h.root, of.type FROM held h CROSS JOIN LATERAL (
+         SELECT t.oid FROM pg_type t
+         WHERE t.typbasetype = h.type OR t.typelem = h.type AND t.typcategory = 'A'
+         UNION ALL
+         SELECT c.reltype FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+         WHERE a.atttypid = h.type AND a.attnum > 0 AND NOT a.attisdropped AND c.reltype <> 0
+       ) AS of(type)
+     )
+     SELECT sn.nspname::text, s.typname::text, tn.nspname::text, t.typname::text,
+       m.nspname::text, m.proname::text, m.castcontext::text,
+       ARRAY(SELECT hn.nspname::text FROM held h JOIN pg_type y ON y.oid = h.type
+             JOIN pg_namespace hn ON hn.oid = y.typnamespace WHERE h.root = s.oid ORDER BY y.oid),
+       ARRAY(SELECT y.typname::text FROM held h JOIN pg_type y ON y.oid = h.type
+             WHERE h.root = s.oid ORDER BY y.oid),
+       ARRAY(SELECT hn.nspname::text FROM held h JOIN pg_type y ON y.oid = h.type
+             JOIN pg_namespace hn ON hn.oid = y.typnamespace WHERE h.root = t.oid ORDER BY y.oid),
+       ARRAY(SELECT y.typname::text FROM held h JOIN pg_type y ON y.oid = h.type
+             WHERE h.root = t.oid ORDER BY y.oid)
+     FROM made m
+     JOIN pg_type s ON s.oid = m.castsource JOIN pg_namespace sn ON sn.oid = s.typnamespace
+     JOIN pg_type t ON t.oid = m.casttarget JOIN pg_namespace tn ON tn.oid = t.typnamespace
+     ORDER BY m.oid"
+);
 
 const EXTENSIONS: &str = "SELECT extname::text FROM pg_extension";
 
@@ -293,8 +388,29 @@ async fn read_in_snapshot(client: &mut Client) -> Result<Loaded, LoadError> {
             language: row.at(3)?,
         });
     }
+    for row in rows(&transaction, ATTRIBUTE_FUNCTIONS).await? {
+        catalog.attribute_functions.insert(row.at(0)?);
+    }
     for row in rows(&transaction, OPERATORS).await? {
         catalog.user_operators.insert(row.at(0)?);
+    }
+    for row in rows(&transaction, IMPLIED_OPERATORS).await? {
+        let functions = catalog.implied_operators.entry(row.at(0)?).or_default();
+        functions.push((row.at(1)?, row.at(2)?));
+    }
+    for row in rows(&transaction, IMPLIED_CASTS).await? {
+        catalog.implied_casts.push(ImpliedCast {
+            source: (row.at(0)?, row.at(1)?),
+            target: (row.at(2)?, row.at(3)?),
+            function: (row.at(4)?, row.at(5)?),
+            context: match row.at::<String>(6)?.as_str() {
+                "e" => CastContext::Explicit,
+                "a" => CastContext::Assignment,
+                _ => CastContext::Implicit,
+            },
+            sources: pairs(row.at(7)?, row.at(8)?),
+            targets: pairs(row.at(9)?, row.at(10)?),
+        });
     }
     for row in rows(&transaction, EXTENSIONS).await? {
         catalog.extensions.insert(row.at(0)?);
@@ -311,6 +427,10 @@ async fn read_in_snapshot(client: &mut Client) -> Result<Loaded, LoadError> {
     catalog.relations =
         names.into_iter().filter_map(|(oid, name)| Some((name, relations.remove(&oid)?))).collect();
     Ok(Loaded { catalog, fingerprint, search_path: fresh.at(1)? })
+}
+
+fn pairs(schemas: Vec<String>, names: Vec<String>) -> BTreeSet<(String, String)> {
+    schemas.into_iter().zip(names).collect()
 }
 
 type ByOid = HashMap<u32, Relation>;

@@ -92,6 +92,14 @@ async fn a_live_schema_is_read_as_it_is() {
             .any(|f| f.name == "all_names" && f.security_definer && f.language == "sql")
     );
     assert!(catalog.user_operators.contains("==="));
+    // PostgreSQL runs it for an operator of its own.
+    assert!(!catalog.implied_operators.contains_key("==="));
+    for callable in ["ts_stat", "lo_get", "regclassin", "num_nulls", "upper"] {
+        assert!(catalog.attribute_functions.contains(callable), "{callable}");
+    }
+    for not in ["date_trunc", "version", "oid", "name", "system", "all_names"] {
+        assert!(!catalog.attribute_functions.contains(not), "{not}");
+    }
     assert!(catalog.user_types.contains(&("public".to_owned(), "mood".to_owned())));
     assert!(catalog.relations.keys().all(|name| !name.schema.starts_with("pg_")));
     let owned = &catalog.posture.owned_sequences;

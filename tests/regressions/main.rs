@@ -1,5 +1,6 @@
 //! What went wrong elsewhere, and must not go wrong here: the CVEs of PostgreSQL's row security and
-//! of its poolers, each by its name (`cves`), and the silent differences between the rewriter's parser
+//! of its poolers, each by its name (`cves`), functions that run without being called
+//! by name (`calls`), and the silent differences between the rewriter's parser
 //! and PostgreSQL's (`parsers`). What the oracle found is in `same.sql`, which it replays itself.
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +10,7 @@
     reason = "a test says what it expected by failing"
 )]
 
+mod calls;
 mod cves;
 mod parsers;
 mod poolers;

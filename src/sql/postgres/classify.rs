@@ -314,7 +314,6 @@ pub struct Closed<'t> {
 pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Denial> {
     let mut class = plain(kind);
     let mut closed: Vec<Closed<'_>> = Vec::new();
-    let mut aliases: Vec<(&str, Option<Vec<&str>>)> = Vec::new();
     let mut changes_setting = false;
     let into_temporary = super::temporary::is_temporary(statement.at("into_clause").at("rel"));
     let mut asked: Vec<*const Tree<'_>> = Vec::new();
@@ -343,20 +342,11 @@ pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Den
                 DenialCode::RelationDenied,
                 &mut class,
                 &mut closed,
-                &mut aliases,
             )
         }
         Met::Target(relation, statement) => {
             let needs = |access: &Access| writes_allowed(statement, access);
-            judge_relation(
-                relation,
-                env,
-                needs,
-                DenialCode::ReadOnly,
-                &mut class,
-                &mut closed,
-                &mut aliases,
-            )
+            judge_relation(relation, env, needs, DenialCode::ReadOnly, &mut class, &mut closed)
         }
     })?;
     // SECURITY: a setting must not carry off what a tenant's row holds.
@@ -368,7 +358,8 @@ pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Den
         super::closed::judge(statement, &closed)?;
     }
     super::masked::judge(statement, env)?;
-    judge_attribute_notation(statement, env, &aliases)?;
+    super::notation::judge(statement, env)?;
+    super::implied::judge_casts(statement, env)?;
     Ok(class)
 }
 
@@ -422,7 +413,6 @@ fn judge_relation<'t>(
     refusal: DenialCode,
     class: &mut Class,
     closed: &mut Vec<Closed<'t>>,
-    aliases: &mut Vec<(&'t str, Option<Vec<&'t str>>)>,
 ) -> Result<(), Denial> {
     let name = relation.at("relname").text().ok_or(Denial::new(DenialCode::Internal))?;
     let visible = visible_name(relation).ok_or(Denial::new(DenialCode::Internal))?;
@@ -437,7 +427,6 @@ fn judge_relation<'t>(
                 let columns = columns.iter().map(|column| (*column).to_owned()).collect();
                 closed.push(Closed { visible, columns, code: DenialCode::Catalog });
             }
-            aliases.push((visible, None));
             RelationUse { relation: RelationName::new(*schema, name), rule: (*schema).into() }
         }
         Resolved::Table(table) => {
@@ -450,10 +439,6 @@ fn judge_relation<'t>(
             if !columns.is_empty() {
                 closed.push(Closed { visible, columns, code: DenialCode::ColumnDenied });
             }
-            let known = table.relation.map(|relation| {
-                relation.columns.iter().map(|column| column.name.as_str()).collect()
-            });
-            aliases.push((visible, known));
             RelationUse {
                 relation: table.name.clone(),
                 rule: std::sync::Arc::clone(&table.policy.rule),
@@ -471,6 +456,7 @@ fn judge_relation<'t>(
 /// # Errors
 /// HR1002 and HR1005.
 pub fn judge_node(node: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
+    super::implied::judge_operators(node, env)?;
     match node.kind() {
         "ExplainStmt" | "PrepareStmt" | "ExecuteStmt" | "DeclareCursorStmt" | "CopyStmt" => Ok(()),
         "FuncCall" if is_set_config(node) => judge_set_config(node, env),
@@ -700,39 +686,6 @@ fn judge_stars(statement: &Tree<'_>, closed: &[Closed<'_>]) -> Result<(), Denial
         Some(relation) => Err(Denial::of(relation.code, relation.visible)),
         None => Ok(()),
     }
-}
-
-/// `row.name` calls a function `name(row)` where the row has no such column (manual, 38.5.3).
-pub(super) fn judge_attribute_notation(
-    statement: &Tree<'_>,
-    env: Env<'_>,
-    aliases: &[(&str, Option<Vec<&str>>)],
-) -> Result<(), Denial> {
-    if env.catalog.functions.is_empty() {
-        return Ok(());
-    }
-    statement.walk(&mut |node| {
-        let parts: Vec<&str> = match node.kind() {
-            "ColumnRef" => node.at("fields").items().iter().filter_map(Tree::text).collect(),
-            "A_Indirection" => {
-                let fields = node.at("indirection").items().iter().filter_map(Tree::text);
-                std::iter::once("").chain(fields).collect()
-            }
-            _ => return Ok(()),
-        };
-        let Some((column, before)) = parts.split_last() else { return Ok(()) };
-        let Some(qualifier) = before.last() else { return Ok(()) };
-        let allowed = env.function(&[column]).is_ok() || mutant::on("attribute-call");
-        if !env.is_user_function(column) || allowed {
-            return Ok(());
-        }
-        let mut owners = aliases.iter().filter(|(visible, _)| visible == qualifier).peekable();
-        let is_column = owners.peek().is_some()
-            && owners.all(|(_, columns)| {
-                columns.as_ref().is_some_and(|columns| columns.contains(column))
-            });
-        if is_column { Ok(()) } else { Err(Denial::of(DenialCode::Function, *column)) }
-    })
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@
 //! Where it asks more (a row that belongs by its parent, a reference to another row, the policy's
 //! condition), or where the server refuses COPY, an INSERT takes them from where they are [`staging`].
 
-use super::classify;
 use super::env::{Env, Resolved, Table};
 use super::scope::{Met, walk};
 use super::staging::{self, Texts};
 use super::tree::Tree;
+use super::{classify, implied, notation};
 use crate::catalog::RelationKind;
 use crate::copy_format::{CopyFormat, Csv, Header, Lines};
 use crate::error::{Denial, DenialCode};
@@ -217,7 +217,8 @@ fn judge_where(condition: &Tree<'_>, table: &Table<'_>, env: Env<'_>) -> Result<
         Met::Node(node) => classify::judge_node(node, env),
         Met::Read(_) | Met::Target(..) => Err(Denial::of(DenialCode::Copy, "WHERE")),
     })?;
-    classify::judge_attribute_notation(condition, env, &[])
+    notation::judge(condition, env)?;
+    implied::judge_casts(condition, env)
 }
 
 /// The options of a COPY FROM.

@@ -322,6 +322,22 @@ pub fn may_aggregate(name: &str) -> bool {
     found.is_none_or(|family| family.about.starts_with("aggregates"))
 }
 
+/// Whether a function of `pg_catalog` only computes from its arguments.
+pub fn computes(name: &str) -> bool {
+    family(name).is_some_and(|family| family.reach == Reach::Pure)
+}
+
+/// Whether it is an aggregate or a window function of `pg_catalog`.
+pub fn is_aggregate(name: &str) -> bool {
+    computes(name) && may_aggregate(name)
+}
+
+/// Whether a function of `pg_catalog` may take one value alone, as far as the families tell; for where the
+/// server's own list was not read. Those that tell of the session under one word (`version`) take none.
+pub fn may_take_one_value(name: &str) -> bool {
+    family(name).is_some_and(|family| family.reach != Reach::Describes || name.contains('_'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{FAMILIES, Reach, family, is_allowed};

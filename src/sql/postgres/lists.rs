@@ -212,6 +212,13 @@ const BUILT_IN_OPERATORS: &str = "!! !~ !~* !~~ !~~* # ## #- #> #>> % & && &< &<
     *>= + - -> ->> -|- / < <-> << <<= <<| <= <> <@ <^ = > >= >> >>= >^ ? ?# ?& ?- ?-| ?| ?|| @ @-@ \
     @> @? @@ @@@ ^ ^@ | |&> |/ |>> || ||/ ~ ~* ~<=~ ~<~ ~= ~>=~ ~>~ ~~ ~~* !=";
 
+/// The schema of PostgreSQL's own types.
+pub const OWN_SCHEMA: &str = "pg_catalog";
+
+/// Types to which PostgreSQL brings a value as an assignment would, wherever it asks for one: conditions,
+/// LIMIT and OFFSET, TABLESAMPLE.
+pub const TAKEN_AS_ASSIGNED: &[&str] = &["bool", "float4", "float8", "int8"];
+
 /// Whether `pg_catalog` has an operator of that symbol.
 pub fn is_built_in_operator(symbol: &str) -> bool {
     BUILT_IN_OPERATORS.split_ascii_whitespace().any(|built_in| built_in == symbol)

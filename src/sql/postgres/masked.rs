@@ -373,6 +373,8 @@ tables:
             "UPDATE users SET name = to_jsonb(users.*)::text",
             "DELETE FROM users RETURNING users",
             "DELETE FROM users RETURNING to_jsonb(users.*)",
+            "DELETE FROM users RETURNING users.to_jsonb",
+            "UPDATE users u SET name = u.row_to_json::text",
             "UPDATE cards SET id = 1 FROM notes WHERE notes.id = cards.id RETURNING *",
             "MERGE INTO users u USING notes n ON u.email = n.email WHEN MATCHED THEN DELETE",
             "MERGE INTO users u USING notes n ON u.id = n.id WHEN MATCHED THEN UPDATE SET name = u.email",

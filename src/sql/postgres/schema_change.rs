@@ -16,7 +16,7 @@ use super::classify::{self, Class};
 use super::env::Env;
 use super::scope::{Met, walk};
 use super::tree::Tree;
-use super::{codes, lists};
+use super::{codes, implied, lists, notation};
 use crate::error::{Denial, DenialCode};
 use crate::ids::RelationName;
 use crate::policy::{ColumnRule, Protection, TablePolicy};
@@ -348,14 +348,15 @@ impl Change<'_> {
                         _ => Ok(()),
                     }
                 }
-                "FuncCall" | "A_Expr" | "SubLink" | "SortBy" | "TypeName" | "XmlExpr" => {
-                    classify::judge_node(node, self.env)
-                }
+                "FuncCall" | "A_Expr" | "SubLink" | "SortBy" | "TypeName" | "XmlExpr"
+                | "CaseExpr" | "JoinExpr" => classify::judge_node(node, self.env),
                 kind if kind == self.statement.kind() => Ok(()),
                 kind if kind.ends_with("Stmt") && kind != "SelectStmt" => Err(self.refused()),
                 _ => Ok(()),
             }
-        })
+        })?;
+        notation::judge(self.statement, self.env)?;
+        implied::judge_casts(self.statement, self.env)
     }
 }
 
