@@ -12,6 +12,7 @@
 mod cves;
 mod parsers;
 mod poolers;
+mod pulled_up;
 #[allow(dead_code, reason = "the integration tests use more of it")]
 #[path = "../integration/same.rs"]
 mod same;

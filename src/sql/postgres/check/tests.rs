@@ -170,6 +170,22 @@ const STEPS: &[(&str, &[(&str, &str)])] = &[
         &[(" OFFSET 0", ""), (" OFFSET 0", " OFFSET 1")],
     ),
     (
+        "SELECT 1 FROM currencies k WHERE k.rate IN (SELECT secret::int FROM customers)",
+        &[(" OFFSET 0", ""), (" OFFSET 0", " OFFSET 1")],
+    ),
+    (
+        "SELECT 1 FROM currencies k JOIN currencies j ON k.rate IN (SELECT secret::int FROM customers)",
+        &[(" OFFSET 0", "")],
+    ),
+    (
+        "UPDATE customers SET name = 'x' WHERE id = 1 AND credit IN (SELECT note::int FROM orders)",
+        &[("CASE WHEN customers.tenant_id = $A THEN", "CASE WHEN true THEN")],
+    ),
+    (
+        "SELECT 1 FROM currencies k WHERE EXISTS (SELECT 1 FROM currencies j WHERE j.rate > ANY (SELECT secret::int FROM customers UNION ALL SELECT 1))",
+        &[(" OFFSET 0", "")],
+    ),
+    (
         "WITH c AS (SELECT * FROM customers) SELECT id FROM c WHERE c.secret::int = 1",
         &[("AS MATERIALIZED", "AS"), ("AS MATERIALIZED", "AS NOT MATERIALIZED")],
     ),
@@ -251,6 +267,16 @@ fn what_leaves_the_guard_out_or_puts_it_elsewhere_is_refused() {
         (
             "SELECT id FROM customers WHERE secret::int = 1",
             "SELECT id FROM public.customers WHERE customers.tenant_id = $A AND (secret::int = 1)",
+        ),
+        (
+            "SELECT 1 FROM currencies k WHERE k.rate IN (SELECT y FROM (SELECT secret::int AS y FROM customers) d)",
+            "SELECT 1 FROM public.currencies k WHERE (k.rate IN (SELECT y FROM \
+             (SELECT secret::int AS y FROM public.customers WHERE customers.tenant_id = $A) d))",
+        ),
+        (
+            "WITH RECURSIVE w AS (SELECT secret::int AS y FROM customers) SELECT 1 FROM currencies k WHERE k.rate IN (SELECT y FROM w)",
+            "WITH RECURSIVE w AS (SELECT secret::int AS y FROM public.customers WHERE customers.tenant_id = $A) \
+             SELECT 1 FROM public.currencies k WHERE (k.rate IN (SELECT y FROM w))",
         ),
         (
             "SELECT a FROM customers c(a, b)",

@@ -419,7 +419,7 @@ impl Rewriter<'_> {
         }
         for mut conjunct in conjuncts {
             let written = self.env.notes.wanted().then(|| conjunct.to_string());
-            let subqueries = self.subqueries(&mut conjunct, scope)?;
+            let (subqueries, exposed) = self.subqueries_met(&mut conjunct, scope)?;
             let level = scope.level.ok_or(Denial::new(DenialCode::Internal))?;
             conditions.push(if total::is_total(&conjunct, level, subqueries) {
                 self.note(written, account::Clause::Condition, || Treatment::Total);
@@ -439,7 +439,12 @@ impl Rewriter<'_> {
                 match guards {
                     Some(_) if mutant::on("shield") => nested(conjunct),
                     Some(condition) => guard::shield(condition, conjunct),
-                    None => nested(conjunct),
+                    None => {
+                        if !mutant::on("sublink-apart") {
+                            subqueries::keep_members_apart(&mut conjunct, &exposed, self.env.notes);
+                        }
+                        nested(conjunct)
+                    }
                 }
             });
         }
@@ -596,18 +601,25 @@ impl Rewriter<'_> {
         expression: &mut Expr,
         scope: Scope<'_>,
     ) -> Result<Subqueries, Denial> {
+        self.subqueries_met(expression, scope).map(|(subqueries, _)| subqueries)
+    }
+
+    /// The same, and whether each of the outermost is exposed to this level.
+    fn subqueries_met(
+        &mut self,
+        expression: &mut Expr,
+        scope: Scope<'_>,
+    ) -> Result<(Subqueries, Vec<bool>), Denial> {
         let mut rewriting = SubqueryRewriting::new(self, scope);
-        match expression.visit(&mut rewriting) {
-            ControlFlow::Break(denial) => Err(denial),
-            ControlFlow::Continue(()) if rewriting.clean => {
-                let column = match rewriting.columns.as_slice() {
-                    [only] => *only,
-                    _ => None,
-                };
-                Ok(Subqueries::Clean(column))
-            }
-            ControlFlow::Continue(()) => Ok(Subqueries::Unclean),
+        if let ControlFlow::Break(denial) = expression.visit(&mut rewriting) {
+            return Err(denial);
         }
+        let subqueries = match rewriting.columns.as_slice() {
+            _ if !rewriting.clean => Subqueries::Unclean,
+            [only] => Subqueries::Clean(*only),
+            _ => Subqueries::Clean(None),
+        };
+        Ok((subqueries, rewriting.exposed))
     }
 }
 
