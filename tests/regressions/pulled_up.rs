@@ -94,3 +94,53 @@ fn what_in_compares_with_is_no_other_tenants_row() {
     assert_eq!(pair.difference(sql), None);
     assert_all_same(pair, &[sql.replace("1.5", "2.5")]);
 }
+
+/// A limit that is no limit, more rows than one where one may be, a row that is locked: each is an error
+/// for the rows that it is asked about, and stood beside the guard of a table without a tenant column.
+#[test]
+fn what_a_sub_query_says_of_another_tenants_row_is_not_asked() {
+    let below = "LIMIT CASE WHEN i.secret LIKE 'B-SECRET-ITEM-1%' THEN -1 ELSE 1 END";
+    let two = "(SELECT k2.code FROM currencies k2 WHERE i.secret LIKE 'B-SECRET-ITEM-10%')";
+    let mut pair = Pair::new();
+    let mut statements = vec![
+        format!("SELECT i.id FROM order_items i WHERE EXISTS (SELECT 1 FROM currencies k {below})"),
+        format!("SELECT i.id FROM order_items i WHERE EXISTS (SELECT 1 FROM currencies k {})", below.replace("LIMIT", "OFFSET")),
+        format!("SELECT i.id FROM order_items i WHERE 'EUR' IN (SELECT k.code FROM currencies k {below})"),
+        format!("SELECT i.id FROM order_items i JOIN currencies c ON EXISTS (SELECT 1 FROM currencies k {below}) AND c.code = 'EUR'"),
+        format!("SELECT i.id FROM order_items i WHERE EXISTS (SELECT 1 FROM (SELECT 1 FROM currencies k {below}) d)"),
+        format!("SELECT i.id FROM order_items i WHERE EXISTS ((SELECT 1 FROM currencies k {below}) UNION ALL SELECT 1)"),
+        format!("SELECT i.id FROM order_items i WHERE EXISTS (WITH x AS MATERIALIZED (SELECT {two} AS p FROM currencies k) SELECT 1 FROM x)"),
+        format!("SELECT i.id FROM order_items i WHERE EXISTS (WITH x AS MATERIALIZED (SELECT 1 FROM currencies k {below}) SELECT 1 FROM x)"),
+        "SELECT i.id FROM order_items i WHERE i.secret LIKE 'B-SECRET%' AND EXISTS (SELECT 1 FROM currencies k WHERE k.code <> i.sku LIMIT -1)".to_owned(),
+        "SELECT i.id FROM order_items i WHERE i.secret LIKE 'B-SECRET%' AND EXISTS (SELECT 1 FROM currencies k WHERE k.code <> i.sku OFFSET -1)".to_owned(),
+        // Such tables were held by what a condition costs, no more.
+        format!("SELECT i.id FROM users i WHERE EXISTS (SELECT 1 FROM currencies k {below})"),
+        "SET join_collapse_limit = 1".to_owned(),
+        "SET from_collapse_limit = 1".to_owned(),
+        format!("SELECT i.id FROM order_items i, LATERAL (SELECT 1 FROM currencies k {below}) x"),
+        format!("SELECT i.id FROM order_items i LEFT JOIN LATERAL (SELECT 1 FROM currencies k {below}) x ON true"),
+        format!("SELECT i.id FROM order_items i, LATERAL (WITH x AS MATERIALIZED (SELECT {two} AS p FROM currencies k) SELECT 1 FROM x) y"),
+    ];
+    // The limits of every day.
+    statements.extend(
+        [
+            "SELECT i.id FROM order_items i WHERE EXISTS (SELECT 1 FROM currencies k WHERE k.code <> i.sku LIMIT 1)",
+            "SELECT i.id FROM order_items i WHERE EXISTS (SELECT 1 FROM currencies k OFFSET 5)",
+            "SELECT i.id FROM order_items i, LATERAL (SELECT k.code FROM currencies k ORDER BY 1 LIMIT 1) x",
+            "SELECT i.id FROM order_items i WHERE EXISTS (WITH x AS (SELECT 1 FROM currencies k) SELECT 1 FROM x)",
+            "SELECT i.id FROM order_items i WHERE EXISTS (SELECT 1 FROM regexp_split_to_table('a', i.secret) r)",
+            "SELECT id FROM users u WHERE EXISTS (SELECT 1 FROM unnest(u.tags) t WHERE t = 'x')",
+            "SELECT i.id FROM order_items i ORDER BY i.id LIMIT 1",
+        ]
+        .map(str::to_owned),
+    );
+    statements.push(format!(
+        "DELETE FROM order_items i WHERE EXISTS (SELECT 1 FROM currencies k {below})"
+    ));
+    let asked = "SELECT i.id FROM order_items i WHERE i.secret LIKE $1 AND EXISTS \
+                 (SELECT 1 FROM currencies k WHERE k.code <> i.sku LIMIT $2)";
+    for parameters in [[Some("B-%"), Some("-1")], [Some("A-%"), Some("1")]] {
+        assert_eq!(pair.difference_extended(asked, &parameters), None);
+    }
+    assert_all_same(pair, &statements);
+}

@@ -186,6 +186,10 @@ const STEPS: &[(&str, &[(&str, &str)])] = &[
         &[(" OFFSET 0", "")],
     ),
     (
+        "SELECT id FROM items i WHERE EXISTS (SELECT 1 FROM currencies k WHERE k.code = i.sku LIMIT 1)",
+        &[(" LIMIT 1", " LIMIT 2")],
+    ),
+    (
         "WITH c AS (SELECT * FROM customers) SELECT id FROM c WHERE c.secret::int = 1",
         &[("AS MATERIALIZED", "AS"), ("AS MATERIALIZED", "AS NOT MATERIALIZED")],
     ),
@@ -253,6 +257,37 @@ fn one_step_away_from_sound_is_refused() {
             assert!(sound.contains(from), "{from:?} is not in {sound:?}");
             refuses(client, &sound.replacen(from, to, 1));
         }
+    }
+}
+
+#[test]
+fn a_sub_query_that_may_fail_is_not_asked_beside_a_guard() {
+    let guard = "i.order_id IN (SELECT hedgerow_parent_0.id FROM public.orders AS hedgerow_parent_0 \
+                 WHERE hedgerow_parent_0.tenant_id = $A)";
+    for query in [
+        "SELECT 1 FROM public.currencies k LIMIT CASE WHEN i.sku = 'x' THEN -1 ELSE 1 END",
+        "SELECT 1 FROM public.currencies k OFFSET CASE WHEN i.sku = 'x' THEN -1 ELSE 1 END",
+        "SELECT 1 FROM public.currencies k WHERE k.code = i.sku LIMIT -1",
+        "SELECT 1 FROM public.currencies k WHERE k.code = i.sku LIMIT $1",
+        "SELECT 1 FROM public.currencies k WHERE k.code = i.sku OFFSET 1.5",
+        "SELECT 1 FROM (SELECT 1 FROM public.currencies k LIMIT i.id) d",
+        "SELECT 1 FROM public.currencies k WHERE k.code = i.sku FOR UPDATE NOWAIT",
+        "WITH x AS MATERIALIZED (SELECT (SELECT k.code FROM public.currencies k WHERE k.code = i.sku) AS p) SELECT 1 FROM x",
+        "WITH RECURSIVE x AS (SELECT 1 UNION ALL SELECT 1 FROM x WHERE i.sku = 'x') SELECT 1 FROM x",
+    ] {
+        let client =
+            format!("SELECT id FROM items i WHERE EXISTS ({})", query.replace("public.", ""));
+        let sent = |condition: String| {
+            format!("SELECT id FROM public.items i WHERE {guard} AND {condition}")
+        };
+        refuses(&client, &sent(format!("(EXISTS ({query}))")));
+        let shielded = sent(format!("CASE WHEN {guard} THEN (EXISTS ({query})) ELSE false END"));
+        assert_eq!(verdict(&client, &shielded), Ok(()), "{client}\n  as {shielded}");
+        let beside = client.replace("items i WHERE EXISTS", "items i, LATERAL") + " d";
+        refuses(
+            &beside,
+            &format!("SELECT id FROM public.items i, LATERAL ({query}) d WHERE {guard}"),
+        );
     }
 }
 
