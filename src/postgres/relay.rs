@@ -578,14 +578,14 @@ impl Link {
                 true
             }
             Some(Reply::Close { .. } | Reply::Describe(_) | Reply::Made { .. }) => {
-                fields.remove(field::POSITION);
                 scrub::error(&mut fields, &Known { statement: "", parameters: &[] });
+                fields.remove(field::POSITION);
                 true
             }
             // A Sync commits: a deferred constraint may fail there. Of whose statement is not known.
             Some(Reply::Sync) => {
-                fields.remove(field::POSITION);
                 scrub::error(&mut fields, &Known { statement: "", parameters: &[] });
+                fields.remove(field::POSITION);
                 false
             }
             Some(Reply::Own(_)) => return Err(self.out_of_order()),
@@ -620,8 +620,8 @@ impl Link {
         state: &str,
     ) -> Result<Option<Answer>, End> {
         let Some(running) = statements.pop_front() else {
-            fields.remove(field::POSITION);
             scrub::error(fields, &Known { statement: "", parameters: &[] });
+            fields.remove(field::POSITION);
             return Ok(None);
         };
         for discarded in statements {
@@ -756,11 +756,11 @@ fn unlocks_all(text: &str) -> bool {
 
 /// Takes out of an error what the client must not see.
 fn clean(fields: &mut ErrorFields<'_>, facts: &Facts, parameters: Option<&[u8]>) {
-    if !facts.sent_as_written() {
-        fields.remove(field::POSITION);
-    }
     if facts.may_touch_protected() {
         let parameters = parameters.unwrap_or_default();
         scrub::error(fields, &Known { statement: &facts.client_text, parameters });
+    }
+    if !facts.sent_as_written() {
+        fields.remove(field::POSITION);
     }
 }

@@ -22,6 +22,14 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
+    /// Whether a name, or each part of a qualified one, stands there in some spelling: PostgreSQL folds it.
+    fn names(&self, name: &str) -> bool {
+        let statement = self.statement.to_ascii_lowercase();
+        let spelled =
+            |part: &str| self.holds(part) || statement.contains(part.to_ascii_lowercase().as_str());
+        self.holds(name) || name.split('.').all(spelled)
+    }
+
     fn holds(&self, value: &str) -> bool {
         value.is_empty()
             || self.statement.contains(value)
@@ -47,45 +55,57 @@ pub(super) fn runtime_denial(fields: &ErrorFields<'_>) -> Option<DenialCode> {
     }
 }
 
-/// Whether errors of this class may quote values of rows. Fails closed: a class that is not known to
-/// speak of the statement, the session or the server alone is scrubbed.
-fn may_quote_rows(code: &str) -> bool {
-    let Some(class) = code.get(..2) else { return true };
-    !matches!(
-        class,
-        "00" | "01"
-            | "02"
-            | "03"
-            | "08"
-            | "0A"
-            | "0B"
-            | "20"
-            | "25"
-            | "26"
-            | "28"
-            | "2B"
-            | "2D"
-            | "34"
-            | "3B"
-            | "3D"
-            | "3F"
-            | "40"
-            | "42"
-            | "53"
-            | "54"
-            | "55"
-            | "57"
-            | "58"
-    )
+/// What an error may hold, by its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SpeaksOf {
+    /// Values of rows, in any field.
+    Rows,
+    /// Names: of the statement, or of what a function was given for a name, which may be a row's value
+    /// (`has_table_privilege(secret, …)` and `secret::regrole` say that there is no such thing).
+    Names,
+    /// The session or the server alone.
+    Server,
 }
 
-/// Scrubs an error of a statement on protected relations.
+impl SpeaksOf {
+    /// Fails closed: a class that is not known to speak of anything else speaks of rows.
+    fn of_class(code: &str) -> Self {
+        match code.get(..2) {
+            // The name of a prepared statement, which stands in no text.
+            Some("42") if code == "42P05" => Self::Server,
+            Some("0A" | "3D" | "3F" | "42" | "55" | "58") => Self::Names,
+            Some(
+                "00" | "01" | "02" | "03" | "08" | "0B" | "20" | "25" | "26" | "28" | "2B" | "2D"
+                | "34" | "3B" | "40" | "53" | "54" | "57",
+            ) => Self::Server,
+            Some(_) | None => Self::Rows,
+        }
+    }
+}
+
+/// Scrubs an error of a statement on protected relations, while it says where in the text it is.
 pub(super) fn error(fields: &mut ErrorFields<'_>, known: &Known<'_>) {
-    // RAISE may choose any SQLSTATE.
-    let raised = fields.text(field::ROUTINE) == "exec_stmt_raise";
-    if mutant::on("scrub") || !raised && !may_quote_rows(fields.text(field::CODE)) {
+    if mutant::on("scrub") {
         return;
     }
+    // RAISE may choose any SQLSTATE.
+    let raised = fields.text(field::ROUTINE) == "exec_stmt_raise";
+    match SpeaksOf::of_class(fields.text(field::CODE)) {
+        _ if raised => of_rows(fields, known, raised),
+        SpeaksOf::Rows => of_rows(fields, known, raised),
+        SpeaksOf::Names if is_of_the_text(fields) || mutant::on("scrub-names") => {}
+        SpeaksOf::Names => of_names(fields, known),
+        SpeaksOf::Server => {}
+    }
+}
+
+/// Whether the error is one of the statement's text, which says where: no row was read yet. What a
+/// function runs as text has a CONTEXT, and a position within.
+fn is_of_the_text(fields: &ErrorFields<'_>) -> bool {
+    !fields.text(field::POSITION).is_empty() && fields.text(field::CONTEXT).is_empty()
+}
+
+fn of_rows(fields: &mut ErrorFields<'_>, known: &Known<'_>, raised: bool) {
     let message = scrubbed(fields, known);
     if let Some(message) = message {
         fields.set(field::MESSAGE, message);
@@ -109,6 +129,47 @@ pub(super) fn error(fields: &mut ErrorFields<'_>, known: &Known<'_>) {
     }
 }
 
+/// Quoted names that the client does not know go, and what a function ran.
+fn of_names(fields: &mut ErrorFields<'_>, known: &Known<'_>) {
+    for code in [field::MESSAGE, field::DETAIL, field::HINT] {
+        let text = fields.text(code);
+        let told = without_unknown(text, is_quote, is_quote, |name| {
+            is_name(fields, name) || known.names(name)
+        });
+        let told =
+            if code == field::MESSAGE { without_operator(fields, told, known) } else { told };
+        if told != fields.text(code) {
+            fields.set(code, told);
+        }
+    }
+    for code in [field::CONTEXT, field::INTERNAL_QUERY, field::INTERNAL_POSITION] {
+        fields.remove(code);
+    }
+}
+
+/// What was given for an operator's name (`secret::regoper`) is quoted by nothing.
+fn without_operator(fields: &ErrorFields<'_>, message: String, known: &Known<'_>) -> String {
+    if !fields.text(field::ROUTINE).starts_with("regoper") {
+        return message;
+    }
+    let parts = message.split_once(": ").or_else(|| message.split_once(" named "));
+    match parts {
+        Some((_, name)) if known.names(name) => message,
+        Some((head, name)) => {
+            let said = message.len().saturating_sub(name.len());
+            format!("{}{REMOVED}", message.get(..said).unwrap_or(head))
+        }
+        None => REMOVED.to_owned(),
+    }
+}
+
+/// Whether the server tells of a text that it is a name of the schema.
+fn is_name(fields: &ErrorFields<'_>, text: &str) -> bool {
+    [field::TABLE, field::COLUMN, field::CONSTRAINT, field::DATA_TYPE]
+        .iter()
+        .any(|code| !text.is_empty() && fields.text(*code) == text)
+}
+
 /// Scrubs a notice of a statement on protected relations.
 pub(super) fn notice(fields: &mut ErrorFields<'_>) {
     fields.retain(|code| {
@@ -126,11 +187,7 @@ const fn is_quote(character: char) -> bool {
 /// The message without values that the client does not know; `None` when it stays as it is.
 fn scrubbed(fields: &ErrorFields<'_>, known: &Known<'_>) -> Option<String> {
     let message = fields.text(field::MESSAGE);
-    let is_name = |text: &str| {
-        [field::TABLE, field::COLUMN, field::CONSTRAINT, field::DATA_TYPE]
-            .iter()
-            .any(|code| !text.is_empty() && fields.text(*code) == text)
-    };
+    let is_name = |text: &str| is_name(fields, text);
     let scrubbed =
         without_unknown(message, is_quote, is_quote, |text| is_name(text) || known.holds(text));
     let scrubbed = without_unknown(
@@ -231,9 +288,69 @@ mod tests {
     fn lengths_of_types_and_other_classes_stay() {
         let message = "value too long for type character varying(10)";
         assert_eq!(scrub("22001", message, ""), message);
-        let message = "relation \"nothing\" does not exist";
-        assert_eq!(scrub("42P01", message, ""), message);
+        let message = "prepared statement \"nothing\" does not exist";
+        assert_eq!(scrub("26000", message, ""), message);
         assert_eq!(scrub("99999", "x \"secret\"", ""), "x \"…\"");
+    }
+
+    #[test]
+    fn what_was_given_for_a_name_is_removed_unless_the_statement_names_it() {
+        for (code, message) in [
+            ("42P01", "relation \"b-secret-101\" does not exist"),
+            ("3F000", "schema \"b-secret-101\" does not exist"),
+            ("42704", "role \"b-secret-101\" does not exist"),
+            ("3D000", "database \"b-secret-101\" does not exist"),
+            ("0A000", "cross-database references are not implemented: \"b-secret-101\""),
+            ("55000", "\"b-secret-101\" is not a sequence"),
+        ] {
+            let unsaid = message.replace("b-secret-101", "…");
+            assert_eq!(scrub(code, message, "SELECT secret::regclass FROM t"), unsaid);
+            assert_eq!(scrub(code, message, "SELECT 'B-Secret-101'::regclass"), message);
+        }
+        let message = "relation \"other.orders\" does not exist";
+        assert_eq!(scrub("42P01", message, "LOCK Other . \"orders\""), message);
+        assert_eq!(scrub("42P01", message, "LOCK orders"), "relation \"…\" does not exist");
+        let message = "could not obtain lock on row in relation \"orders\"";
+        assert_eq!(scrub("55P03", message, ""), message);
+        let message = "canceling statement due to lock timeout";
+        assert_eq!(scrub("55P03", message, ""), message);
+    }
+
+    #[test]
+    fn an_operator_that_a_row_names_is_removed() {
+        for (message, expected) in [
+            ("operator does not exist: b secret: x", "operator does not exist: …"),
+            ("more than one operator named b secret", "more than one operator named …"),
+            ("Operator gibt es nicht", "…"),
+        ] {
+            let mut fields = ErrorFields::new(Severity::Error, SqlState("42883"), message);
+            fields.set(field::ROUTINE, "regoperin");
+            error(&mut fields, &Known { statement: "SELECT s::regoper", parameters: &[] });
+            assert_eq!(fields.text(field::MESSAGE), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_that_says_where_it_is_in_the_text_speaks_of_the_text() {
+        let message = "column \"nam\" does not exist";
+        let hint = "Perhaps you meant to reference the column \"customers.name\".";
+        let read = |context: &'static str, position: &'static str| {
+            let mut fields = ErrorFields::new(Severity::Error, SqlState("42703"), message);
+            fields.set(field::HINT, hint);
+            fields.set(field::INTERNAL_QUERY, "SELECT secret");
+            for (code, text) in [(field::CONTEXT, context), (field::POSITION, position)] {
+                if !text.is_empty() {
+                    fields.set(code, text);
+                }
+            }
+            error(&mut fields, &Known { statement: "SELECT 1", parameters: &[] });
+            [field::MESSAGE, field::HINT, field::CONTEXT].map(|code| fields.text(code).to_owned())
+        };
+        assert_eq!(read("", "8"), [message, hint, ""]);
+        let removed =
+            ["column \"…\" does not exist", "Perhaps you meant to reference the column \"…\".", ""];
+        assert_eq!(read("", ""), removed);
+        assert_eq!(read("SQL function \"f\" during startup", "8"), removed);
     }
 
     #[test]

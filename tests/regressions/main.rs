@@ -14,6 +14,7 @@ mod calls;
 mod cves;
 mod parsers;
 mod poolers;
+mod pulled_up;
 #[allow(dead_code, reason = "the integration tests use more of it")]
 #[path = "../integration/same.rs"]
 mod same;

@@ -35,6 +35,8 @@ codes! {
     NOT_BETWEEN = A_Expr_Kind::AEXPR_NOT_BETWEEN;
     /// `a = ANY (SELECT …)`, `a IN (SELECT …)`
     ANY_SUBLINK = SubLinkType::ANY_SUBLINK;
+    /// `EXISTS (SELECT …)`
+    EXISTS_SUBLINK = SubLinkType::EXISTS_SUBLINK;
     /// `(SELECT …)`
     EXPR_SUBLINK = SubLinkType::EXPR_SUBLINK;
     /// `JOIN`

@@ -37,15 +37,37 @@ impl Exposure {
     }
 }
 
+/// What the sub-queries of `IN` and `= ANY` in an expression may show to the level that asks them: of a
+/// conjunct the planner makes a semi-join, and then compares what they select beside their guards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Members {
+    /// Anything: the planner makes no join of them.
+    Free,
+    /// Columns that cannot fail.
+    Total,
+    /// No rows.
+    Apart,
+}
+
 /// CTEs in scope: name, and whether the planner may merge unguarded rows of it into its reader.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'s> {
     pub(super) outer: Option<&'s Scope<'s>>,
     pub(super) own: &'s [(&'s str, Exposure)],
     pub(super) level: Option<&'s Level<'s>>,
+    pub(super) members: Members,
 }
 
 impl Scope<'_> {
+    /// Nothing in scope.
+    pub(super) const EMPTY: Self =
+        Self { outer: None, own: &[], level: None, members: Members::Free };
+
+    /// The scope of a query that stands in this one, with these CTEs of its own.
+    pub(super) fn within<'s>(&'s self, own: &'s [(&'s str, Exposure)]) -> Scope<'s> {
+        Scope { outer: Some(self), own, level: self.level, members: Members::Free }
+    }
+
     pub(super) fn cte(&self, name: &str) -> Option<Exposure> {
         let own = self.own.iter().rev().find(|(own, _)| *own == name);
         own.map(|(_, exposed)| exposed.clone())

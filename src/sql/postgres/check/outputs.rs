@@ -19,9 +19,19 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
+    /// Columns that nobody knows: any of them may fail.
+    pub(super) fn unknown() -> Self {
+        Self { named: vec![(String::new(), true)], starred: true }
+    }
+
     /// Whether a column of that name may fail. One that has no name that is known may have any.
     pub(super) fn may_fail(&self, name: &str) -> bool {
         self.named.iter().any(|(own, fails)| *fails && (own == name || own.is_empty()))
+    }
+
+    /// Whether any of them may fail.
+    pub(super) fn any_may_fail(&self) -> bool {
+        self.named.iter().any(|(_, fails)| *fails)
     }
 
     /// Those of a set operation: named as the left ones, as bad as either.

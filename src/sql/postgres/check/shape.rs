@@ -19,17 +19,36 @@ pub(super) fn is_total(tree: &Tree<'_>) -> bool {
             Tree::None | Tree::Bool(_) | Tree::Number(_) | Tree::Text(_) | Tree::Node(..) => true,
         },
         "A_Const" | "ParamRef" | "ColumnRef" | "A_Star" | "String" | "SQLValueFunction"
-        | "Alias" | "RangeVar" | "LockingClause" | "SetToDefault" => true,
+        | "Alias" | "RangeVar" | "SetToDefault" => true,
         _ if mutant::on("check-total") => true,
         "A_Expr" => is_total_operator(tree) && parts_total(),
         "FuncCall" => is_total_call(tree) && parts_total(),
         "TypeCast" => is_total_cast(tree),
         "CoalesceExpr" | "NullTest" | "BooleanTest" | "BoolExpr" | "CaseExpr" | "CaseWhen"
-        | "A_ArrayExpr" | "SelectStmt" | "ResTarget" | "SortBy" | "JoinExpr" | "RangeSubselect"
-        | "WithClause" | "CommonTableExpr" => parts_total(),
-        "SubLink" => tree.at("oper_name").is_absent() && parts_total(),
+        | "A_ArrayExpr" | "ResTarget" | "SortBy" | "JoinExpr" | "RangeSubselect"
+        | "CommonTableExpr" => parts_total(),
+        // What reads itself may have no end.
+        "WithClause" => !tree.at("recursive").truth() && parts_total(),
+        "SelectStmt" => {
+            let limits = [tree.at("limit_count"), tree.at("limit_offset")];
+            (limits.into_iter().all(is_limit) || mutant::on("check-limit")) && parts_total()
+        }
+        "SubLink" => asks(tree) && tree.at("oper_name").is_absent() && parts_total(),
         _ => false,
     }
+}
+
+/// A number of rows, or none. A parameter may be negative.
+fn is_limit(tree: &Tree<'_>) -> bool {
+    let value = tree.at("val");
+    let rows = || value.is("Integer") && value.at("").number().is_some_and(|rows| rows >= 0);
+    tree.is_absent() || tree.is("A_Const") && (tree.at("isnull").truth() || rows())
+}
+
+/// EXISTS and IN fail for no number of rows; a sub-query that stands for a value takes one.
+fn asks(sublink: &Tree<'_>) -> bool {
+    matches!(sublink.at("sub_link_type").number(), Some(codes::EXISTS_SUBLINK | codes::ANY_SUBLINK))
+        || mutant::on("check-scalar")
 }
 
 /// A constant: literal, literal cast, array of them; with `parameters`, those as well.

@@ -170,6 +170,26 @@ const STEPS: &[(&str, &[(&str, &str)])] = &[
         &[(" OFFSET 0", ""), (" OFFSET 0", " OFFSET 1")],
     ),
     (
+        "SELECT 1 FROM currencies k WHERE k.rate IN (SELECT secret::int FROM customers)",
+        &[(" OFFSET 0", ""), (" OFFSET 0", " OFFSET 1")],
+    ),
+    (
+        "SELECT 1 FROM currencies k JOIN currencies j ON k.rate IN (SELECT secret::int FROM customers)",
+        &[(" OFFSET 0", "")],
+    ),
+    (
+        "UPDATE customers SET name = 'x' WHERE id = 1 AND credit IN (SELECT note::int FROM orders)",
+        &[("CASE WHEN customers.tenant_id = $A THEN", "CASE WHEN true THEN")],
+    ),
+    (
+        "SELECT 1 FROM currencies k WHERE EXISTS (SELECT 1 FROM currencies j WHERE j.rate > ANY (SELECT secret::int FROM customers UNION ALL SELECT 1))",
+        &[(" OFFSET 0", "")],
+    ),
+    (
+        "SELECT id FROM items i WHERE EXISTS (SELECT 1 FROM currencies k WHERE k.code = i.sku LIMIT 1)",
+        &[(" LIMIT 1", " LIMIT 2")],
+    ),
+    (
         "WITH c AS (SELECT * FROM customers) SELECT id FROM c WHERE c.secret::int = 1",
         &[("AS MATERIALIZED", "AS"), ("AS MATERIALIZED", "AS NOT MATERIALIZED")],
     ),
@@ -241,6 +261,37 @@ fn one_step_away_from_sound_is_refused() {
 }
 
 #[test]
+fn a_sub_query_that_may_fail_is_not_asked_beside_a_guard() {
+    let guard = "i.order_id IN (SELECT hedgerow_parent_0.id FROM public.orders AS hedgerow_parent_0 \
+                 WHERE hedgerow_parent_0.tenant_id = $A)";
+    for query in [
+        "SELECT 1 FROM public.currencies k LIMIT CASE WHEN i.sku = 'x' THEN -1 ELSE 1 END",
+        "SELECT 1 FROM public.currencies k OFFSET CASE WHEN i.sku = 'x' THEN -1 ELSE 1 END",
+        "SELECT 1 FROM public.currencies k WHERE k.code = i.sku LIMIT -1",
+        "SELECT 1 FROM public.currencies k WHERE k.code = i.sku LIMIT $1",
+        "SELECT 1 FROM public.currencies k WHERE k.code = i.sku OFFSET 1.5",
+        "SELECT 1 FROM (SELECT 1 FROM public.currencies k LIMIT i.id) d",
+        "SELECT 1 FROM public.currencies k WHERE k.code = i.sku FOR UPDATE NOWAIT",
+        "WITH x AS MATERIALIZED (SELECT (SELECT k.code FROM public.currencies k WHERE k.code = i.sku) AS p) SELECT 1 FROM x",
+        "WITH RECURSIVE x AS (SELECT 1 UNION ALL SELECT 1 FROM x WHERE i.sku = 'x') SELECT 1 FROM x",
+    ] {
+        let client =
+            format!("SELECT id FROM items i WHERE EXISTS ({})", query.replace("public.", ""));
+        let sent = |condition: String| {
+            format!("SELECT id FROM public.items i WHERE {guard} AND {condition}")
+        };
+        refuses(&client, &sent(format!("(EXISTS ({query}))")));
+        let shielded = sent(format!("CASE WHEN {guard} THEN (EXISTS ({query})) ELSE false END"));
+        assert_eq!(verdict(&client, &shielded), Ok(()), "{client}\n  as {shielded}");
+        let beside = client.replace("items i WHERE EXISTS", "items i, LATERAL") + " d";
+        refuses(
+            &beside,
+            &format!("SELECT id FROM public.items i, LATERAL ({query}) d WHERE {guard}"),
+        );
+    }
+}
+
+#[test]
 fn what_leaves_the_guard_out_or_puts_it_elsewhere_is_refused() {
     for (client, text) in [
         (
@@ -251,6 +302,16 @@ fn what_leaves_the_guard_out_or_puts_it_elsewhere_is_refused() {
         (
             "SELECT id FROM customers WHERE secret::int = 1",
             "SELECT id FROM public.customers WHERE customers.tenant_id = $A AND (secret::int = 1)",
+        ),
+        (
+            "SELECT 1 FROM currencies k WHERE k.rate IN (SELECT y FROM (SELECT secret::int AS y FROM customers) d)",
+            "SELECT 1 FROM public.currencies k WHERE (k.rate IN (SELECT y FROM \
+             (SELECT secret::int AS y FROM public.customers WHERE customers.tenant_id = $A) d))",
+        ),
+        (
+            "WITH RECURSIVE w AS (SELECT secret::int AS y FROM customers) SELECT 1 FROM currencies k WHERE k.rate IN (SELECT y FROM w)",
+            "WITH RECURSIVE w AS (SELECT secret::int AS y FROM public.customers WHERE customers.tenant_id = $A) \
+             SELECT 1 FROM public.currencies k WHERE (k.rate IN (SELECT y FROM w))",
         ),
         (
             "SELECT a FROM customers c(a, b)",

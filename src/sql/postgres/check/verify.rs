@@ -10,7 +10,7 @@ use super::guards::{
     are_guarded, conjuncts, is_counted, is_policy_condition, is_tenant_guard, null_extended,
     shielded,
 };
-pub(super) use super::level::{Condition, Exposure, Flat, Level, Scope};
+pub(super) use super::level::{Condition, Exposure, Flat, Level, Members, Scope};
 use super::made::Made;
 use super::masks::{Target, masked_table, shows_masked};
 use super::outputs::Outputs;
@@ -33,7 +33,7 @@ pub(super) fn leak() -> Denial {
 /// HR1008 for a missing guard, HR1009 for an expression that could meet other tenants' rows.
 pub(super) fn verify(statement: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     let verifier = Verifier { env, tenants: reads_tenants(statement, env) };
-    let scope = Scope { outer: None, own: &[], level: None };
+    let scope = Scope::EMPTY;
     let inner = statement.at("query");
     super::temporary::makes_no_other(statement)?;
     super::locks::are_own(statement, env)?;
@@ -160,7 +160,7 @@ impl<'e> Verifier<'e> {
         if recursive {
             // SECURITY: PostgreSQL merges them as any other, but for those that read themselves; one
             // that is not known yet is taken for the worst.
-            let columns = Outputs::default();
+            let columns = Outputs::unknown();
             let rows = self.tenants;
             let worst = Exposure { rows, semi_join: self.tenants, columns, made: None };
             own.extend(ctes.iter().filter_map(|cte| {
@@ -169,7 +169,7 @@ impl<'e> Verifier<'e> {
             }));
         }
         for cte in ctes {
-            let inner = Scope { outer: Some(&scope), own: &own, level: scope.level };
+            let inner = scope.within(&own);
             let query = cte.at("ctequery");
             let exposed = self.statement(query, inner)?;
             let materialized = cte.at("ctematerialized").number() == Some(1);
@@ -178,7 +178,7 @@ impl<'e> Verifier<'e> {
             let made = Made::by(cte, self.env);
             own.push((name, Exposure { made, ..exposed.unless(apart) }));
         }
-        let scope = Scope { outer: Some(&scope), own: &own, level: scope.level };
+        let scope = scope.within(&own);
         self.hides_masked(statement)?;
         match statement.kind() {
             "SelectStmt" => self.select(statement, scope),
@@ -482,7 +482,7 @@ impl<'e> Verifier<'e> {
         let condition = statement.at("where_clause");
         let mut level = Level::new(None);
         let mut conditions = vec![Condition::whole(condition)];
-        let no_ctes = Scope { outer: None, own: &[], level: None };
+        let no_ctes = Scope::EMPTY;
         if condition.is("CurrentOfExpr") {
             // The row is one that a cursor shows: its query was guarded when it was declared, and no
             // guard can stand beside it.
@@ -554,11 +554,38 @@ impl<'e> Verifier<'e> {
         scope: Scope<'_>,
         but: &[&str],
     ) -> Result<(), Denial> {
-        statement
-            .fields()
-            .iter()
-            .filter(|(name, _)| !but.contains(name))
-            .try_for_each(|(_, value)| self.expressions(value, scope))
+        statement.fields().iter().filter(|(name, _)| !but.contains(name)).try_for_each(
+            |(name, value)| match *name {
+                "where_clause" | "join_condition" => self.in_conjuncts(value, scope),
+                _ => self.expressions(value, scope),
+            },
+        )
+    }
+
+    /// Sub-queries in a condition that the planner takes apart by its ANDs. It makes no join of what
+    /// stands in a CASE.
+    fn in_conjuncts(&self, condition: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
+        conjuncts(condition).into_iter().try_for_each(|conjunct| {
+            let members = match scope.level {
+                _ if conjunct.is("CaseExpr") => Members::Free,
+                Some(level) if self.is_guard(conjunct, level) => Members::Free,
+                Some(level) if is_total(conjunct) && are_total(conjunct, level) => Members::Total,
+                Some(_) | None => Members::Apart,
+            };
+            self.expressions(conjunct, Scope { members, ..scope })
+        })
+    }
+
+    /// What the sub-query of IN shows is what its place allows.
+    fn membership(&self, sublink: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
+        self.expressions(sublink.at("testexpr"), scope)?;
+        let exposure = self.statement(sublink.at("subselect"), scope)?;
+        let shown = match scope.members {
+            Members::Free => false,
+            Members::Total => exposure.rows && exposure.columns.any_may_fail(),
+            Members::Apart => exposure.rows,
+        };
+        if shown && !mutant::on("check-members") { Err(leak()) } else { Ok(()) }
     }
 
     /// Sub-queries in ON, in functions' arguments, in samples: not those that are FROM items.
@@ -568,7 +595,12 @@ impl<'e> Verifier<'e> {
             "JoinExpr" => {
                 self.beside_relations(from.at("larg"), scope)?;
                 self.beside_relations(from.at("rarg"), scope)?;
-                self.expressions(from.at("quals"), scope)
+                if from.at("jointype").number() == Some(codes::JOIN_FULL) {
+                    // The planner makes no join of what a FULL JOIN asks.
+                    self.expressions(from.at("quals"), scope)
+                } else {
+                    self.in_conjuncts(from.at("quals"), scope)
+                }
             }
             "RangeVar" | "RangeSubselect" => Ok(()),
             "RangeTableSample" => self.fields(from, scope, &["relation"]),
@@ -580,6 +612,9 @@ impl<'e> Verifier<'e> {
         match tree.kind() {
             kind if is_statement(kind) && mutant::on("check-subqueries") => Ok(()),
             kind if is_statement(kind) => self.statement(tree, scope).map(|_| ()),
+            "SubLink" if is_membership(tree) && !mutant::on("check-subqueries") => {
+                self.membership(tree, scope)
+            }
             "FuncCall" if may_aggregate(tree) => {
                 let sealed = Scope { level: None, ..scope };
                 tree.children().try_for_each(|child| self.expressions(child, sealed))
@@ -634,6 +669,11 @@ fn gather_columns<'t>(tree: &'t Tree<'_>, found: &mut Vec<Vec<&'t str>>) {
         found.push(if parts == ["*"] { Vec::new() } else { parts });
     }
     tree.children().for_each(|child| gather_columns(child, found));
+}
+
+/// `… IN (SELECT …)`, `… = ANY (SELECT …)`
+fn is_membership(sublink: &Tree<'_>) -> bool {
+    sublink.at("sub_link_type").number() == Some(codes::ANY_SUBLINK)
 }
 
 fn names_a_column(tree: &Tree<'_>) -> bool {

@@ -326,7 +326,7 @@ impl<'e> Verifier<'e> {
         let condition = statement.at("join_condition");
         let mut level = Level::new(None);
         let mut conditions = vec![Condition::whole(condition)];
-        let no_ctes = Scope { outer: None, own: &[], level: None };
+        let no_ctes = Scope::EMPTY;
         self.relation(statement.at("relation"), Place::In(condition), no_ctes, &mut level)?;
         level.hidden.push(0..level.flat.len());
         let source = statement.at("source_relation");

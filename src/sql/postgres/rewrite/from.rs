@@ -16,6 +16,7 @@ use super::super::env::{Env, Resolved, Table};
 use super::super::totality::{self, Class};
 use super::grouping::Keyless;
 use super::guard;
+use super::joined::{Joined, joined_columns};
 use super::level::{Bond, Level, Outputs, Rel, name_of};
 use super::{Ctes, Rewriter, Scope, blame, dialect, keep_apart};
 use crate::catalog::RelationKind;
@@ -51,7 +52,7 @@ pub(super) struct Placement {
     pub barriers: Vec<Rc<Cell<bool>>>,
     /// An expression in FROM itself (arguments, LATERAL) is not total.
     pub unclean: bool,
-    /// So is one somewhere below, in a derived table.
+    /// So is one somewhere below, in a derived table; or a function makes rows, or they are a sample.
     pub computes: bool,
     /// Relations of the level that a LATERAL sub-select at hand cannot name.
     pub hidden: Vec<std::ops::Range<usize>>,
@@ -220,7 +221,8 @@ impl<'a> Rewriter<'a> {
         position: Position,
     ) -> Result<(), Denial> {
         match factor {
-            TableFactor::Table { args: None, .. } => {
+            TableFactor::Table { args: None, sample, .. } => {
+                placement.computes |= sample.is_some();
                 self.relation(factor, level, ctes, placement, position)
             }
             TableFactor::Derived { lateral, subquery, alias, .. } => {
@@ -284,6 +286,7 @@ impl<'a> Rewriter<'a> {
                 Ok(())
             }
             TableFactor::Table { name, alias, args: Some(call), .. } => {
+                placement.computes = true;
                 for argument in &mut call.args {
                     placement.unclean |= !self.argument(argument, level, ctes)?;
                 }
@@ -293,6 +296,7 @@ impl<'a> Rewriter<'a> {
                 Ok(())
             }
             TableFactor::Function { name, args, alias, .. } => {
+                placement.computes = true;
                 for argument in args {
                     placement.unclean |= !self.argument(argument, level, ctes)?;
                 }
@@ -302,6 +306,7 @@ impl<'a> Rewriter<'a> {
                 Ok(())
             }
             TableFactor::UNNEST { alias, array_exprs, .. } => {
+                placement.computes = true;
                 for array in array_exprs {
                     let subqueries = self.subqueries(array, Scope { level: Some(level), ctes })?;
                     placement.unclean |= !super::total::is_total(array, level, subqueries);
@@ -541,12 +546,15 @@ impl<'a> Rewriter<'a> {
                         return Err(Denial::new(DenialCode::Internal));
                     }
                     // The columns compared must be total, or nothing merged may stand beside them.
-                    if !matches!(constraint, JoinConstraint::None)
-                        && let Some(level) = scope.level
-                        && !joined_columns_total(constraint, level)
-                    {
+                    let Some(level) = scope.level else { continue };
+                    let joined = joined_columns(constraint, level);
+                    if joined != Joined::Total {
                         *clean = false;
                         whole.level.unwrap_or(level).raise_barriers();
+                    }
+                    let flat = |rel: &Rel| matches!(rel.bond, Bond::Flat { .. });
+                    if joined == Joined::Loose && level.rels.iter().any(flat) {
+                        return Err(Denial::of(DenialCode::LeakPossible, "USING"));
                     }
                 }
             }
@@ -564,25 +572,6 @@ fn operands_of<'p>(operands: Operands, level: &Level<'p>) -> Option<Level<'p>> {
             Some(level.part(level.rels.get(start..end).unwrap_or_default().to_vec()))
         }
         Operands::Hidden(rels) => Some(level.part(rels)),
-    }
-}
-
-fn joined_columns_total(constraint: &JoinConstraint, level: &Level<'_>) -> bool {
-    let total = |rel: &Rel, wanted: &dyn Fn(&str) -> bool| {
-        rel.columns.as_ref().is_some_and(|columns| {
-            columns.iter().filter(|(name, _)| wanted(name)).all(|(_, class)| class.is_some())
-        })
-    };
-    match constraint {
-        JoinConstraint::Using(names) => {
-            let names: Vec<String> = names
-                .iter()
-                .filter_map(|name| name.0.last().and_then(|part| part.as_ident()).map(name_of))
-                .collect();
-            level.rels.iter().all(|rel| total(rel, &|name| names.iter().any(|used| used == name)))
-        }
-        JoinConstraint::Natural => level.rels.iter().all(|rel| total(rel, &|_| true)),
-        JoinConstraint::On(_) | JoinConstraint::None => true,
     }
 }
 

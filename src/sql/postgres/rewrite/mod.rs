@@ -17,7 +17,9 @@ mod from;
 mod group;
 mod grouping;
 mod guard;
+mod joined;
 mod level;
+mod limits;
 mod locks;
 mod made;
 mod mask;
@@ -221,8 +223,11 @@ impl Rewriter<'_> {
         self.depth += 1;
         let grouped = std::mem::take(&mut self.grouped);
         let mut own = Ctes { outer: scope.ctes, own: Vec::new() };
+        // What is locked waits, or fails; what reads itself may have no end.
+        let mut clean = query.locks.is_empty();
         if let Some(with) = &mut query.with {
             if with.recursive {
+                clean = false;
                 // SECURITY: visible to each other, whatever their order, and merged unless they read
                 // themselves: what is not known yet is taken for the worst.
                 own.own.extend(with.cte_tables.iter().map(|cte| CteInScope {
@@ -235,7 +240,9 @@ impl Rewriter<'_> {
                 }));
             }
             for cte in &mut with.cte_tables {
-                let entry = self.cte(cte, Scope { level: scope.level, ctes: Some(&own) })?;
+                let (entry, total) =
+                    self.cte(cte, Scope { level: scope.level, ctes: Some(&own) })?;
+                clean &= total || mutant::on("cte-total");
                 own.own.push(entry);
             }
         }
@@ -243,7 +250,7 @@ impl Rewriter<'_> {
         let around = std::mem::replace(&mut self.plain_order, has_plain_order(query));
         let mut shape = self.set_expr(&mut query.body, inner)?;
         self.plain_order = around;
-        shape.clean &= has_plain_order(query);
+        shape.clean &= clean && has_plain_order(query);
         if let Some(order_by) = &mut query.order_by {
             match &mut order_by.kind {
                 OrderByKind::Expressions(keys) => {
@@ -255,13 +262,9 @@ impl Rewriter<'_> {
                 OrderByKind::All(_) => return Err(Denial::new(DenialCode::CannotParse)),
             }
         }
-        if let Some(limit) = &mut query.limit_clause {
-            self.limit(limit, inner)?;
-            shape.exposed = false;
-        }
-        if query.fetch.is_some() {
-            shape.exposed = false;
-        }
+        let limits = self.limits(query, inner)?;
+        shape.exposed &= !limits.any;
+        shape.clean &= limits.total;
         if let Some(with) = &mut query.with {
             for cte in &mut with.cte_tables {
                 let name = name_of(&cte.alias.name);
@@ -278,7 +281,8 @@ impl Rewriter<'_> {
         Ok(shape)
     }
 
-    fn cte(&mut self, cte: &mut Cte, scope: Scope<'_>) -> Result<CteInScope, Denial> {
+    /// A CTE, and whether every expression in it is total.
+    fn cte(&mut self, cte: &mut Cte, scope: Scope<'_>) -> Result<(CteInScope, bool), Denial> {
         let made = self.made_by(cte);
         let shape = self.query(&mut cte.query, scope)?;
         let changes_data = matches!(
@@ -286,28 +290,15 @@ impl Rewriter<'_> {
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
         );
         let apart = is_materialized(cte);
-        Ok(CteInScope {
+        let entry = CteInScope {
             name: name_of(&cte.alias.name),
             outputs: from::renamed(shape.outputs, &cte.alias),
             exposed: shape.exposed && !changes_data && !apart,
             semi_join: shape.semi_join,
             barrier: Rc::default(),
             made,
-        })
-    }
-
-    fn limit(&mut self, limit: &mut LimitClause, scope: Scope<'_>) -> Result<(), Denial> {
-        let expressions: Vec<&mut Expr> = match limit {
-            LimitClause::LimitOffset { limit, offset, limit_by } => limit
-                .iter_mut()
-                .chain(offset.iter_mut().map(|offset| &mut offset.value))
-                .chain(limit_by.iter_mut())
-                .collect(),
-            LimitClause::OffsetCommaLimit { offset, limit } => vec![offset, limit],
         };
-        expressions
-            .into_iter()
-            .try_for_each(|expression| self.subqueries(expression, scope).map(|_| ()))
+        Ok((entry, shape.clean))
     }
 
     fn set_expr(&mut self, body: &mut SetExpr, scope: Scope<'_>) -> Result<Shape, Denial> {
@@ -324,27 +315,17 @@ impl Rewriter<'_> {
                 self.depth += 1;
                 let (left, right) = (self.set_expr(left, scope)?, self.set_expr(right, scope)?);
                 self.depth -= 1;
+                let outputs = merged(left.outputs, right.outputs);
+                // A column of two types is brought to one of them, which may fail.
+                let even = outputs.iter().flatten().all(|(_, class)| class.is_some());
                 Ok(Shape {
-                    outputs: merged(left.outputs, right.outputs),
+                    clean: left.clean && right.clean && even && outputs.is_some(),
+                    outputs,
                     exposed: left.exposed || right.exposed,
                     semi_join: left.semi_join || right.semi_join,
-                    clean: left.clean && right.clean,
                 })
             }
-            SetExpr::Values(values) => {
-                let mut clean = true;
-                for value in values.rows.iter_mut().flat_map(|row| row.content.iter_mut()) {
-                    let subqueries = self.subqueries(value, scope)?;
-                    clean &=
-                        scope.level.is_some_and(|level| total::is_total(value, level, subqueries));
-                }
-                Ok(Shape {
-                    outputs: from::values_outputs(values),
-                    exposed: false,
-                    semi_join: false,
-                    clean,
-                })
-            }
+            SetExpr::Values(values) => self.values(values, scope),
             SetExpr::Insert(statement)
             | SetExpr::Update(statement)
             | SetExpr::Delete(statement)
@@ -419,7 +400,7 @@ impl Rewriter<'_> {
         }
         for mut conjunct in conjuncts {
             let written = self.env.notes.wanted().then(|| conjunct.to_string());
-            let subqueries = self.subqueries(&mut conjunct, scope)?;
+            let (subqueries, exposed) = self.subqueries_met(&mut conjunct, scope)?;
             let level = scope.level.ok_or(Denial::new(DenialCode::Internal))?;
             conditions.push(if total::is_total(&conjunct, level, subqueries) {
                 self.note(written, account::Clause::Condition, || Treatment::Total);
@@ -439,7 +420,12 @@ impl Rewriter<'_> {
                 match guards {
                     Some(_) if mutant::on("shield") => nested(conjunct),
                     Some(condition) => guard::shield(condition, conjunct),
-                    None => nested(conjunct),
+                    None => {
+                        if !mutant::on("sublink-apart") {
+                            subqueries::keep_members_apart(&mut conjunct, &exposed, self.env.notes);
+                        }
+                        nested(conjunct)
+                    }
                 }
             });
         }
@@ -596,18 +582,25 @@ impl Rewriter<'_> {
         expression: &mut Expr,
         scope: Scope<'_>,
     ) -> Result<Subqueries, Denial> {
+        self.subqueries_met(expression, scope).map(|(subqueries, _)| subqueries)
+    }
+
+    /// The same, and whether each of the outermost is exposed to this level.
+    fn subqueries_met(
+        &mut self,
+        expression: &mut Expr,
+        scope: Scope<'_>,
+    ) -> Result<(Subqueries, Vec<bool>), Denial> {
         let mut rewriting = SubqueryRewriting::new(self, scope);
-        match expression.visit(&mut rewriting) {
-            ControlFlow::Break(denial) => Err(denial),
-            ControlFlow::Continue(()) if rewriting.clean => {
-                let column = match rewriting.columns.as_slice() {
-                    [only] => *only,
-                    _ => None,
-                };
-                Ok(Subqueries::Clean(column))
-            }
-            ControlFlow::Continue(()) => Ok(Subqueries::Unclean),
+        if let ControlFlow::Break(denial) = expression.visit(&mut rewriting) {
+            return Err(denial);
         }
+        let subqueries = match rewriting.columns.as_slice() {
+            _ if !rewriting.clean => Subqueries::Unclean,
+            [only] => Subqueries::Clean(*only),
+            _ => Subqueries::Clean(None),
+        };
+        Ok((subqueries, rewriting.exposed))
     }
 }
 

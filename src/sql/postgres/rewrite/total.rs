@@ -79,9 +79,11 @@ pub fn class(expression: &Expr, level: &Level<'_>, subqueries: Subqueries) -> Op
             compare("=", left, right, level, subqueries)
         }
         Expr::InList { expr, list, .. } => in_list(expr, list, level, subqueries),
-        Expr::Between { expr, low, high, .. } => compare("<=", expr, low, level, subqueries)
-            .and(compare(">=", expr, low, level, subqueries))
-            .and(compare("<=", expr, high, level, subqueries)),
+        Expr::Between { expr, low, high, negated } => {
+            let (of_low, of_high) = if *negated { ("<", ">") } else { (">=", "<=") };
+            compare(of_low, expr, low, level, subqueries)
+                .and(compare(of_high, expr, high, level, subqueries))
+        }
         Expr::Like { any: false, expr, pattern, escape_char: None, .. }
         | Expr::ILike { any: false, expr, pattern, escape_char: None, .. } => {
             let text = matches!(class_here(expr)?, Class::Text);
