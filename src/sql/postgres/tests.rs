@@ -777,6 +777,7 @@ fn what_a_schema_defines_in_place_of_a_built_in_is_not_total() {
         name: "lower".to_owned(),
         security_definer: false,
         language: "plpgsql".to_owned(),
+        hidden: false,
     });
     assert!(sent(&catalog, "lower(email) = 'x'").contains("CASE"));
     assert!(!sent(&catalog, "pg_catalog.lower(email) = 'x'").contains("CASE"));
