@@ -7,13 +7,14 @@ pub use verdicts::{Made, Question, Recent, Source, Verdicts, Viewpoint};
 
 use crate::catalog::Catalog;
 use crate::claims::Principal;
-use crate::error::Denial;
 use crate::policy::Policy;
 use crate::sql::account::Account;
 use crate::sql::postgres::totality::Parameter;
 use crate::sql::postgres::{Form, Split};
 use crate::sql::temporary::Temporary;
 use crate::sql::{Decided, Limits};
+
+pub use crate::sql::Refusal;
 
 /// Everything that a decision depends on, besides the text.
 #[derive(Clone, Copy)]
@@ -47,15 +48,7 @@ pub fn decide_prepared(
     context: Context<'_>,
     declared: &[Parameter],
 ) -> Result<Vec<Decided>, Refusal> {
-    crate::sql::postgres::decide_prepared(
-        text,
-        context.policy,
-        context.catalog,
-        context.principal,
-        context.limits,
-        declared,
-    )
-    .map_err(|denial| Refusal { fingerprint: crate::sql::postgres::fingerprint(text), denial })
+    decide_in_session(text, context, declared, Temporary::NONE)
 }
 
 /// The same in a session that has temporary tables.
@@ -72,7 +65,6 @@ pub fn decide_in_session(
     crate::sql::postgres::decide_in_session(
         text, policy, catalog, principal, limits, declared, temporary,
     )
-    .map_err(|denial| Refusal { fingerprint: crate::sql::postgres::fingerprint(text), denial })
 }
 
 /// The form of a text that was decided, for texts that differ from it in literals only; `None` when
@@ -101,16 +93,5 @@ pub fn explain(text: &str, context: Context<'_>) -> Explanation {
     let Context { policy, catalog, principal, limits } = context;
     let (accounts, verdict) =
         crate::sql::postgres::explain(text, policy, catalog, principal, limits);
-    let verdict = verdict
-        .map_err(|denial| Refusal { fingerprint: crate::sql::postgres::fingerprint(text), denial });
     Explanation { verdict, accounts }
-}
-
-/// A refused text: the denial and what the record says of the statement.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// Why.
-    pub denial: Denial,
-    /// The statement's shape, when it could be read.
-    pub fingerprint: crate::sql::Fingerprint,
 }

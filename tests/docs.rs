@@ -232,25 +232,27 @@ fn files_under(directory: &Path, ending: &str) -> Vec<PathBuf> {
 }
 
 fn functions() -> String {
-    use hedgerow::sql::postgres::functions::{FAMILIES, Reach};
+    use hedgerow::sql::postgres::functions::{FAMILIES, OPENED_BY_POLICY, Reach};
     use hedgerow::sql::postgres::totality::{
         COMPARISONS, TOTAL_FORMS, TOTAL_FUNCTIONS, TOTAL_OPERATORS, TYPES,
     };
     let code = |names: &mut dyn Iterator<Item = &str>| {
         names.map(|name| format!("`{}`", name.replace('|', "\\|"))).collect::<Vec<_>>().join(" ")
     };
-    let mut page = String::from(
+    let mut page = format!(
         "# Functions\n\n\
          <!-- Rendered from src/sql/postgres/functions.rs and totality.rs by tests/docs.rs; do not edit. -->\n\n\
          What a tenant may call in `pg_catalog`, and what of it may see a row before the guard has seen whose \
          row it is. `tests/totality.rs` holds both lists against a live PostgreSQL. A function that stands \
          nowhere on this page is denied with HR1005, as are functions of other schemas unless the policy \
-         allows them (`functions: {allow: […]}`).\n\n\
+         allows them (`functions: {{allow: […]}}`). Of what is denied below, a policy may open, by its full \
+         name, what costs time alone: {}. Any other name of `pg_catalog` in a policy is an error.\n\n\
          ## Pure and total\n\n\
          For every row a value, without an error and without an effect. Only a condition made of these \
          alone stands beside the guard, where an index can serve it; every other one stands behind the guard \
          (`CASE WHEN tenant_id = … THEN … ELSE false END`).\n\n\
          | type class | types |\n|---|---|\n",
+        code(&mut OPENED_BY_POLICY.iter().copied())
     );
     for (class, names) in TYPES {
         let _ = writeln!(page, "| {class:?} | {} |", code(&mut names.iter().copied()));

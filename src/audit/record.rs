@@ -155,6 +155,11 @@ pub struct RelationRule {
     pub rule: Arc<str>,
 }
 
+impl RelationRule {
+    /// The rule of a relation that no policy names.
+    pub const NO_RULE: &str = "none";
+}
+
 /// What is known about lost records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gap {

@@ -116,6 +116,10 @@ pub struct Function {
     pub security_definer: bool,
     /// Language name.
     pub language: String,
+    /// Its bare name never means it: `pg_catalog`, where names are looked up first, has a function of that
+    /// name with the same arguments. `false` where that is not known.
+    #[serde(default)]
+    pub hidden: bool,
 }
 
 /// Where PostgreSQL takes a cast for itself (`pg_cast.castcontext`).

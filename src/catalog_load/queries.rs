@@ -189,7 +189,14 @@ const PARENTS: &str = "SELECT h.inhrelid, n.nspname::text, c.relname::text
      FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhparent
      JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY h.inhrelid, h.inhseqno";
 
-const FUNCTIONS: &str = "SELECT n.nspname::text, p.proname::text, p.prosecdef, l.lanname::text
+/// The last column: whether one of `pg_catalog` takes just these arguments, also where a call leaves some
+/// out, gives more, or names them.
+const FUNCTIONS: &str = "SELECT n.nspname::text, p.proname::text, p.prosecdef, l.lanname::text,
+       p.pronargdefaults = 0 AND p.provariadic = 0 AND EXISTS (
+         SELECT FROM pg_proc b JOIN pg_namespace bn ON bn.oid = b.pronamespace
+         WHERE bn.nspname = 'pg_catalog' AND b.proname = p.proname
+           AND b.proargtypes = p.proargtypes AND b.provariadic = 0
+           AND b.proargnames IS NOT DISTINCT FROM p.proargnames)
      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
      JOIN pg_language l ON l.oid = p.prolang
      WHERE n.nspname <> 'pg_catalog' AND n.nspname !~ '^pg_temp_' ORDER BY 1, 2, p.oid";
@@ -371,6 +378,8 @@ async fn read_in_snapshot(client: &mut Client) -> Result<Loaded, LoadError> {
     for row in rows(&transaction, OWNED_SEQUENCES).await? {
         posture.owned_sequences.push((row.at(0)?, row.at(1)?, row.at(2)?, row.at(3)?));
     }
+    // It is, unless the path names it in another place.
+    let catalog_first = schemas.iter().position(|schema| schema == "pg_catalog").unwrap_or(0) == 0;
     let mut catalog = Catalog {
         epoch: CatalogEpoch::default(),
         live: true,
@@ -386,6 +395,7 @@ async fn read_in_snapshot(client: &mut Client) -> Result<Loaded, LoadError> {
             name: row.at(1)?,
             security_definer: row.at(2)?,
             language: row.at(3)?,
+            hidden: catalog_first && row.at(4)?,
         });
     }
     for row in rows(&transaction, ATTRIBUTE_FUNCTIONS).await? {

@@ -30,6 +30,11 @@ const SCHEMA: &str = r#"
     CREATE VIEW invoked WITH (security_invoker = on, security_barrier) AS SELECT * FROM tenants;
     CREATE FUNCTION all_names() RETURNS SETOF text LANGUAGE sql SECURITY DEFINER
       AS 'SELECT name FROM tenants';
+    CREATE FUNCTION gen_random_uuid() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid';
+    CREATE FUNCTION upper(text) RETURNS text LANGUAGE sql AS 'SELECT $1';
+    CREATE FUNCTION upper(int) RETURNS text LANGUAGE sql AS 'SELECT $1::text';
+    CREATE FUNCTION lower(text, b text DEFAULT '') RETURNS text LANGUAGE sql AS 'SELECT $1';
+    CREATE FUNCTION initcap(named text) RETURNS text LANGUAGE sql AS 'SELECT $1';
     CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq);
 "#;
 
@@ -91,6 +96,13 @@ async fn a_live_schema_is_read_as_it_is() {
             .iter()
             .any(|f| f.name == "all_names" && f.security_definer && f.language == "sql")
     );
+    let hidden = |name: &str| -> Vec<bool> {
+        let functions = catalog.functions.iter().filter(|function| function.name == name);
+        functions.map(|function| function.hidden).collect()
+    };
+    assert_eq!(hidden("gen_random_uuid"), [true]);
+    assert_eq!(hidden("upper"), [true, false]);
+    assert_eq!((hidden("lower"), hidden("initcap")), (vec![false], vec![false]));
     assert!(catalog.user_operators.contains("==="));
     // PostgreSQL runs it for an operator of its own.
     assert!(!catalog.implied_operators.contains_key("==="));

@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use super::{ConfigArgs, ERROR, NO};
+use super::{ConfigArgs, Counts, ERROR, NO};
 use crate::catalog::{self, Catalog};
 use crate::claims::{ClaimPath, Claims, Principal, TenantClaim};
 use crate::config::{Config, Loaded};
@@ -60,7 +60,7 @@ pub struct ExplainArgs {
     #[arg(long, env = "HEDGEROW_CLAIMS", value_name = "JSON")]
     claims: Option<String>,
     /// Catalog file, as `hedgerow scan --catalog FILE` writes it
-    #[arg(long, env = "HEDGEROW_CATALOG", value_name = "FILE", conflicts_with = "live")]
+    #[arg(long, env = "HEDGEROW_CATALOG", value_name = "FILE")]
     catalog: Option<PathBuf>,
     /// Read the catalog from the upstream
     #[arg(long, env = "HEDGEROW_LIVE", value_parser = super::flag)]
@@ -69,7 +69,7 @@ pub struct ExplainArgs {
     #[arg(long, value_enum, env = "HEDGEROW_FORMAT", default_value_t = Format::Text)]
     format: Format,
     /// File of statements, one JSON object with `sql` a line; `-` for standard input
-    #[arg(long, env = "HEDGEROW_FILE", value_name = "FILE", conflicts_with = "sql")]
+    #[arg(long, env = "HEDGEROW_FILE", value_name = "FILE")]
     file: Option<PathBuf>,
     /// The statement
     #[arg(value_name = "SQL", required_unless_present = "file")]
@@ -92,6 +92,27 @@ enum Format {
     Text,
     /// One JSON object.
     Json,
+}
+
+impl ExplainArgs {
+    /// Leaves out what the environment says against the command line.
+    ///
+    /// # Errors
+    /// Flags that exclude each other.
+    pub(super) fn settle(&mut self, given: &ArgMatches) -> Result<(), String> {
+        match super::one_of(given, "catalog", "live") {
+            Ok(Counts::First) => self.live = false,
+            // `--live=false` asks for nothing.
+            Ok(Counts::Other) if self.live => self.catalog = None,
+            Err(conflict) if self.live => return Err(conflict),
+            Ok(Counts::Other | Counts::Given) | Err(_) => {}
+        }
+        match super::one_of(given, "sql", "file")? {
+            Counts::First => self.file = None,
+            Counts::Other | Counts::Given => {}
+        }
+        Ok(())
+    }
 }
 
 /// Runs the command.

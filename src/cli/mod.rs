@@ -15,12 +15,16 @@ pub mod schema;
 pub mod serve;
 pub mod token;
 
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, FromArgMatches as _, Parser, Subcommand};
 
 pub use log::{LogFormat, LogLevel};
 
@@ -112,6 +116,14 @@ pub fn flag(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Whether standard output shows colours: a terminal does, unless `NO_COLOR` (<https://no-color.org>) or
+/// a dumb terminal says otherwise.
+pub fn shows_colors() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
+}
+
 /// Prints faults to standard error, one a line.
 pub fn print_faults(faults: &[Fault]) {
     for fault in faults {
@@ -152,9 +164,62 @@ pub fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }
 
+/// Reads the command line. A flag wins over the environment, also over that of a flag which it excludes.
+fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut known = command();
+    let matches = known.try_get_matches_from_mut(words)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut known))?;
+    let Some((_, given)) = matches.subcommand() else { return Ok(cli) };
+    let conflict = match &mut cli.command {
+        Command::Explain(args) => args.settle(given),
+        Command::Rls(args) => args.settle(given),
+        Command::Serve(_)
+        | Command::Check(_)
+        | Command::Scan(_)
+        | Command::Token(_)
+        | Command::Audit(_)
+        | Command::Console(_)
+        | Command::Demo(_)
+        | Command::Schema(_) => Ok(()),
+    };
+    conflict.map_err(|text| known.error(ErrorKind::ArgumentConflict, text))?;
+    Ok(cli)
+}
+
+/// Which of two flags that exclude each other counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// Those that are given: not both.
+    Given,
+    /// The first; the other is the environment's.
+    First,
+    /// The other; the first is the environment's.
+    Other,
+}
+
+/// Of two flags that exclude each other, the environment's gives way to the command line's.
+///
+/// # Errors
+/// Both come from the same.
+pub fn one_of(given: &ArgMatches, first: &str, other: &str) -> Result<Counts, String> {
+    use ValueSource::{CommandLine, EnvVariable};
+    match (given.value_source(first), given.value_source(other)) {
+        (Some(CommandLine), Some(EnvVariable)) => Ok(Counts::First),
+        (Some(EnvVariable), Some(CommandLine)) => Ok(Counts::Other),
+        (Some(CommandLine), Some(CommandLine)) | (Some(EnvVariable), Some(EnvVariable)) => {
+            let name = |flag: &str| match flag {
+                "sql" => "[SQL]".to_owned(),
+                flag => format!("--{}", flag.replace('_', "-")),
+            };
+            Err(format!("the argument '{}' cannot be used with '{}'", name(first), name(other)))
+        }
+        _ => Ok(Counts::Given),
+    }
+}
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe is no reason to panic.

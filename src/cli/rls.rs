@@ -13,8 +13,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use clap::ArgMatches;
 use tokio_postgres::config::Host;
 
+use super::Counts;
 use crate::catalog_load::{connect, load};
 use crate::claims::ClaimPath;
 use crate::endpoint::{Endpoint, Secret, TlsMode};
@@ -52,11 +54,24 @@ pub struct RlsArgs {
     #[arg(long, value_name = "URL", env = "HEDGEROW_ADMIN_URL", hide_env_values = true)]
     pub admin_url: Option<String>,
     /// Sign in to the upstream as this role; its password is in HEDGEROW_ADMIN_PASSWORD
-    #[arg(long, value_name = "ROLE", env = "HEDGEROW_ADMIN_USER", conflicts_with = "admin_url")]
+    #[arg(long, value_name = "ROLE", env = "HEDGEROW_ADMIN_USER")]
     pub admin_user: Option<String>,
 }
 
 impl RlsArgs {
+    /// Leaves out what the environment says against the command line.
+    ///
+    /// # Errors
+    /// Flags that exclude each other.
+    pub(super) fn settle(&mut self, given: &ArgMatches) -> Result<(), String> {
+        match super::one_of(given, "admin_user", "admin_url")? {
+            Counts::First => self.admin_url = None,
+            Counts::Other => self.admin_user = None,
+            Counts::Given => {}
+        }
+        Ok(())
+    }
+
     /// Prints or applies what follows from `policy`. `session_variables` and `tenant_claim` are the
     /// configuration's; `admin_password` is the environment's `HEDGEROW_ADMIN_PASSWORD`.
     ///

@@ -174,9 +174,11 @@ async fn run_parts(
         None => None,
     };
     status.mark_started();
+    let postgres = config.postgres.as_ref().and_then(|side| side.listen);
+    let bigquery = config.bigquery.as_ref().map(|side| side.listen);
     tracing::info!(
-        postgres = ?config.postgres.as_ref().and_then(|side| side.listen),
-        bigquery = ?config.bigquery.as_ref().map(|side| side.listen),
+        postgres = postgres.map(tracing::field::display),
+        bigquery = bigquery.map(tracing::field::display),
         "serving"
     );
 

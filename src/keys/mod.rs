@@ -453,9 +453,9 @@ fn weight(identity: &VerifiedIdentity) -> u32 {
 /// Keeps `hedgerow_jwks_age_seconds` true, for ever.
 async fn report_age(state: Arc<State>, interval: Duration) {
     loop {
-        if let Some(age) = state.oldest_age() {
-            metrics::gauge!("hedgerow_jwks_age_seconds").set(age.as_secs_f64());
-        }
+        // Where no issuer has a JWKS, nothing grows old.
+        let age = state.oldest_age().unwrap_or_default();
+        metrics::gauge!("hedgerow_jwks_age_seconds").set(age.as_secs_f64());
         tokio::time::sleep(interval).await;
     }
 }

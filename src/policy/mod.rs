@@ -17,6 +17,7 @@ use crate::ids::{PolicyEpoch, RelationName};
 use crate::mutant;
 pub use crate::policy::bigquery::BigQueryPolicy;
 pub use crate::policy::load::Policies;
+pub use crate::policy::name::OPENED_BY_POLICY;
 pub use crate::yaml::{Fault, SourcePosition};
 
 /// The type of a tenant column: how the tenant becomes a literal.

@@ -10,7 +10,7 @@ use super::facts::Facts;
 use super::judge::Refused;
 use super::session::Link;
 use crate::error::Denial;
-use crate::sql::{Fingerprint, Kind};
+use crate::sql::Kind;
 
 impl Link {
     /// Whether decided statements may begin now. A quota that is only monitored lets them through,
@@ -41,17 +41,9 @@ const fn is_counted(facts: &Facts) -> bool {
 
 /// The refusal, with what is known of the first of the statements.
 fn refused(denial: Denial, decided: &[Arc<Facts>]) -> Refused {
-    let Some(first) = decided.iter().find(|facts| is_counted(facts)) else {
-        return Refused::of(denial);
-    };
-    Refused {
-        denial,
-        fingerprint: Fingerprint {
-            hash: first.recorded.fingerprint.to_string(),
-            normalized: first.recorded.normalized.to_string(),
-        },
-        policy_epoch: first.recorded.policy_epoch,
-        catalog_epoch: first.recorded.catalog_epoch,
+    match decided.iter().find(|facts| is_counted(facts)) {
+        Some(first) => Refused::about(denial, first),
+        None => Refused::of(denial),
     }
 }
 

@@ -111,7 +111,7 @@ impl Link {
         if !here {
             if let Err(refusal) = self.may_run(std::slice::from_ref(&facts)) {
                 self.drop_unnamed_for(parse.name);
-                return self.turn_down(Form::Extended, refusal).await;
+                return self.turn_down(Form::Extended, refusal, Some(&facts)).await;
             }
             if let Err(answer) = self.engage().await {
                 self.refuse(Form::Extended, answer);
@@ -288,7 +288,7 @@ impl Link {
             .as_ref()
             .map_or_else(|| Arc::new(Facts::unknown()), |prepared| Arc::clone(&prepared.facts));
         if let Err(refusal) = self.may_run(std::slice::from_ref(&facts)) {
-            return self.turn_down(Form::Extended, refusal).await;
+            return self.turn_down(Form::Extended, refusal, Some(&facts)).await;
         }
         if let Err(answer) = self.engage().await {
             self.refuse(Form::Extended, answer);
@@ -391,21 +391,25 @@ impl Link {
                         let facts = Arc::clone(renewed);
                         return Ok(Prepared { facts, content, identity, ..prepared });
                     }
-                    _ => Refused::of(Denial::of(DenialCode::Internal, "prepared statement")),
+                    _ => Refused::about(
+                        Denial::of(DenialCode::Internal, "prepared statement"),
+                        facts,
+                    ),
                 },
                 Err(refused) => refused,
             },
             Err(refused) => refused,
         };
         let denial = stale.denial.clone();
-        let mut answer = match self.recorder.denied(stale).await {
-            Ok(record) => Answer::denial(&denial, record),
-            Err(_unavailable) => return Err(Answer::audit_unavailable()),
+        let Ok(record) = self.recorder.denied(stale).await else {
+            return Err(Answer::audit_unavailable());
         };
+        let mut answer = Answer::denial(&denial, record);
         if denial.code == DenialCode::Internal {
             "hedgerow: policy or schema changed since the statement was prepared"
                 .clone_into(&mut answer.message);
-            answer = answer.with_hint("Prepare the statement again.");
+            answer =
+                answer.with_hint(&format!("Prepare the statement again. (audit record {record})"));
         }
         Err(answer)
     }
@@ -555,7 +559,8 @@ impl Link {
         }
         let facts = prepared.as_ref().map(|prepared| std::slice::from_ref(&prepared.facts));
         if let Err(refusal) = self.may_run(facts.unwrap_or_default()) {
-            return self.turn_down(Form::Extended, refusal).await;
+            let first = facts.and_then(<[_]>::first);
+            return self.turn_down(Form::Extended, refusal, first).await;
         }
         if let Err(answer) = self.engage().await {
             self.refuse(Form::Extended, answer);

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use crate::audit::{RelationRule, StatementFacts};
 use crate::catalog::Catalog;
-use crate::error::Denial;
+use crate::error::{Denial, DenialCode};
 use crate::policy::{ColumnRule, Policy};
-use crate::sql::{Decided, Guarded, Kind, Residue, TokenChange};
+use crate::sql::postgres::written;
+use crate::sql::{Decided, Guarded, Kind, Residue, TokenChange, TokenScope};
 
 /// Facts of one statement.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,13 +145,35 @@ impl Facts {
 
     /// A change of identity. The text, which holds a token, is not kept.
     pub(super) fn token(change: TokenChange) -> Self {
+        let text = match (change.scope, &change.token) {
+            (TokenScope::Session, Some(_)) => "SET hedgerow.token TO $1",
+            (TokenScope::Transaction, Some(_)) => "SET LOCAL hedgerow.token TO $1",
+            (TokenScope::Session, None) => "SET hedgerow.token TO DEFAULT",
+            (TokenScope::Transaction, None) => "SET LOCAL hedgerow.token TO DEFAULT",
+            (TokenScope::Reset, _) => "RESET hedgerow.token",
+        };
         Self {
             kind: Kind::Setting,
             protected: false,
             token: Some(Arc::new(change)),
-            recorded: Arc::new(recorded(Kind::Setting.word(), "VariableSet hedgerow.token")),
+            recorded: Arc::new(recorded(Kind::Setting.word(), text)),
             ..Self::unknown()
         }
+    }
+
+    /// The parts of the name of the relation that it writes, if it is one.
+    pub(super) fn written(&self) -> Option<Vec<String>> {
+        written(&self.recorded.normalized)
+    }
+
+    /// A denial of what it writes, by the server's word.
+    pub(super) fn write_denied(&self, code: DenialCode) -> Denial {
+        let only = match &*self.recorded.relations {
+            [only] => Some(only.relation.to_string()),
+            _ => None,
+        };
+        let object = self.written().map(|parts| parts.join(".")).or(only);
+        Denial { code, object }
     }
 
     /// Whether what the server says of it may come from a protected relation: also where the relation

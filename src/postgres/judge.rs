@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use super::facts::Facts;
 use super::limits::Met;
 use super::meters::Meters;
+use crate::audit::RelationRule;
 use crate::catalog::Catalog;
 use crate::catalog_load::{Catalogs, Followed};
 use crate::decide::{
@@ -57,6 +58,8 @@ pub(super) struct Judge {
 pub(super) struct Refused {
     pub(super) denial: Denial,
     pub(super) fingerprint: Fingerprint,
+    /// The relations that the refused statement names.
+    pub(super) relations: Arc<[RelationRule]>,
     pub(super) policy_epoch: PolicyEpoch,
     pub(super) catalog_epoch: CatalogEpoch,
 }
@@ -67,8 +70,39 @@ impl Refused {
         Self {
             denial,
             fingerprint: Fingerprint::default(),
+            relations: Arc::default(),
             policy_epoch: PolicyEpoch::default(),
             catalog_epoch: CatalogEpoch::default(),
+        }
+    }
+
+    /// The refusal of a statement that was decided, for another reason than what it says.
+    pub(super) fn about(denial: Denial, facts: &Facts) -> Self {
+        let recorded = &facts.recorded;
+        Self {
+            denial,
+            fingerprint: Fingerprint {
+                hash: recorded.fingerprint.to_string(),
+                normalized: recorded.normalized.to_string(),
+            },
+            relations: Arc::clone(&recorded.relations),
+            policy_epoch: recorded.policy_epoch,
+            catalog_epoch: recorded.catalog_epoch,
+        }
+    }
+
+    /// The refusal of a statement by its decision.
+    fn decided(refusal: Refusal, policy: &Policy, catalog: &Catalog) -> Self {
+        let relations = refusal.relations.into_iter().map(|named| RelationRule {
+            relation: named.relation.into(),
+            rule: named.rule.map_or_else(|| RelationRule::NO_RULE.into(), Into::into),
+        });
+        Self {
+            denial: refusal.denial,
+            fingerprint: refusal.fingerprint,
+            relations: relations.collect(),
+            policy_epoch: policy.epoch,
+            catalog_epoch: catalog.epoch,
         }
     }
 }
@@ -81,13 +115,6 @@ impl Judge {
             Met::MaxStatement.count();
             return Err(Refused::of(Denial::new(DenialCode::StatementTooLarge)));
         }
-        let refused =
-            |Refusal { denial, fingerprint }, policy: &Policy, catalog: &Catalog| Refused {
-                denial,
-                fingerprint,
-                policy_epoch: policy.epoch,
-                catalog_epoch: catalog.epoch,
-            };
         // The name of a relation that is not known may be younger than the catalog.
         let is_young = |refusal: &Refusal| refusal.denial.code == DenialCode::UnknownRelation;
         let policy = Arc::clone(&self.policy);
@@ -96,7 +123,7 @@ impl Judge {
             let verdict = followed.with(|catalog| {
                 self.ask(text, types, &policy, catalog).map_err(|refusal| {
                     let young = is_young(&refusal);
-                    (young, refused(refusal, &policy, catalog))
+                    (young, Refused::decided(refusal, &policy, catalog))
                 })
             });
             match verdict {
@@ -118,7 +145,7 @@ impl Judge {
                 Err(error) => tracing::warn!(%error, "the catalog could not be refreshed"),
             }
         }
-        verdict.map_err(|refusal| refused(refusal, &policy, &catalog))
+        verdict.map_err(|refusal| Refused::decided(refusal, &policy, &catalog))
     }
 
     /// Whether facts were found under the policy and catalog that hold now.
@@ -257,10 +284,7 @@ fn think(
         // SECURITY: the panic's own text is on standard error already; it is not put in a log
         // record, for it may quote the statement.
         tracing::error!("a decision panicked: the statement is denied");
-        Err(Refusal {
-            denial: Denial::new(DenialCode::Internal),
-            fingerprint: Fingerprint::default(),
-        })
+        Err(Refusal::of(Denial::new(DenialCode::Internal)))
     })
 }
 

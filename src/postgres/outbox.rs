@@ -26,11 +26,12 @@ const FORGET_TEXT: &str = "DEALLOCATE hedgerow_gone";
 /// The name of statement and portal in which a statement runs beside the client's own.
 const ASIDE_NAME: &str = "hedgerow_aside";
 
-/// What runs in place of a token: it has the tag `SET`, warns and fails where SET would, and sets what
-/// is set already.
+/// What runs in place of a token: it has the tag of SET or RESET, warns and fails where they would, and
+/// sets what is set already, since the session began.
 const fn token_text(scope: TokenScope) -> &'static str {
     match scope {
         TokenScope::Session => "SET row_security = on",
+        TokenScope::Reset => "RESET row_security",
         TokenScope::Transaction => "SET LOCAL row_security = on",
     }
 }

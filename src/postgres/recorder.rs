@@ -102,6 +102,7 @@ impl Recorder {
         let mut event = self.event(Kind::Statement, Decision::Deny).denied(&refused.denial);
         event.fingerprint = text(refused.fingerprint.hash);
         event.statement = text(refused.fingerprint.normalized);
+        event.relations = refused.relations;
         event.policy_epoch = Some(refused.policy_epoch);
         event.catalog_epoch = Some(refused.catalog_epoch);
         self.durable(event).await

@@ -21,7 +21,7 @@ use super::replies::{
 use super::requests::is_reset_all;
 use super::scrub::{self, Known};
 use super::session::{Link, Pipeline};
-use super::staging::Heard;
+use super::staging::{Heard, use_clients_table};
 use super::statements::SHARED_NAMES;
 use crate::error::{Denial, DenialCode, SqlState};
 use crate::sql::advisory::UNLOCK_ALL;
@@ -635,6 +635,7 @@ impl Link {
             },
             Copying::No | Copying::Flowing(_) | Copying::Over(_) => record,
         };
+        let staged = staging.is_some();
         let unmade = staging.is_some_and(|staging| staging.is_to_be_made());
         if unmade && state == READ_ONLY {
             let message = "cannot execute COPY FROM in a read-only transaction";
@@ -644,7 +645,7 @@ impl Link {
             None if unmade && state == SqlState::INSUFFICIENT_PRIVILEGE.0 => {
                 Some(Denial::of(DenialCode::Copy, "the role may make no temporary table"))
             }
-            code => code.map(Denial::new),
+            code => code.map(|code| facts.write_denied(code)),
         };
         if let Some(denial) = denied {
             return Ok(Some(match self.recorder.close_denied(record, &denial).await {
@@ -656,6 +657,9 @@ impl Link {
             Met::StatementTimeout.count();
         }
         clean(fields, &facts, parameters.as_deref());
+        if staged {
+            use_clients_table(fields, facts.written().as_deref());
+        }
         let rows = (rows > 0).then_some(rows);
         self.recorder
             .close(record, state, rows)

@@ -231,7 +231,7 @@ impl Link {
             return self.answer_here(Form::Query, only).await;
         }
         if let Err(refusal) = self.may_run(&decided) {
-            return self.turn_down(Form::Query, refusal).await;
+            return self.turn_down(Form::Query, refusal, decided.first()).await;
         }
         let would_deny = match self.admit(&decided) {
             Ok(would_deny) => would_deny,
@@ -394,14 +394,25 @@ impl Link {
         self.recorder.open(facts).await
     }
 
-    /// Tells a client why decided statements are not sent.
-    pub(super) async fn turn_down(&mut self, form: Form, refusal: TurnedDown) -> Result<(), End> {
+    /// Tells a client why decided statements are not sent, the first of which the record names.
+    pub(super) async fn turn_down(
+        &mut self,
+        form: Form,
+        refusal: TurnedDown,
+        first: Option<&Arc<Facts>>,
+    ) -> Result<(), End> {
         match refusal {
             TurnedDown::Told(answer) => {
                 self.refuse(form, answer);
                 Ok(())
             }
-            TurnedDown::Denied(denial) => self.deny(form, Refused::of(denial)).await,
+            TurnedDown::Denied(denial) => {
+                let refused = match first {
+                    Some(facts) => Refused::about(denial, facts),
+                    None => Refused::of(denial),
+                };
+                self.deny(form, refused).await
+            }
         }
     }
 

@@ -10,8 +10,9 @@ use std::collections::VecDeque;
 use super::copy_in::copy_of;
 use super::requests::Form;
 use crate::sql::Kind;
-use crate::sql::copy::Staged;
+use crate::sql::copy::{STAGING_TABLE, Staged};
 use crate::wire::backend::{command_rows, tag};
+use crate::wire::error_fields::{ErrorFields, field};
 
 /// One answer that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,29 @@ impl Staging {
     }
 }
 
+/// An error names the client's table, `own`, and not the one that its rows go through.
+pub(super) fn use_clients_table(fields: &mut ErrorFields<'_>, own: Option<&[String]>) {
+    let own = own.and_then(<[_]>::last);
+    for code in [field::MESSAGE, field::DETAIL, field::HINT, field::CONTEXT] {
+        let text = fields.text(code);
+        if !text.contains(STAGING_TABLE) {
+            continue;
+        }
+        match own {
+            Some(own) => {
+                let text = text.replace(STAGING_TABLE, own);
+                fields.set(code, text);
+            }
+            None if code == field::MESSAGE => fields.set(code, "COPY failed"),
+            None => fields.remove(code),
+        }
+    }
+    if fields.text(field::TABLE) == STAGING_TABLE {
+        fields.remove(field::TABLE);
+        fields.remove(field::SCHEMA);
+    }
+}
+
 /// The statements around a COPY, if it has some.
 pub(super) fn staged_of(kind: &Kind) -> Option<&Staged> {
     copy_of(kind).and_then(|copy| copy.staged())
@@ -125,8 +149,10 @@ mod tests {
 
     use super::*;
     use crate::copy_format::CopyFormat;
+    use crate::error::SqlState;
     use crate::sql::Guarded;
     use crate::sql::copy::{CopyIn, CopyWay};
+    use crate::wire::error_fields::Severity;
 
     fn kind(staged: bool) -> Kind {
         let text = || Guarded::for_test("");
@@ -134,6 +160,24 @@ mod tests {
         let way = staged.map_or(CopyWay::Copy, |staged| CopyWay::Staged(Box::new(staged)));
         let format = CopyFormat::Binary;
         Kind::CopyIn(Arc::new(CopyIn { columns: Vec::new(), tenant: None, format, way }))
+    }
+
+    #[test]
+    fn an_error_names_the_clients_table() {
+        let fields = |text: &'static str| {
+            let mut fields = ErrorFields::new(Severity::Error, SqlState("57014"), "x");
+            fields.set(field::CONTEXT, text);
+            fields.set(field::TABLE, STAGING_TABLE);
+            fields.set(field::SCHEMA, "pg_temp_3");
+            fields
+        };
+        let mut named = fields("COPY hedgerow_copy, line 2");
+        use_clients_table(&mut named, Some(&["public".to_owned(), "orders".to_owned()]));
+        assert_eq!(named.text(field::CONTEXT), "COPY orders, line 2");
+        assert_eq!((named.text(field::TABLE), named.text(field::SCHEMA)), ("", ""));
+        let mut unnamed = fields("COPY hedgerow_copy, line 2");
+        use_clients_table(&mut unnamed, None);
+        assert_eq!(unnamed.text(field::CONTEXT), "");
     }
 
     #[test]

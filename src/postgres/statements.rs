@@ -74,6 +74,7 @@ fn shared_name(text: &Text, types: &[u8], shape: u64) -> Arc<str> {
         Text::Token(TokenScope::Session) => (2, ""),
         Text::Token(TokenScope::Transaction) => (3, ""),
         Text::Forget => (4, ""),
+        Text::Token(TokenScope::Reset) => (5, ""),
     };
     let mut hasher = Sha256::new();
     hasher.update(*SECRET);

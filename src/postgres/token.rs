@@ -77,11 +77,15 @@ impl Link {
                 ErrorFields::new(Severity::Warning, SqlState("25P01"), message)
                     .encode_notice(&mut self.to_client);
             }
-            TokenScope::Session | TokenScope::Transaction => {
+            TokenScope::Session | TokenScope::Reset | TokenScope::Transaction => {
                 self.take_identity(who, change.scope).await?;
             }
         }
-        self.complete(form, "SET");
+        let tag = match change.scope {
+            TokenScope::Session | TokenScope::Transaction => "SET",
+            TokenScope::Reset => "RESET",
+        };
+        self.complete(form, tag);
         Ok(())
     }
 
@@ -131,7 +135,7 @@ impl Link {
     ) -> Result<(), End> {
         match scope {
             TokenScope::Transaction => self.local = Some(who),
-            TokenScope::Session => {
+            TokenScope::Session | TokenScope::Reset => {
                 if who.renews(&self.signed_in) {
                     self.signed_in = Arc::clone(&who);
                 }

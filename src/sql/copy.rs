@@ -27,6 +27,9 @@ pub enum CopyWay {
     Staged(Box<Staged>),
 }
 
+/// The name of the temporary table. A session that has one of that name is refused.
+pub const STAGING_TABLE: &str = "hedgerow_copy";
+
 /// The statements around a COPY into a temporary table, each decided as if the client had sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Staged {

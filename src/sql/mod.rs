@@ -154,6 +154,8 @@ pub struct TokenChange {
 pub enum TokenScope {
     /// `SET`, `SET SESSION`: until the next.
     Session,
+    /// `RESET`: the same, by another word.
+    Reset,
     /// `SET LOCAL`: until the transaction ends.
     Transaction,
 }
@@ -202,6 +204,24 @@ pub struct Fingerprint {
     pub hash: String,
     /// The text with literals replaced; empty when the text could not be read.
     pub normalized: String,
+}
+
+/// A refused statement: why, and what the record says of it.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Why.
+    pub denial: crate::error::Denial,
+    /// Its shape, when it could be read.
+    pub fingerprint: Fingerprint,
+    /// The relations that it names, as far as they are known, and the rules that apply.
+    pub relations: Vec<account::NamedRelation>,
+}
+
+impl Refusal {
+    /// The refusal of a text of which nothing is known.
+    pub fn of(denial: crate::error::Denial) -> Self {
+        Self { denial, fingerprint: Fingerprint::default(), relations: Vec::new() }
+    }
 }
 
 /// One decided statement.

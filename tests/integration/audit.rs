@@ -1,7 +1,10 @@
 //! What is on disk, and when.
 
+use serde_json::{Value, json};
+
 use crate::support::fixture::{POLICY, World};
 use crate::support::hedgerow::{Options, command, records_in};
+use crate::support::token::Token;
 
 #[test]
 fn a_denials_record_is_on_disk_when_the_client_has_its_answer() {
@@ -136,5 +139,60 @@ fn search_finds_a_tenants_denials() {
     assert!(found.status.success() && text.contains("HR1004"), "{text}");
     assert!(!text.contains(crate::support::TENANT_B), "{text}");
     assert!(!records_in(&directory).is_empty());
+    world.finish();
+}
+
+fn statement(record: &Value) -> &str {
+    record.pointer("/query_info/query_string").and_then(Value::as_str).unwrap_or_default()
+}
+
+#[test]
+fn a_denials_record_names_its_statement_and_the_rules_that_applied() {
+    let world = World::new();
+    let mut a = world.a();
+    for (sql, recorded, relations) in [
+        (
+            "UPDATE orders SET total = 78 WHERE id = -1; SELECT * FROM vault WHERE 'geheim' = 'x'",
+            "SELECT * FROM vault WHERE $1 = $2",
+            json!([{"relation": "public.vault", "rule": "public.vault"}]),
+        ),
+        (
+            "SELECT 1 AS unnamed FROM users, nosuchtable",
+            "SELECT $1 AS unnamed FROM users, nosuchtable",
+            json!([
+                {"relation": "public.users", "rule": "public.users"},
+                {"relation": "nosuchtable", "rule": "none"}
+            ]),
+        ),
+        (
+            "COPY orders TO PROGRAM 'geheim'",
+            "COPY orders TO PROGRAM $1",
+            json!([{"relation": "public.orders", "rule": "public.orders"}]),
+        ),
+        ("DO $$ BEGIN RAISE 'geheim'; END $$", "DO $1", Value::Null),
+        ("ALTER ROLE app_user PASSWORD 'geheim'", "ALTER ROLE", Value::Null),
+    ] {
+        assert!(a.query(sql).denied(), "{sql}");
+        let records = world.hedgerow.records();
+        let record = records.iter().find(|record| statement(record) == recorded);
+        let record = record.unwrap_or_else(|| panic!("no record says {recorded}: {records:?}"));
+        let own = &record["unmapped"]["hedgerow"];
+        assert_eq!(own["decision"], "deny", "{sql}");
+        assert_eq!(own["relations"], relations, "{sql}");
+    }
+    for sql in ["BEGIN", "SET LOCAL statement_timeout = '5s'", "ROLLBACK"] {
+        assert!(!a.query(sql).denied(), "{sql}");
+    }
+    for recorded in ["\"BEGIN\"", "\"SET LOCAL statement_timeout TO $1\"", "\"ROLLBACK\""] {
+        world.hedgerow.record_with(&[recorded]);
+    }
+    let service = Token::hs256("").without("tenant_id").sign();
+    let mut service = world.hedgerow.sign_in(world.hedgerow.address, &world.database, &service);
+    assert!(service.query("SELECT 4711 AS of_a_service").denied());
+    world.hedgerow.record_with(&["HR2009", "SELECT $1 AS of_a_service"]);
+    service.terminate();
+    a.terminate();
+    let everything = format!("{:?}", world.hedgerow.records());
+    assert!(!everything.contains("geheim") && !everything.contains("4711"));
     world.finish();
 }

@@ -291,3 +291,38 @@ fn without_the_right_to_temporary_tables_the_copy_is_denied_with_the_reason() {
     a.terminate();
     world.finish();
 }
+
+#[test]
+fn a_copy_that_the_client_gives_up_names_the_clients_table() {
+    let mut pair = pair(true);
+    let data = b"10\t1\ts\t1\tA\n";
+    let mut bytes = wire::query("COPY order_items FROM STDIN");
+    bytes.extend(wire::frame(b'd', data));
+    bytes.extend(wire::frame(b'f', b"no more\0"));
+    let mut outcomes = [&mut pair.proxied, &mut pair.direct].map(|client| {
+        client.send(&bytes);
+        client.collect(1)
+    });
+    for outcome in &mut outcomes {
+        let error = outcome.error();
+        assert_eq!((error.sqlstate(), error.field('W')), ("57014", "COPY order_items, line 2"));
+    }
+    pair.world.finish();
+}
+
+#[test]
+fn a_row_that_is_not_the_tenants_is_told_with_its_table() {
+    let mut pair = pair(true);
+    for (sql, data, object) in [
+        ("COPY order_items FROM STDIN", "10\t9999\ts\t1\tA\n", "order_items"),
+        ("COPY metrics.notes (id, sample) FROM STDIN", "10\t9999\n", "metrics.notes"),
+    ] {
+        let error = copy(&mut pair.proxied, sql, data.as_bytes()).error();
+        assert!(error.field('D').starts_with("HR1011: "), "{error:?}");
+        assert!(error.field('D').ends_with(object), "{error:?}");
+    }
+    let error =
+        pair.proxied.query("INSERT INTO order_items VALUES (10, 9999, 's', 1, 'A')").error();
+    assert_eq!(error.field('D'), "HR1011: order_items", "{error:?}");
+    pair.world.finish();
+}

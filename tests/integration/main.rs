@@ -13,6 +13,7 @@ mod audit;
 mod bad_input;
 mod clients;
 mod columns;
+mod command_line;
 mod copy;
 mod copy_staged;
 mod denials;

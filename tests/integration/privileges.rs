@@ -223,9 +223,9 @@ fn who_changes_the_schema_empties_reference_data_and_nothing_else() {
     for (detail, sql) in [
         ("HR1009: public.projects", "TRUNCATE open.kinds CASCADE"),
         ("HR1009: public.projects", "TRUNCATE open.details, open.kinds CASCADE"),
-        ("HR1002: Truncate", "TRUNCATE projects"),
-        ("HR1002: Truncate", "TRUNCATE open.details, users"),
-        ("HR1002: Truncate", "TRUNCATE pg_class"),
+        ("HR1002: TRUNCATE", "TRUNCATE projects"),
+        ("HR1002: TRUNCATE", "TRUNCATE open.details, users"),
+        ("HR1002: TRUNCATE", "TRUNCATE pg_class"),
         ("HR1003: internal_keys", "TRUNCATE internal_keys"),
         ("HR1004: vault", "TRUNCATE open.details, vault"),
     ] {

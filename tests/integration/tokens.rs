@@ -55,15 +55,25 @@ fn a_token_changes_who_the_session_speaks_for() {
             assert_eq!(client.extended(IDS, &[]).lines(), A);
             assert_eq!(client.query(SEEN).lines(), ["1"]);
         }
-        for back in
-            ["RESET hedgerow.token", "SET hedgerow.token TO DEFAULT", "RESET ALL", "DISCARD ALL"]
-        {
+        for (back, tag) in [
+            ("RESET hedgerow.token", "RESET"),
+            ("SET hedgerow.token TO DEFAULT", "SET"),
+            ("RESET ALL", "RESET"),
+            ("DISCARD ALL", "DISCARD ALL"),
+        ] {
             client.query(&set("", TENANT_B));
             assert_eq!(client.query(SEEN).lines(), ["101"]);
-            assert!(client.query(back).errors().is_empty(), "{back}");
+            let outcome = client.query(back);
+            assert_eq!((outcome.errors().len(), outcome.tags()), (0, vec![tag.to_owned()]));
             assert_eq!(client.query(IDS).lines(), A, "{back}");
             assert_eq!(client.query(SEEN).lines(), ["1"], "{back}");
         }
+        client.query("BEGIN");
+        assert_eq!(client.query(IDS).lines(), A);
+        assert_eq!(client.query("RESET hedgerow.token").tags(), ["RESET"]);
+        assert_eq!(client.extended("RESET hedgerow.token", &[]).tags(), ["RESET"]);
+        assert_eq!(client.query(SEEN).lines(), ["1"]);
+        assert_eq!(client.query("COMMIT").tags(), ["COMMIT"]);
         let record = world.hedgerow.record_with(&["\"UPDATE"; 0]);
         assert!(!record.is_null());
         client.terminate();
@@ -477,5 +487,22 @@ fn a_revocation_in_redis_holds_within_seconds_and_outlives_redis() {
             world.hedgerow.try_sign_in(world.hedgerow.address, &world.database, &one);
         outcome.ready().then_some(())
     });
+    world.finish();
+}
+
+#[test]
+fn what_another_identity_prepared_must_be_prepared_again_and_the_record_is_named() {
+    let world = World::new();
+    let mut client = session(&world, &token::of(TENANT_A));
+    client.query("PREPARE p AS SELECT id FROM users");
+    client.query(&set("", TENANT_B));
+    let error = client.query("EXECUTE p").error();
+    assert_eq!(error.denial_code(), Some("HR4002"), "{error:?}");
+    let hint = error.field('H').to_owned();
+    let id = hint.rsplit("audit record ").next().unwrap_or_default().trim_end_matches(')');
+    assert!(hint.starts_with("Prepare the statement again.") && id.len() == 36, "{hint}");
+    let record = world.hedgerow.record_with(&[id]);
+    assert!(record.to_string().contains("SELECT id FROM users"), "{record}");
+    client.terminate();
     world.finish();
 }

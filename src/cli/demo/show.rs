@@ -7,9 +7,14 @@ use crate::catalog_load::Session;
 /// Most rows of one result that are shown.
 const MAX_ROWS: usize = 10;
 
+/// A text in a colour, where there are colours.
+fn painted(code: &str, text: &str) -> String {
+    if crate::cli::shows_colors() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
 /// A heading.
 pub(super) fn heading(text: &str) {
-    println!("\n\x1b[1m── {text}\x1b[0m");
+    println!("\n{}", painted("1", &format!("── {text}")));
 }
 
 /// A result as text.
@@ -72,26 +77,22 @@ pub(super) async fn ask(session: &Session, sql: &str) -> Result<Answer, tokio_po
 
 /// Prints who asks what.
 pub(super) fn question(tenant: &str, sql: &str) {
-    println!("\n   \x1b[36m{tenant}\x1b[0m> {sql}");
+    println!("\n   {}> {sql}", painted("36", tenant));
 }
 
 /// Prints an error as `psql` would; the fields as the server sent them.
 pub(super) fn error(error: &tokio_postgres::Error) {
     match error.as_db_error() {
         Some(db) => {
-            println!(
-                "   \x1b[31m{}:  {}\x1b[0m  (SQLSTATE {})",
-                db.severity(),
-                db.message(),
-                db.code().code()
-            );
+            let said = painted("31", &format!("{}:  {}", db.severity(), db.message()));
+            println!("   {said}  (SQLSTATE {})", db.code().code());
             for (name, text) in [("DETAIL", db.detail()), ("HINT", db.hint())] {
                 if let Some(text) = text {
                     println!("   {name}:  {text}");
                 }
             }
         }
-        None => println!("   \x1b[31m{error}\x1b[0m"),
+        None => println!("   {}", painted("31", &error.to_string())),
     }
 }
 

@@ -103,7 +103,7 @@ impl Verdict {
         let mut lines = Vec::new();
         match &self.0 {
             Ok(decided) => {
-                let head = if decided.rewritten { "rewritten" } else { "allowed as it is" };
+                let head = if decided.rewritten { "rewritten" } else { "allowed as is" };
                 lines.push(head.to_owned());
                 lines.push(format!("  sent       {}", decided.guarded.text()));
                 for (index, used) in decided.relations.iter().enumerate() {

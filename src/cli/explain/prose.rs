@@ -44,7 +44,9 @@ pub(super) fn what(denial: &Denial) -> String {
             Some(object) => format!("`{object}` could tell of other tenants' rows in this form of statement."),
             None => "A guard cannot stand where it must in this form of statement.".to_owned(),
         },
-        DenialCode::ColumnDenied => format!("A column of {} that the policy closes is touched.", named("the relation")),
+        DenialCode::ColumnDenied => {
+            format!("The statement touches {}, which the policy closes.", named("a column"))
+        }
         DenialCode::WriteOutsideTenant => {
             format!("The value for {} is not the tenant's.", named("the tenant column"))
         }

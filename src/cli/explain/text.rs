@@ -1,7 +1,6 @@
 //! The answer for people: text, with colours where a terminal shows it. Layer 6.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 
 use super::Verdict;
 use super::prose::{self, locate};
@@ -28,15 +27,9 @@ enum Tone {
 }
 
 impl Colors {
-    /// On for a terminal, unless `NO_COLOR` (<https://no-color.org>) or a dumb terminal says otherwise.
+    /// On where standard output shows them.
     pub(super) fn of_standard_output() -> Self {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        if std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb {
-            Self::On
-        } else {
-            Self::Off
-        }
+        if crate::cli::shows_colors() { Self::On } else { Self::Off }
     }
 
     fn paint(self, tone: Tone, text: &str) -> String {
@@ -79,7 +72,7 @@ impl Verdict<'_> {
         let mut page = Page { text: String::new(), colors };
         let headline = match self.decision() {
             "rewrite" => colors.paint(Tone::Good, "rewritten"),
-            "allow" => colors.paint(Tone::Good, "allowed as it is"),
+            "allow" => colors.paint(Tone::Good, "allowed as is"),
             _ => colors.paint(Tone::Bad, "denied"),
         };
         let _ = writeln!(page.text, "{headline}");

@@ -139,6 +139,17 @@ a.yaml:18:21: `public.*`: functions are allowed one by one, without `*`
 }
 
 #[test]
+fn of_postgresqls_own_functions_a_policy_opens_a_short_list_and_no_other() {
+    let open = "functions: {allow: [pg_catalog.pg_sleep, pg_catalog.pg_sleep_for]}\n";
+    let policy = compiled(open).postgres;
+    assert!(policy.functions.contains(&("pg_catalog".into(), "pg_sleep".into())));
+    assert_snapshot!(faults("functions: {allow: [pg_catalog.pg_read_file, pg_catalog.upper]}\n"), @r#"
+a.yaml:1:21: `pg_catalog.pg_read_file`: of PostgreSQL's own functions a policy opens only pg_sleep, pg_sleep_for, pg_sleep_until; the others are open or closed by what they can do (docs/functions.md)
+a.yaml:1:46: `pg_catalog.upper`: of PostgreSQL's own functions a policy opens only pg_sleep, pg_sleep_for, pg_sleep_until; the others are open or closed by what they can do (docs/functions.md)
+"#);
+}
+
+#[test]
 fn a_table_needs_a_tenant_and_a_type() {
     assert_snapshot!(faults(r#"
 tables:

@@ -21,7 +21,7 @@ pub(super) const fn scripted() -> bool {
 pub(super) fn decide(text: &str, epoch: PolicyEpoch) -> Result<Vec<Decided>, Refusal> {
     if text.contains("DENY") || (text.contains("OLD") && epoch > PolicyEpoch(0)) {
         let denial = Denial::of(DenialCode::RelationDenied, "public.secrets");
-        return Err(Refusal { denial, fingerprint: Fingerprint::default() });
+        return Err(Refusal::of(denial));
     }
     let text = text.replace("CHANGE", &epoch.0.to_string());
     Ok(text.split(';').map(decided).collect())

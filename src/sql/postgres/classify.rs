@@ -183,10 +183,9 @@ fn plain(kind: Kind) -> Class {
     Class { kind, relations: Vec::new(), protected: false, rewritten: false }
 }
 
-/// A statement kind in words: `CreateStmt` is `Create`.
+/// A statement kind in SQL's words.
 fn kind_denied(statement: &Tree<'_>) -> Denial {
-    let kind = statement.kind();
-    Denial::of(DenialCode::StatementKind, kind.strip_suffix("Stmt").unwrap_or(kind))
+    Denial::of(DenialCode::StatementKind, super::command::words(statement))
 }
 
 fn name_of(statement: &Tree<'_>) -> Result<String, Denial> {
@@ -305,6 +304,16 @@ pub struct Closed<'t> {
     pub columns: Vec<String>,
     /// What touching them is.
     pub code: DenialCode,
+}
+
+impl Closed<'_> {
+    /// The denial of a statement that touches one of them, or `*` several.
+    pub fn denied(&self, column: &str) -> Denial {
+        match self.code {
+            DenialCode::ColumnDenied => Denial::of(self.code, format!("{}.{column}", self.visible)),
+            _ => Denial::of(self.code, self.visible),
+        }
+    }
 }
 
 /// Judges a query or data change, whatever statement it is part of.
@@ -657,8 +666,11 @@ fn judge_columns(statement: &Tree<'_>, closed: &[Closed<'_>]) -> Result<(), Deni
             }),
             _ => None,
         };
+        let column = parts.last().copied().flatten();
         match hit {
-            Some(relation) => Err(Denial::of(relation.code, relation.visible)),
+            Some(relation) => {
+                Err(relation.denied(column.filter(|name| *name != relation.visible).unwrap_or("*")))
+            }
             None => Ok(()),
         }
     })
@@ -683,7 +695,7 @@ fn judge_stars(statement: &Tree<'_>, closed: &[Closed<'_>]) -> Result<(), Denial
         .filter_map(visible_name)
         .find_map(|visible| closed.iter().find(|relation| relation.visible == visible));
     match hit {
-        Some(relation) => Err(Denial::of(relation.code, relation.visible)),
+        Some(relation) => Err(relation.denied("*")),
         None => Ok(()),
     }
 }

@@ -14,7 +14,7 @@ use crate::mutant;
 pub fn judge(statement: &Tree<'_>, closed: &[Closed<'_>]) -> Result<(), Denial> {
     statement.walk(&mut |node| match node.kind() {
         "RangeVar" if !node.at("alias").at("colnames").items().is_empty() => {
-            refuse(visible_name(node).and_then(|visible| named(closed, visible)))
+            refuse(visible_name(node).and_then(|visible| Some((named(closed, visible)?, "*"))))
         }
         "JoinExpr" => refuse(joined(node, closed).filter(|_| !mutant::on("closed-join"))),
         "CopyStmt" => refuse(copied(node, closed)),
@@ -23,9 +23,12 @@ pub fn judge(statement: &Tree<'_>, closed: &[Closed<'_>]) -> Result<(), Denial> 
     })
 }
 
-fn refuse(hit: Option<&Closed<'_>>) -> Result<(), Denial> {
+/// A closed relation, and which of its columns is touched.
+type Hit<'c, 't, 'n> = Option<(&'c Closed<'t>, &'n str)>;
+
+fn refuse(hit: Hit<'_, '_, '_>) -> Result<(), Denial> {
     match hit {
-        Some(relation) => Err(Denial::of(relation.code, relation.visible)),
+        Some((relation, column)) => Err(relation.denied(column)),
         None => Ok(()),
     }
 }
@@ -35,15 +38,18 @@ fn named<'c, 't>(closed: &'c [Closed<'t>], visible: &str) -> Option<&'c Closed<'
 }
 
 /// The closed relation that `COPY relation TO` would write out: all columns, or those of its list.
-fn copied<'c, 't>(copy: &Tree<'_>, closed: &'c [Closed<'t>]) -> Option<&'c Closed<'t>> {
+fn copied<'c, 't, 'n>(copy: &'n Tree<'_>, closed: &'c [Closed<'t>]) -> Hit<'c, 't, 'n> {
     let relation = named(closed, visible_name(copy.at("relation"))?)?;
     let list = copy.at("attlist").items();
-    let by_name = |name: &Tree<'_>| relation.columns.iter().any(|own| name.text() == Some(own));
-    (list.is_empty() || list.iter().any(by_name)).then_some(relation)
+    if list.is_empty() {
+        return Some((relation, "*"));
+    }
+    let mut names = list.iter().filter_map(Tree::text);
+    names.find(|name| relation.columns.iter().any(|own| own == name)).map(|name| (relation, name))
 }
 
 /// The closed relation of a join that gives it another name, or compares its columns unnamed.
-fn joined<'c, 't>(join: &Tree<'_>, closed: &'c [Closed<'t>]) -> Option<&'c Closed<'t>> {
+fn joined<'c, 't, 'n>(join: &'n Tree<'_>, closed: &'c [Closed<'t>]) -> Hit<'c, 't, 'n> {
     let using = join.at("using_clause").items();
     let whole = !join.at("alias").is_absent() || join.at("is_natural").truth();
     if !whole && using.is_empty() {
@@ -53,13 +59,17 @@ fn joined<'c, 't>(join: &Tree<'_>, closed: &'c [Closed<'t>]) -> Option<&'c Close
     direct_relations(join, &mut direct);
     direct.into_iter().filter_map(visible_name).find_map(|visible| {
         let relation = named(closed, visible)?;
-        let by = |column: &String| using.iter().any(|name| name.text() == Some(column));
-        (whole || relation.columns.iter().any(by)).then_some(relation)
+        if whole {
+            return Some((relation, "*"));
+        }
+        let mut names = using.iter().filter_map(Tree::text);
+        let named = names.find(|name| relation.columns.iter().any(|column| column == name));
+        named.map(|name| (relation, name))
     })
 }
 
 /// The closed relation whose closed column a data change writes, or finds a conflict by.
-fn written<'c, 't>(change: &Tree<'_>, closed: &'c [Closed<'t>]) -> Option<&'c Closed<'t>> {
+fn written<'c, 't, 'n>(change: &'n Tree<'_>, closed: &'c [Closed<'t>]) -> Hit<'c, 't, 'n> {
     let target = change.at("relation");
     let relation = named(closed, visible_name(target)?)?;
     let conflict = change.at("on_conflict_clause");
@@ -70,16 +80,16 @@ fn written<'c, 't>(change: &Tree<'_>, closed: &'c [Closed<'t>]) -> Option<&'c Cl
         if change.is("UpdateStmt") { change.at("target_list") } else { &Tree::None },
     ];
     let merges = change.at("merge_when_clauses").items().iter().map(|when| when.at("target_list"));
-    let mut names = own.into_iter().chain(merges).flat_map(Tree::items);
-    let by_name = names.any(|item| {
-        let name = item.at("name").text();
-        relation.columns.iter().any(|column| name == Some(column))
-    });
+    let items = own.into_iter().chain(merges).flat_map(Tree::items);
+    let mut names = items.filter_map(|item| item.at("name").text());
+    if let Some(name) = names.find(|name| relation.columns.iter().any(|column| column == name)) {
+        return Some((relation, name));
+    }
     // Without a column list the values meet every column in turn.
     let by_place = change.is("InsertStmt")
         && change.at("cols").items().is_empty()
         && !change.at("select_stmt").is_absent();
-    (by_name || by_place && !mutant::on("closed-by-place")).then_some(relation)
+    (by_place && !mutant::on("closed-by-place")).then_some((relation, "*"))
 }
 
 #[cfg(test)]

@@ -417,13 +417,16 @@ impl<'a> Env<'a> {
         let built_in = |name: &str| {
             functions::is_allowed(name)
                 || self.privileges.ddl && functions::OF_SCHEMA_CHANGES.contains(&name)
+                || functions::OPENED_BY_POLICY.contains(&name) && allowed("pg_catalog", name)
         };
         let open = match parts {
             ["pg_catalog", name] => built_in(name),
             [schema, name] => allowed(schema, name),
             [name] => {
                 let mut shadows = self.catalog.functions.iter().filter(|function| {
-                    function.name == *name && self.catalog.search_path.contains(&function.schema)
+                    function.name == *name
+                        && !function.hidden
+                        && self.catalog.search_path.contains(&function.schema)
                 });
                 match shadows.next() {
                     Some(first) => {
@@ -532,5 +535,52 @@ fn catalog(name: &str, written: String, server_version: u32) -> Result<Resolved<
     match lists::open_catalog(name, server_version) {
         Some(closed) => Ok(Resolved::Catalog { schema: CATALOG_RULE, closed }),
         None => Err(Denial::of(DenialCode::Catalog, written)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::catalog::{Catalog, Function};
+    use crate::claims::{Claims, Principal, TenantClaim};
+    use crate::error::DenialCode;
+    use crate::ids::PolicyEpoch;
+    use crate::policy::load::compile;
+    use crate::sql::Limits;
+
+    #[test]
+    fn a_function_that_postgresql_never_picks_by_its_bare_name_shadows_none() {
+        let text = "functions: {allow: [pg_catalog.pg_sleep]}\n";
+        let policy = compile(&[("p", text)], PolicyEpoch(1)).unwrap().postgres;
+        let tenant = Some(TenantClaim::Text("t".to_owned()));
+        let principal = Principal::assumed(tenant, Claims::default());
+        let function = |name: &str, hidden| Function {
+            schema: "public".to_owned(),
+            name: name.to_owned(),
+            security_definer: false,
+            language: "c".to_owned(),
+            hidden,
+        };
+        let catalog = Catalog {
+            live: true,
+            search_path: vec!["public".to_owned()],
+            functions: vec![
+                function("gen_random_uuid", true),
+                function("upper", true),
+                function("upper", false),
+            ],
+            ..Catalog::default()
+        };
+        let verdict = |sql: &str| {
+            super::super::decide(sql, &policy, &catalog, &principal, Limits::default())
+                .map(|_| ())
+                .map_err(|denial| denial.code)
+        };
+        assert_eq!(verdict("SELECT gen_random_uuid()"), Ok(()));
+        assert_eq!(verdict("SELECT upper('x')"), Err(DenialCode::Function));
+        assert_eq!(verdict("SELECT public.gen_random_uuid()"), Err(DenialCode::Function));
+        for open in ["pg_sleep(1)", "pg_catalog.pg_sleep(1)"] {
+            assert_eq!(verdict(&format!("SELECT {open}")), Ok(()), "{open}");
+        }
+        assert_eq!(verdict("SELECT pg_sleep_for('1s')"), Err(DenialCode::Function));
     }
 }

@@ -5,6 +5,9 @@
 //! indexes); called by name they are denied. `tests/integration/totality.rs` holds the lists against
 //! a live `pg_proc`. Reviewed against PostgreSQL 15 to 18.
 
+/// What is closed, and a policy may open: such a function costs time and nothing else.
+pub use crate::policy::OPENED_BY_POLICY;
+
 /// What a function can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reach {
@@ -378,6 +381,15 @@ mod tests {
             assert_eq!(family(dangerous).map(|family| family.reach), Some(reach), "{dangerous}");
         }
         assert!(!is_allowed("dblink") && family("dblink").is_none());
+    }
+
+    #[test]
+    fn what_a_policy_may_open_is_closed_and_costs_time_alone() {
+        for name in super::OPENED_BY_POLICY {
+            assert!(!is_allowed(name), "{name}");
+            assert_eq!(family(name).map(|family| family.reach), Some(Reach::Changes), "{name}");
+            assert!(name.starts_with("pg_sleep"), "review what {name} can do");
+        }
     }
 
     #[test]

@@ -18,8 +18,6 @@ pub struct Plan {
     pub kind: Kind,
     /// The text to send.
     pub text: String,
-    /// The text without names and payload.
-    pub normalized: &'static str,
 }
 
 /// The caller's channels.
@@ -41,29 +39,27 @@ pub fn plan(statement: &Tree<'_>, env: Env<'_>) -> Result<Option<Plan>, Denial> 
         channels(env)
             .map(|channels| format!("\"{}\"", channels.upstream(name).replace('"', "\"\"")))
     };
-    let (kind, text, normalized) = match (statement.kind(), named) {
+    let (kind, text) = match (statement.kind(), named) {
         ("ListenStmt", Some(name)) => {
-            (Kind::Listen(name.to_owned()), format!("LISTEN {}", upstream(name)?), "LISTEN")
+            (Kind::Listen(name.to_owned()), format!("LISTEN {}", upstream(name)?))
         }
-        ("UnlistenStmt", Some(name)) => {
-            (Kind::Notify, format!("UNLISTEN {}", upstream(name)?), "UNLISTEN")
-        }
+        ("UnlistenStmt", Some(name)) => (Kind::Notify, format!("UNLISTEN {}", upstream(name)?)),
         ("NotifyStmt", Some(name)) => {
             let payload =
                 statement.at("payload").text().map(|payload| format!(", {}", literal(payload)));
             let text = format!("NOTIFY {}{}", upstream(name)?, payload.unwrap_or_default());
-            (Kind::Notify, text, "NOTIFY")
+            (Kind::Notify, text)
         }
         ("SelectStmt", _) => match call(statement) {
             Some((item, channel, payload)) => {
                 let text = select(item, channel, payload, &channels(env)?);
-                (Kind::Notify, text, "SELECT pg_notify")
+                (Kind::Notify, text)
             }
             None => return Ok(None),
         },
         _ => return Ok(None),
     };
-    Ok(Some(Plan { kind, text, normalized }))
+    Ok(Some(Plan { kind, text }))
 }
 
 fn literal(text: &str) -> String {

@@ -60,8 +60,9 @@ enum Place {
 }
 
 impl Target<'_> {
-    fn refused(&self) -> Denial {
-        Denial::of(DenialCode::ColumnDenied, self.visible)
+    /// The denial of a statement that touches a masked column, or `*` several.
+    fn refused(&self, column: &str) -> Denial {
+        Denial::of(DenialCode::ColumnDenied, format!("{}.{column}", self.visible))
     }
 
     fn is_masked(&self, column: Option<&str>) -> bool {
@@ -79,15 +80,15 @@ impl Target<'_> {
             .filter(|when| when.at("command_type").number() == Some(codes::CMD_UPDATE))
             .map(|when| when.at("target_list"));
         let mut changed = changes.into_iter().chain(updates).flat_map(Tree::items);
-        if changed.any(|item| self.is_masked(item.at("name").text())) {
-            return Err(self.refused());
+        if let Some(item) = changed.find(|item| self.is_masked(item.at("name").text())) {
+            return Err(self.refused(item.at("name").text().unwrap_or("*")));
         }
         self.inserts(change)?;
         let returned = change.at("returning_clause").at("exprs").items();
         let alone = ["from_clause", "using_clause"].iter().all(|list| change.at(list).is_absent());
         let star = |item: &Tree<'_>| matches!(item.at("val").at("fields").items(), [only] if only.is("A_Star"));
         if returned.iter().any(star) && !alone {
-            return Err(self.refused());
+            return Err(self.refused("*"));
         }
         match change.kind() {
             "InsertStmt" => {
@@ -126,8 +127,9 @@ impl Target<'_> {
                         .iter()
                         .any(|item| item.at("name").text().or_else(|| item.text()) == Some(column))
             };
-            if self.table.masks(self.env).any(|(column, _)| given(column) && self.is_key(column)) {
-                return Err(self.refused());
+            let mut masked = self.table.masks(self.env).map(|(column, _)| column);
+            if let Some(column) = masked.find(|column| given(column) && self.is_key(column)) {
+                return Err(self.refused(column));
             }
         }
         Ok(())
@@ -180,7 +182,8 @@ impl Target<'_> {
             }
             [] => false,
         };
-        if refused { Err(self.refused()) } else { Ok(()) }
+        let column = parts.last().copied().flatten().filter(|name| *name != self.visible);
+        if refused { Err(self.refused(column.unwrap_or("*"))) } else { Ok(()) }
     }
 }
 

@@ -15,6 +15,7 @@ mod check;
 mod classify;
 mod closed;
 mod codes;
+mod command;
 mod copy_in;
 mod env;
 mod expression;
@@ -27,6 +28,7 @@ mod literals;
 mod masked;
 mod monitor;
 mod notation;
+mod recorded;
 mod residue;
 mod rewrite;
 mod schema_change;
@@ -46,10 +48,8 @@ mod tests;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::copy::CopyWay;
-use super::{Decided, Fingerprint, Kind, Limits};
+use super::{Decided, Fingerprint, Kind, Limits, Refusal};
 use crate::catalog::Catalog;
 use crate::claims::Principal;
 use crate::error::{Denial, DenialCode};
@@ -64,6 +64,7 @@ use tree::Tree;
 pub use check::{Form, Guarded};
 pub use expression::check_expression;
 pub use literals::{Literal, Split, split};
+pub use recorded::written;
 pub use residue::token_change;
 pub use rewrite::{ClaimKind, MARKER, Unspelled, parse_condition, spelled};
 pub use search_path::is_unchanged_by_text as keeps_search_path;
@@ -106,12 +107,13 @@ pub fn decide_prepared(
     declared: &[Parameter],
 ) -> Result<Vec<Decided>, Denial> {
     decide_in_session(text, policy, catalog, principal, limits, declared, Temporary::NONE)
+        .map_err(|refusal| refusal.denial)
 }
 
 /// See [`crate::decide::decide_in_session`].
 ///
 /// # Errors
-/// The denial of the first statement that may not run.
+/// The denial of the first statement that may not run, and what is known of that one.
 pub fn decide_in_session(
     text: &str,
     policy: &Policy,
@@ -120,9 +122,10 @@ pub fn decide_in_session(
     limits: Limits,
     declared: &[Parameter],
     temporary: &Temporary,
-) -> Result<Vec<Decided>, Denial> {
-    bounds::check(text, limits)?;
-    let privileges = policy.privileges(principal)?;
+) -> Result<Vec<Decided>, Refusal> {
+    let whole = |denial| refused_whole(text, denial);
+    bounds::check(text, limits).map_err(whole)?;
+    let privileges = policy.privileges(principal).map_err(whole)?;
     let notes = Notes::default();
     let lenient = false;
     let parameters = declared;
@@ -163,12 +166,13 @@ pub fn explain(
     catalog: &Catalog,
     principal: &Principal,
     limits: Limits,
-) -> (Vec<Account>, Result<Vec<Decided>, Denial>) {
+) -> (Vec<Account>, Result<Vec<Decided>, Refusal>) {
     let mut accounts = Vec::new();
-    let verdict = bounds::check(text, limits).and_then(|()| {
+    let whole = |denial| refused_whole(text, denial);
+    let verdict = bounds::check(text, limits).map_err(whole).and_then(|()| {
         stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || {
-            let privileges = policy.privileges(principal)?;
-            let parsed = parse_some(text)?;
+            let privileges = policy.privileges(principal).map_err(whole)?;
+            let parsed = parse_some(text).map_err(whole)?;
             let mut decided = Vec::new();
             let mut temporary = Temporary::default();
             let alone = (parsed.len() == 1).then_some(text);
@@ -188,7 +192,7 @@ pub fn explain(
                 let verdict = decide_or_monitor(statement, alone, env);
                 let relations = classify::named_relations(statement, env);
                 accounts.push(Account { relations, ..account.take() });
-                let verdict = verdict?;
+                let verdict = verdict.map_err(|denial| refused(statement, denial, env))?;
                 temporary.follow(&verdict.kind);
                 decided.push(verdict);
             }
@@ -206,24 +210,44 @@ fn parse_some(text: &str) -> Result<pg_raw_parse::ParseResult, Denial> {
     Ok(parsed)
 }
 
-fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Denial> {
-    let parsed = parse_some(text)?;
+/// The refusal of one statement. Only what is refused pays for it.
+fn refused(statement: pg_raw_parse::Node<'_>, denial: Denial, env: Env<'_>) -> Refusal {
+    let relations = classify::named_relations(statement, env);
+    Refusal { denial, fingerprint: fingerprint_of(statement), relations }
+}
+
+/// The refusal of a text before any of its statements was looked at.
+fn refused_whole(text: &str, denial: Denial) -> Refusal {
+    Refusal { denial, fingerprint: fingerprint(text), relations: Vec::new() }
+}
+
+fn statements(text: &str, env: Env<'_>) -> Result<Vec<Decided>, Refusal> {
+    let parsed = parse_some(text).map_err(|denial| refused_whole(text, denial))?;
     // What stands alone can be read from the client's own text.
     let alone = (parsed.len() == 1).then_some(text);
     if let Some(only) = alone {
-        let decided = parsed.stmts().map(|statement| decide_or_monitor(statement, Some(only), env));
-        return decided.collect();
+        return parsed
+            .stmts()
+            .map(|statement| decide_or_refuse(statement, Some(only), env))
+            .collect();
     }
     // A table that one statement makes is there for the next.
     let mut temporary = env.temporary.clone();
     let mut decided = Vec::with_capacity(parsed.len());
     for statement in parsed.stmts() {
-        let env = Env { temporary: &temporary, ..env };
-        let one = decide_or_monitor(statement, None, env)?;
+        let one = decide_or_refuse(statement, None, Env { temporary: &temporary, ..env })?;
         temporary.follow(&one.kind);
         decided.push(one);
     }
     Ok(decided)
+}
+
+fn decide_or_refuse(
+    statement: pg_raw_parse::Node<'_>,
+    alone: Option<&str>,
+    env: Env<'_>,
+) -> Result<Decided, Refusal> {
+    decide_or_monitor(statement, alone, env).map_err(|denial| refused(statement, denial, env))
 }
 
 /// The decision; where what refuses is only monitored, the decision without it, and what it was.
@@ -261,7 +285,7 @@ fn decide_one(
         None => env,
     };
     if let Some(plan) = listen::plan(&tree, env)? {
-        return decide_notify(&tree, plan, env);
+        return decide_notify(statement, &tree, plan, env);
     }
     if copy_in::writes(&tree) {
         return decide_copy_in(statement, &tree, env);
@@ -271,7 +295,7 @@ fn decide_one(
     }
     let class = classify::classify(&tree, env)?;
     let canonical = canonical(statement)?;
-    let fingerprint = fingerprint_of(&canonical, &class.kind, &tree);
+    let fingerprint = recorded::fingerprint(statement, &tree, &canonical);
     let (sealed, mut tenant_columns) = if class.rewritten {
         match bind(statement, &tree, &canonical, env) {
             Ok((text, columns)) => (check::seal(&tree, text, env), columns),
@@ -363,7 +387,7 @@ fn decide_temporary(
         guarded,
         would_deny: None,
         residue: residue::residue(tree, &kind),
-        fingerprint: fingerprint_of(&canonical, &kind, tree),
+        fingerprint: recorded::fingerprint(statement, tree, &canonical),
         kind,
         protected: class.protected,
         rewritten,
@@ -373,10 +397,13 @@ fn decide_temporary(
 }
 
 /// LISTEN and NOTIFY, on the tenant's own channels.
-fn decide_notify(tree: &Tree<'_>, plan: listen::Plan, env: Env<'_>) -> Result<Decided, Denial> {
+fn decide_notify(
+    statement: pg_raw_parse::Node<'_>,
+    tree: &Tree<'_>,
+    plan: listen::Plan,
+    env: Env<'_>,
+) -> Result<Decided, Denial> {
     let guarded = check::seal(tree, plan.text, env)?;
-    let digest = Sha256::digest(plan.normalized.as_bytes());
-    let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     Ok(Decided {
         guarded,
         residue: residue::residue(tree, &plan.kind),
@@ -386,7 +413,7 @@ fn decide_notify(tree: &Tree<'_>, plan: listen::Plan, env: Env<'_>) -> Result<De
         relations: Vec::new(),
         would_deny: None,
         tenant_columns: Vec::new(),
-        fingerprint: Fingerprint { hash, normalized: plan.normalized.to_owned() },
+        fingerprint: recorded::fingerprint(statement, tree, &canonical(statement)?),
     })
 }
 
@@ -422,13 +449,11 @@ fn decide_copy_in(
             decided
         }
     };
-    let digest = Sha256::digest(plan.text.as_bytes());
-    let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     Ok(Decided {
         kind: Kind::CopyIn(Arc::new(plan.copy)),
         residue: residue::residue(tree, &Kind::Insert),
         rewritten: true,
-        fingerprint: Fingerprint { hash, normalized: plan.text },
+        fingerprint: recorded::of(plan.text),
         ..decided
     })
 }
@@ -582,42 +607,17 @@ pub fn fingerprint(text: &str) -> Fingerprint {
     }
     stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || {
         let Ok(parsed) = parse(text) else { return Fingerprint::default() };
-        let Some(statement) = parsed.stmts().next() else { return Fingerprint::default() };
-        let mut print = String::new();
-        let (Ok(tree), Ok(canonical)) = (Tree::of(statement, &mut print), canonical(statement))
-        else {
-            return Fingerprint::default();
-        };
-        let kind = if scope::is_statement(tree.kind()) { Kind::Select } else { Kind::Setting };
-        fingerprint_of(&canonical, &kind, &tree)
+        parsed.stmts().next().map(fingerprint_of).unwrap_or_default()
     })
 }
 
-fn fingerprint_of(canonical: &str, kind: &Kind, tree: &Tree<'_>) -> Fingerprint {
-    let queries = matches!(
-        kind,
-        Kind::Select
-            | Kind::Insert
-            | Kind::Update
-            | Kind::Delete
-            | Kind::Merge
-            | Kind::Explain
-            | Kind::Cursor
-            | Kind::CopyOut
-            | Kind::Prepare(_)
-    );
-    let normalized = if queries {
-        pg_raw_parse::normalize::normalize(canonical).unwrap_or_default()
-    } else {
-        // Other statements may hold values where normalising does not look.
-        let kind = tree.kind();
-        let name = tree.at("name").text().unwrap_or_default();
-        let word = kind.strip_suffix("Stmt").unwrap_or(kind);
-        format!("{word} {name}").trim_end().to_owned()
-    };
-    let digest = Sha256::digest(normalized.as_bytes());
-    let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Fingerprint { hash, normalized }
+fn fingerprint_of(statement: pg_raw_parse::Node<'_>) -> Fingerprint {
+    let mut print = String::new();
+    let Ok(tree) = Tree::of(statement, &mut print) else { return Fingerprint::default() };
+    match canonical(statement) {
+        Ok(canonical) => recorded::fingerprint(statement, &tree, &canonical),
+        Err(_) => recorded::by_words(&tree),
+    }
 }
 
 /// How far the two parsers agree on a text, without policy: for the acceptance figure.

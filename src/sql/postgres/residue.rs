@@ -149,8 +149,11 @@ pub fn token_change(text: &str) -> Option<TokenChange> {
     if !tree.is("VariableSetStmt") || !is_token {
         return None;
     }
-    let scope =
-        if tree.at("is_local").truth() { TokenScope::Transaction } else { TokenScope::Session };
+    let scope = match tree.at("kind").number() {
+        _ if tree.at("is_local").truth() => TokenScope::Transaction,
+        Some(codes::RESET) => TokenScope::Reset,
+        Some(_) | None => TokenScope::Session,
+    };
     let token = match (tree.at("kind").number(), tree.at("args").items()) {
         (Some(codes::SET_DEFAULT | codes::RESET), _) => None,
         (Some(codes::SET_VALUE), [argument]) => {
@@ -267,8 +270,11 @@ mod tests {
             assert_eq!(token(sql).as_deref(), Some("a.b.c"), "{sql}");
         }
         assert_eq!(scope("SET LOCAL hedgerow.token = 'x'"), Some(TokenScope::Transaction));
-        for sql in ["RESET hedgerow.token", "SET hedgerow.token TO DEFAULT"] {
-            assert_eq!(scope(sql), Some(TokenScope::Session), "{sql}");
+        for (sql, told) in [
+            ("RESET hedgerow.token", TokenScope::Reset),
+            ("SET hedgerow.token TO DEFAULT", TokenScope::Session),
+        ] {
+            assert_eq!(scope(sql), Some(told), "{sql}");
             assert_eq!(token(sql), None, "{sql}");
         }
         for sql in ["SET hedgerow.token = a, b", "SET hedgerow.token = $1"] {

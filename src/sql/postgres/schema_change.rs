@@ -135,10 +135,9 @@ struct Change<'t> {
 }
 
 impl Change<'_> {
-    /// HR1002 with the kind in words: `AlterTable`.
+    /// HR1002 with the kind in SQL's words.
     fn refused(&self) -> Denial {
-        let kind = self.statement.kind();
-        Denial::of(DenialCode::StatementKind, kind.strip_suffix("Stmt").unwrap_or(kind))
+        Denial::of(DenialCode::StatementKind, super::command::words(self.statement))
     }
 
     /// `plpgsql`, which every database has, or `IF NOT EXISTS` of one that is there, which does nothing.

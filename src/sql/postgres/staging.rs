@@ -11,12 +11,9 @@ use super::tree::Tree;
 use super::{Guarded, check, decide_one, parse, temporary};
 use crate::error::{Denial, DenialCode};
 use crate::ids::{QuotedIdent, RelationName};
-use crate::sql::copy::Staged;
+use crate::sql::copy::{STAGING_TABLE as NAME, Staged};
 use crate::sql::temporary::{SCHEMA, TemporaryChange};
 use crate::sql::{Decided, Limits};
-
-/// The table's name. A session that has one of that name is refused.
-const NAME: &str = "hedgerow_copy";
 
 /// The statements, as a client would write them.
 pub struct Texts {

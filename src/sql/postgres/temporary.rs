@@ -93,8 +93,7 @@ fn written(name: &str) -> String {
 
 impl Own<'_> {
     fn refused(&self) -> Denial {
-        let kind = self.statement.kind();
-        Denial::of(DenialCode::StatementKind, kind.strip_suffix("Stmt").unwrap_or(kind))
+        Denial::of(DenialCode::StatementKind, super::command::words(self.statement))
     }
 
     /// The name of a table that is to be made.

@@ -19,7 +19,7 @@ use crate::sql::{Kind, RelationUse};
 /// HR1002 for a table that belongs to tenants, HR1009 for one that would be emptied with it; the denials of
 /// relations that are not known or not available.
 pub fn judge(statement: &Tree<'_>, env: Env<'_>) -> Result<Class, Denial> {
-    let refused = || Denial::of(DenialCode::StatementKind, "Truncate");
+    let refused = || Denial::of(DenialCode::StatementKind, "TRUNCATE");
     let mut named = Vec::new();
     let mut relations = Vec::new();
     for relation in statement.at("relations").items() {

@@ -44,7 +44,8 @@ impl Rewriter<'_> {
             let named = self.named.as_ref()?;
             Some(named.iter().map(|name| (name.clone(), None)).collect())
         });
-        let known = known.ok_or_else(|| Denial::of(DenialCode::ColumnDenied, qualifier))?;
+        let known =
+            known.ok_or_else(|| Denial::of(DenialCode::ColumnDenied, format!("{qualifier}.*")))?;
         let mut shown = Shown { items: Vec::new(), outputs: Vec::new() };
         for (name, class) in known {
             if hidden.contains(&name.as_str()) {
@@ -214,7 +215,7 @@ impl Rewriter<'_> {
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(_), _)
                 | SelectItem::ExprWithAliases { .. } => {
-                    return Err(Denial::of(DenialCode::ColumnDenied, visible));
+                    return Err(Denial::of(DenialCode::ColumnDenied, format!("{visible}.*")));
                 }
             }
         }
