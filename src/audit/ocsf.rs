@@ -7,7 +7,7 @@
 use super::canonical::Object;
 use super::chain::{Checkpoint, RecordHash, Tip};
 use super::execution::Fields;
-use super::record::{ClientAddress, Decision, Engine, Event, Kind};
+use super::record::{ClientAddress, Decision, Engine, Event, Kind, RelationRule};
 use crate::error::DenialCode;
 use std::io::Write as _;
 
@@ -238,7 +238,8 @@ fn base_fields(o: &mut Object<'_>, view: &View<'_>, event: &Fields<'_>, sequence
         o.plain("uid", event.id);
         o.text("version", "1.8.0");
     });
-    if let (Some(first), Some(epoch)) = (event.relations.first(), event.policy_epoch) {
+    let mut ruled = event.relations.iter().filter(|used| &*used.rule != RelationRule::NO_RULE);
+    if let (Some(first), Some(epoch)) = (ruled.next(), event.policy_epoch) {
         o.object("policy", |o| {
             o.flag("is_applied", true);
             o.text("uid", clip(&first.rule, MAX_TEXT));

@@ -453,11 +453,14 @@ fn weight(identity: &VerifiedIdentity) -> u32 {
 /// Keeps `hedgerow_jwks_age_seconds` true, for ever.
 async fn report_age(state: Arc<State>, interval: Duration) {
     loop {
-        // Where no issuer has a JWKS, nothing grows old.
-        let age = state.oldest_age().unwrap_or_default();
-        metrics::gauge!("hedgerow_jwks_age_seconds").set(age.as_secs_f64());
+        metrics::gauge!("hedgerow_jwks_age_seconds").set(jwks_age(&state).as_secs_f64());
         tokio::time::sleep(interval).await;
     }
+}
+
+/// Where no issuer has a JWKS, nothing grows old.
+fn jwks_age(state: &State) -> Duration {
+    state.oldest_age().unwrap_or_default()
 }
 
 fn describe_metrics() {

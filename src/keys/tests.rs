@@ -391,6 +391,7 @@ async fn a_secret_file_verifies_hs256_and_is_watched() {
         let key = SigningKey::from_file_bytes(secret).unwrap();
         key.mint(&claims(ISSUER, system_time())).unwrap()
     };
+    assert_eq!(super::jwks_age(&authenticator.0.state), Duration::ZERO, "there is no JWKS");
     let old = mint(b"0123456789abcdef0123456789abcdef");
     assert_eq!(code(&authenticator, &old).await, None);
     std::fs::write(&path, [8; 40]).unwrap();

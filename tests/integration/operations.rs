@@ -117,6 +117,8 @@ fn health_and_metrics_answer() {
         assert!(metrics.contains(name), "{name} in {metrics}");
     }
     assert!(metrics.contains("HR1004"), "{metrics}");
+    let log = world.hedgerow.log();
+    assert!(log.contains("serving") && !log.contains("Some(") && !log.contains("None"), "{log}");
     assert!(!metrics.contains(crate::support::TENANT_A), "a tenant is no label");
     assert_eq!(http::get(world.hedgerow.admin, "/nothing").map(|(status, _)| status), Some(404));
     a.terminate();

@@ -375,8 +375,8 @@ pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Den
 /// Every relation that a statement names, with the rule that applies to it; also those that are
 /// refused. For the account: nothing is decided here.
 pub fn named_relations(statement: pg_raw_parse::Node<'_>, env: Env<'_>) -> Vec<NamedRelation> {
-    let print = format!("{statement:?}");
-    let Ok(tree) = Tree::read(&print) else { return Vec::new() };
+    let mut print = String::new();
+    let Ok(tree) = Tree::of(statement, &mut print) else { return Vec::new() };
     let mut found: Vec<NamedRelation> = Vec::new();
     let _: Result<(), Denial> = walk(&tree, &mut |met| {
         if let Met::Read(relation) | Met::Target(relation, _) = met

@@ -64,7 +64,6 @@ use tree::Tree;
 pub use check::{Form, Guarded};
 pub use expression::check_expression;
 pub use literals::{Literal, Split, split};
-pub use recorded::written;
 pub use residue::token_change;
 pub use rewrite::{ClaimKind, MARKER, Unspelled, parse_condition, spelled};
 pub use search_path::is_unchanged_by_text as keeps_search_path;
@@ -609,6 +608,12 @@ pub fn fingerprint(text: &str) -> Fingerprint {
         let Ok(parsed) = parse(text) else { return Fingerprint::default() };
         parsed.stmts().next().map(fingerprint_of).unwrap_or_default()
     })
+}
+
+/// The parts of the name of the one relation that a text writes; `None` when it is not one.
+pub fn written(text: &str) -> Option<Vec<String>> {
+    bounds::check(text, Limits { max_statement: usize::MAX }).ok()?;
+    stacker::maybe_grow(STACK_NEEDED, DECIDING_STACK, || recorded::written(text))
 }
 
 fn fingerprint_of(statement: pg_raw_parse::Node<'_>) -> Fingerprint {

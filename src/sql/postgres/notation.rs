@@ -351,6 +351,7 @@ mod tests {
                 name: name.to_owned(),
                 security_definer: true,
                 language: "sql".to_owned(),
+                hidden: false,
             });
         }
         if read {
