@@ -198,5 +198,5 @@ ORDER BY
 SELECT
                     set_config('jit', $1, false)
 
---! HR1010 (u)
+--! HR1010 (u.*)
 SELECT u FROM users u LIMIT 1

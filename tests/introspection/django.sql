@@ -151,7 +151,7 @@ SELECT * FROM "tenants" LIMIT 1
 --! same
 SELECT * FROM "user_overview" LIMIT 1
 
---! HR1010 (users)
+--! HR1010 (users.*)
 SELECT * FROM "users" LIMIT 1
 
 --! HR1004 (vault)

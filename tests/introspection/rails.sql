@@ -210,5 +210,5 @@ SHOW search_path
 --! same
 SHOW client_min_messages
 
---! HR1010 (users) ["1"]
+--! HR1010 (users.*) ["1"]
 SELECT "users".* FROM "users" ORDER BY "users"."id" ASC LIMIT $1

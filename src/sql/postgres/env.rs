@@ -190,7 +190,10 @@ impl<'a> Env<'a> {
         match schema {
             Some("pg_catalog") => return catalog(name, written(), self.catalog.server_version),
             Some("information_schema") if !name.starts_with('_') => {
-                return Ok(Resolved::Catalog { schema: "information_schema", closed: &[] });
+                // Hosts and passwords of foreign servers, which are closed in pg_catalog too.
+                let closed: &[&str] =
+                    if name.ends_with("_options") { &["option_value"] } else { &[] };
+                return Ok(Resolved::Catalog { schema: "information_schema", closed });
             }
             Some("information_schema") => return Err(Denial::of(DenialCode::Catalog, written())),
             None if name.starts_with("pg_") => {

@@ -481,6 +481,11 @@ fn what_may_not_run_is_denied_by_its_code() {
             DenialCode::Function,
         ),
         ("SELECT reltuples FROM pg_class", DenialCode::Catalog),
+        (
+            "SELECT option_value FROM information_schema.user_mapping_options",
+            DenialCode::Catalog,
+        ),
+        ("SELECT * FROM information_schema.foreign_server_options", DenialCode::Catalog),
         ("SELECT * FROM pg_class", DenialCode::Catalog),
         ("SELECT last_value FROM pg_sequences", DenialCode::Catalog),
         ("SELECT * FROM pg_sequences", DenialCode::Catalog),
@@ -522,6 +527,8 @@ fn what_may_not_run_is_denied_by_its_code() {
     ] {
         assert_eq!(decide(sql).map(|_| ()).unwrap_err(), code, "{sql}");
     }
+    let names = "SELECT option_name FROM information_schema.foreign_server_options";
+    assert!(decide(names).is_ok(), "{names}");
 }
 
 #[test]
