@@ -99,10 +99,13 @@ pub(super) fn error(fields: &mut ErrorFields<'_>, known: &Known<'_>) {
     }
 }
 
-/// Whether the error is one of the statement's text, which says where: no row was read yet. What a
-/// function runs as text has a CONTEXT, and a position within.
+/// Whether the error is one of the statement's text, which says where: no row was read yet; or of the
+/// portal that the client's own message names (42P03). What a function runs has a CONTEXT, and a position
+/// within.
 fn is_of_the_text(fields: &ErrorFields<'_>) -> bool {
-    !fields.text(field::POSITION).is_empty() && fields.text(field::CONTEXT).is_empty()
+    let of_a_portal = fields.text(field::CODE) == "42P03";
+    (of_a_portal || !fields.text(field::POSITION).is_empty())
+        && fields.text(field::CONTEXT).is_empty()
 }
 
 fn of_rows(fields: &mut ErrorFields<'_>, known: &Known<'_>, raised: bool) {

@@ -481,10 +481,7 @@ fn what_may_not_run_is_denied_by_its_code() {
             DenialCode::Function,
         ),
         ("SELECT reltuples FROM pg_class", DenialCode::Catalog),
-        (
-            "SELECT option_value FROM information_schema.user_mapping_options",
-            DenialCode::Catalog,
-        ),
+        ("SELECT option_value FROM information_schema.user_mapping_options", DenialCode::Catalog),
         ("SELECT * FROM information_schema.foreign_server_options", DenialCode::Catalog),
         ("SELECT * FROM pg_class", DenialCode::Catalog),
         ("SELECT last_value FROM pg_sequences", DenialCode::Catalog),
