@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArguments, Ident, ObjectName, Query, SelectItem,
-    SelectItemQualifiedWildcardKind, Visit, Visitor, visit_expressions,
+    AccessExpr, BinaryOperator, Expr, FunctionArg, FunctionArguments, Ident, ObjectName, Query,
+    SelectItem, SelectItemQualifiedWildcardKind, Visit, Visitor, visit_expressions,
 };
 
 use super::carry::Derivation;
@@ -208,8 +208,18 @@ impl Level {
     pub fn hide(&mut self, projection: &[SelectItem]) -> Result<Vec<Option<String>>, Denial> {
         let guards = self.inputs.iter().map(|input| input.guard.clone()).collect();
         for item in projection {
-            let SelectItem::ExprWithAlias { alias, .. } = item else { continue };
-            let name = alias.value.to_ascii_lowercase();
+            let name = match item {
+                SelectItem::ExprWithAlias { alias, .. } => alias,
+                // A range variable wins over a column of its name: this is its own row.
+                SelectItem::UnnamedExpr(Expr::Identifier(_)) => continue,
+                SelectItem::UnnamedExpr(expr) => match implied_name(expr) {
+                    Some(name) if !mutant::on("bq-hidden-by-name") => name,
+                    _ => continue,
+                },
+                // What a star names is hidden by [`Level::hide_by_stars`].
+                _ => continue,
+            };
+            let name = name.value.to_ascii_lowercase();
             for input in self.inputs.iter_mut().filter(|input| input.variable == name) {
                 if self.where_guard.is_some() {
                     return Err(form("a column of the name of its table"));
@@ -218,6 +228,17 @@ impl Level {
             }
         }
         Ok(guards)
+    }
+
+    /// Takes all guards where the list has a star: which names it brings, and which range variables those
+    /// hide, is not known. WHERE does not see them.
+    pub fn hide_by_stars(&mut self, projection: &[SelectItem]) {
+        let stars = projection.iter().any(|item| {
+            !matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
+        });
+        if stars && !mutant::on("bq-hidden-by-star") {
+            self.inputs.iter_mut().for_each(|input| input.guard = None);
+        }
     }
 
     /// Puts guards back that [`Level::hide`] took.
@@ -551,6 +572,21 @@ impl Visitor for Pinned {
     }
 }
 
+/// The name that a column has without an alias: the last of its path, or the field that it takes. (GoogleSQL,
+/// "Implicit aliases".) Parentheses around it change nothing.
+pub fn implied_name(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(names) => names.last(),
+        Expr::Nested(inner) => implied_name(inner),
+        Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
+            AccessExpr::Dot(field) => implied_name(field),
+            AccessExpr::Subscript(_) => None,
+        },
+        _ => None,
+    }
+}
+
 /// Whether a column with this expression may raise an error when a condition reads it.
 pub fn may_fail(expr: &Expr, partial: &Partial) -> bool {
     !partial.leaves_total(expr)
@@ -590,8 +626,7 @@ impl Shields {
             });
             other.is_continue()
         };
-        let named_by_itself =
-            alias.is_none() && matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        let named_by_itself = alias.is_none() && implied_name(expr).is_some();
         may_fail(expr, partial)
             && !partial.seals(expr)
             && match self {
@@ -631,11 +666,7 @@ impl Columns {
         for item in projection {
             let (name, fails) = match item {
                 SelectItem::UnnamedExpr(expr) => {
-                    let name = match expr {
-                        Expr::Identifier(name) => Some(name),
-                        Expr::CompoundIdentifier(names) => names.last(),
-                        _ => None,
-                    };
+                    let name = implied_name(expr);
                     let shielded = shields.reach(expr, None, &level.partial);
                     (name, may_fail(expr, &level.partial) && !shielded)
                 }

@@ -5,7 +5,9 @@ use std::mem;
 use sqlparser::ast::{Expr, PipeOperator, Query, VisitMut};
 
 use super::carry::Purpose;
-use super::level::{Clause, Columns, Input, Level, Partial, Shields, may_fail, something_may_fail};
+use super::level::{
+    Clause, Columns, Input, Level, Partial, Shields, implied_name, may_fail, something_may_fail,
+};
 use super::rewrite::{Rewriter, form, lower, select_item};
 use crate::error::{Denial, DenialCode};
 
@@ -31,6 +33,7 @@ impl Rewriter<'_> {
         if let PipeOperator::Extend { exprs } = operator {
             // From here on the name is the column's.
             level.hide(exprs)?;
+            level.hide_by_stars(exprs);
         }
         if !names_stay {
             let guarded = guarded || level.is_guarded();
@@ -145,12 +148,7 @@ fn made(operator: &PipeOperator, level: &Level) -> Partial {
         }
         PipeOperator::Aggregate { full_table_exprs, group_by_expr } => {
             for item in full_table_exprs.iter().chain(group_by_expr) {
-                let name = match (&item.expr.alias, &item.expr.expr) {
-                    (Some(alias), _) => Some(alias),
-                    (None, Expr::Identifier(name)) => Some(name),
-                    (None, Expr::CompoundIdentifier(names)) => names.last(),
-                    (None, _) => None,
-                };
+                let name = item.expr.alias.as_ref().or_else(|| implied_name(&item.expr.expr));
                 if may_fail(&item.expr.expr, &level.partial) {
                     partial.add_column(name);
                 }

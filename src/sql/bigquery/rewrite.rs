@@ -352,6 +352,7 @@ impl<'a> Rewriter<'a> {
         if let Some(client) = selection.take() {
             *selection = Some(self.shielded(&level, client, Clause::Rows)?);
         }
+        level.hide_by_stars(projection);
         if let Some(client) = having.take() {
             *having = Some(self.shielded(&level, client, Clause::Groups)?);
         }

@@ -648,6 +648,11 @@ fn writes_views_and_hidden_names_are_shielded_too() {
             "SELECT 1 / (credit - 5) AS k FROM app.customers WHERE k > 0",
             "WHERE IF(`customers`.`tenant_id` = 'tenant-a', k > 0, FALSE)",
         ),
+        // A field that is taken of a value has a name as well.
+        (
+            "SELECT 1 FROM (SELECT (STRUCT(1 / (credit - 5) AS k)).k FROM app.customers) AS x WHERE k > 0",
+            "WHERE IF(`x`.`hedgerow_guard`, k > 0, FALSE)",
+        ),
         // Keys that are listed by place, or not at all, are shielded where they are computed.
         (
             "SELECT * FROM (SELECT 1 / credit AS y, COUNT(*) AS n FROM app.customers GROUP BY 1) AS a JOIN app.orders AS o USING (y)",
@@ -689,6 +694,35 @@ fn writes_views_and_hidden_names_are_shielded_too() {
         (
             "SELECT STRUCT('tenant-a' AS tenant_id) AS e, e.* FROM app.events AS e WHERE _PARTITIONTIME IS NOT NULL",
             "SELECT STRUCT('tenant-a' AS tenant_id) AS f, e.* FROM app.events AS e WHERE _PARTITIONTIME IS NOT NULL",
+        ),
+        // So it is where the column has no alias but its path's last name, or comes by a star.
+        (
+            "SELECT s.c, ROW_NUMBER() OVER (PARTITION BY credit) AS n FROM app.customers AS c, (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s QUALIFY 1 / (credit - 5) > 0",
+            "SELECT c, ROW_NUMBER() OVER (PARTITION BY credit) AS n FROM app.customers AS c, (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s QUALIFY 1 / (credit - 5) > 0",
+        ),
+        (
+            "SELECT (s).c, ROW_NUMBER() OVER (PARTITION BY credit) AS n FROM app.customers AS c, (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s QUALIFY 1 / (credit - 5) > 0",
+            "SELECT (s).d, ROW_NUMBER() OVER (PARTITION BY credit) AS n FROM app.customers AS c, (SELECT STRUCT('tenant-a' AS tenant_id) AS d) AS s QUALIFY 1 / (credit - 5) > 0",
+        ),
+        (
+            "SELECT [s][OFFSET(0)].c, ROW_NUMBER() OVER (PARTITION BY credit) AS n FROM app.customers AS c, (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s QUALIFY 1 / (credit - 5) > 0",
+            "SELECT [s.c][OFFSET(0)], ROW_NUMBER() OVER (PARTITION BY credit) AS n FROM app.customers AS c, (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s QUALIFY 1 / (credit - 5) > 0",
+        ),
+        (
+            "SELECT s.*, ROW_NUMBER() OVER (PARTITION BY credit) AS n FROM app.customers AS c, (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s QUALIFY 1 / (credit - 5) > 0",
+            "SELECT s.*, ROW_NUMBER() OVER (PARTITION BY credit) AS n FROM app.customers AS c, (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s QUALIFY n = 1 AND credit > 0",
+        ),
+        (
+            "SELECT *, ROW_NUMBER() OVER (PARTITION BY credit) AS n FROM app.customers AS c, (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s QUALIFY 1 / (credit - 5) > 0",
+            "SELECT *, ROW_NUMBER() OVER (PARTITION BY credit) AS n FROM app.customers AS c, (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s WHERE 1 / (credit - 5) > 0 QUALIFY n = 1",
+        ),
+        (
+            "FROM app.customers AS c |> JOIN (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s ON TRUE |> EXTEND s.c |> WHERE 1 / credit > 0",
+            "FROM app.customers AS c |> JOIN (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s ON TRUE |> EXTEND s.c AS d |> WHERE 1 / credit > 0",
+        ),
+        (
+            "FROM app.customers AS c |> JOIN (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s ON TRUE |> EXTEND s.* |> WHERE 1 / credit > 0",
+            "FROM app.customers AS c |> JOIN (SELECT STRUCT('tenant-a' AS tenant_id) AS c) AS s ON TRUE |> WHERE 1 / credit > 0 |> EXTEND s.*",
         ),
         (
             "FROM app.customers |> EXTEND STRUCT('tenant-a' AS tenant_id) AS customers |> WHERE 1 / credit > 0",

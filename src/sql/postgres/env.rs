@@ -422,6 +422,13 @@ impl<'a> Env<'a> {
                 || self.privileges.ddl && functions::OF_SCHEMA_CHANGES.contains(&name)
                 || functions::OPENED_BY_POLICY.contains(&name) && allowed("pg_catalog", name)
         };
+        // SECURITY: of a bare name PostgreSQL takes the function whose types fit best, of any schema of the
+        // path: the closed one, though one of the operator's has its name.
+        let closed = |name: &str| {
+            functions::family(name).is_some_and(|family| !family.reach.is_open())
+                && !built_in(name)
+                && !mutant::on("closed-shadowed")
+        };
         let open = match parts {
             ["pg_catalog", name] => built_in(name),
             [schema, name] => allowed(schema, name),
@@ -433,13 +440,15 @@ impl<'a> Env<'a> {
                 });
                 match shadows.next() {
                     Some(first) => {
-                        allowed(&first.schema, name)
+                        !closed(name)
+                            && allowed(&first.schema, name)
                             && shadows.all(|other| allowed(&other.schema, name))
                     }
                     None if self.catalog.live => built_in(name),
                     None => {
+                        let mut schemas = self.catalog.search_path.iter();
                         built_in(name)
-                            || self.catalog.search_path.iter().any(|schema| allowed(schema, name))
+                            || schemas.any(|schema| allowed(schema, name)) && !closed(name)
                     }
                 }
             }
@@ -450,6 +459,7 @@ impl<'a> Env<'a> {
             self.lenient
                 && self.policy.mode == Mode::Monitor
                 && parts.first() != Some(&"pg_catalog")
+                && !matches!(parts, [name] if closed(name))
                 && parts.last().is_some_and(|name| self.is_user_function(name))
         };
         if open || mutant::on("any-function") || monitored() { Ok(()) } else { Err(denied()) }
@@ -585,5 +595,36 @@ mod tests {
             assert_eq!(verdict(&format!("SELECT {open}")), Ok(()), "{open}");
         }
         assert_eq!(verdict("SELECT pg_sleep_for('1s')"), Err(DenialCode::Function));
+    }
+
+    #[test]
+    fn a_closed_function_is_not_opened_by_one_of_its_name() {
+        let text = "functions: {allow: [public.lo_get, public.pg_sleep, public.slugify]}\n";
+        let policy = compile(&[("p", text)], PolicyEpoch(1)).unwrap().postgres;
+        let tenant = Some(TenantClaim::Text("t".to_owned()));
+        let principal = Principal::assumed(tenant, Claims::default());
+        let named = |name: &str| Function {
+            schema: "public".to_owned(),
+            name: name.to_owned(),
+            security_definer: false,
+            language: "sql".to_owned(),
+            hidden: false,
+        };
+        let functions = ["lo_get", "pg_sleep", "slugify"].map(named);
+        for (live, functions) in [(true, functions.to_vec()), (false, Vec::new())] {
+            let search_path = vec!["public".to_owned()];
+            let catalog = Catalog { live, search_path, functions, ..Catalog::default() };
+            let verdict = |sql: &str| {
+                super::super::decide(sql, &policy, &catalog, &principal, Limits::default())
+                    .map(|_| ())
+                    .map_err(|denial| denial.code)
+            };
+            for call in ["lo_get(1)", "LO_GET(1::oid)", "pg_sleep(1)", "pg_catalog.lo_get(1)"] {
+                assert_eq!(verdict(&format!("SELECT {call}")), Err(DenialCode::Function), "{call}");
+            }
+            for call in ["public.lo_get(1)", "public.pg_sleep(1)", "slugify('x')"] {
+                assert_eq!(verdict(&format!("SELECT {call}")), Ok(()), "{call}");
+            }
+        }
     }
 }

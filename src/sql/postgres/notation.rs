@@ -78,6 +78,13 @@ impl<'t> Notation<'t> {
         if read.is_empty() { functions::may_take_one_value(name) } else { read.contains(name) }
     }
 
+    /// Whether a type outside `pg_catalog` has this name, to which a row could be cast: a domain over it.
+    fn is_user_type(&self, name: &str) -> bool {
+        let catalog = self.env.catalog;
+        let mut schemas = catalog.search_path.iter();
+        schemas.any(|schema| catalog.user_types.contains(&(schema.clone(), name.to_owned())))
+    }
+
     /// `qualifier.field`
     fn judge_column(
         &self,
@@ -85,8 +92,8 @@ impl<'t> Notation<'t> {
         field: &str,
         around: Option<&Around<'t>>,
     ) -> Result<(), Denial> {
-        let is_type = || self.env.catalog.user_types.iter().any(|(_, name)| name == field);
-        if !self.is_built_in(field) && !self.env.is_user_function(field) && !is_type() {
+        let is_function = self.is_built_in(field) || self.env.is_user_function(field);
+        if !is_function && !self.is_user_type(field) {
             return Ok(());
         }
         let rows = rows_called(qualifier, around);
@@ -94,7 +101,7 @@ impl<'t> Notation<'t> {
             return Ok(());
         }
         // SECURITY: a function would be given the whole row.
-        let closed = rows.iter().find_map(|row| self.closed(row));
+        let closed = rows.iter().find_map(|row| self.closed(row, is_function));
         if let Some(code) = closed
             && !mutant::on("attribute-row")
         {
@@ -119,10 +126,13 @@ impl<'t> Notation<'t> {
         }
     }
 
-    /// What a mention of the whole row is, where it has closed or masked columns.
-    fn closed(&self, row: &Tree<'_>) -> Option<DenialCode> {
+    /// What a mention of the whole row is, where it has closed or masked columns. (No type of a user is made of
+    /// a catalog's row.)
+    fn closed(&self, row: &Tree<'_>, is_function: bool) -> Option<DenialCode> {
         match self.resolve(row)? {
-            Resolved::Catalog { closed, .. } => (!closed.is_empty()).then_some(DenialCode::Catalog),
+            Resolved::Catalog { closed, .. } => {
+                (is_function && !closed.is_empty()).then_some(DenialCode::Catalog)
+            }
             Resolved::Table(table) => {
                 let closed = table.denied_columns().next().is_some() || table.is_masked(self.env);
                 closed.then_some(DenialCode::ColumnDenied)
@@ -496,7 +506,8 @@ mod tests {
 
     #[test]
     fn a_field_does_not_hand_on_a_row_with_closed_columns() {
-        let catalog = world(true);
+        let mut catalog = world(true);
+        catalog.user_types.insert(("public".to_owned(), "regional".to_owned()));
         for (sql, code) in [
             ("SELECT c.to_jsonb FROM pg_class c", Some(DenialCode::Catalog)),
             (
@@ -504,6 +515,7 @@ mod tests {
                 Some(DenialCode::Catalog),
             ),
             ("SELECT c.to_jsonb FROM pg_am c", None),
+            ("SELECT c.regional, c.nosuch FROM pg_class c", None),
         ] {
             assert_eq!(verdict(sql, &catalog), code, "{sql}");
         }
