@@ -12,6 +12,7 @@ mod attacks_http;
 mod clients;
 mod data;
 mod emulator;
+mod guards;
 mod http;
 mod oracle;
 #[allow(dead_code, reason = "one copy for all test binaries; this one needs less")]

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use super::{ATTACKS, Attacks, EVERYTHING, POLICY, corpus, decided, decided_with_routines, policy};
 
 /// Where the parser is installed: `make bigquery-env` does it.
-fn parser() -> Option<PathBuf> {
+pub fn parser() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bigquery/zetasql");
     let directory = std::env::var_os("HEDGEROW_ZETASQL").map_or(beside, PathBuf::from);
     if directory.join("node_modules/@fivetrandevelopers/zetasql").is_dir() {
@@ -16,6 +16,26 @@ fn parser() -> Option<PathBuf> {
     }
     println!("SKIPPED: the ZetaSQL parser is not installed; `make bigquery-env` installs it");
     None
+}
+
+/// Hands lines to a program beside the parser: whether it ends well, and what it prints.
+pub fn read_by(directory: &Path, program: &str, lines: Vec<String>) -> (bool, String) {
+    let mut child = Command::new("node")
+        .arg(program)
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node can be run");
+    let mut input = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || {
+        for line in lines {
+            writeln!(input, "{line}").unwrap();
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[test]
@@ -51,23 +71,8 @@ fn the_services_own_parser_finds_no_table_that_the_decision_did_not_see() {
         }
     }
     let count = lines.len();
-    let mut child = Command::new("node")
-        .arg("tables.mjs")
-        .current_dir(&directory)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("node can be run");
-    let mut input = child.stdin.take().unwrap();
-    let writer = std::thread::spawn(move || {
-        for line in lines {
-            writeln!(input, "{line}").unwrap();
-        }
-    });
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}");
+    let (sound, told) = read_by(&directory, "tables.mjs", lines);
+    assert!(sound, "{told}");
     let last = told.lines().rfind(|line| line.contains("\"same\"")).unwrap();
     let counts: serde_json::Value = serde_json::from_str(last).unwrap();
     println!("{count} texts: {counts}");

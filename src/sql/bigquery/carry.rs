@@ -301,7 +301,7 @@ impl Rewriter<'_> {
     ) {
         let name = variable.unwrap_or_default().to_ascii_lowercase();
         if derivation.carried {
-            level.carries = true;
+            level.carrying.insert(name.clone());
             self.carriers.push(name.clone());
         }
         if !derivation.guarded {
@@ -341,13 +341,15 @@ impl Rewriter<'_> {
         }
         for item in projection {
             match item {
-                SelectItem::Wildcard(options) if level.carries => except(options),
+                SelectItem::Wildcard(options) if !level.carrying.is_empty() => except(options),
                 SelectItem::QualifiedWildcard(
                     SelectItemQualifiedWildcardKind::ObjectName(name),
                     options,
                 ) => {
                     let name = name.to_string().replace('`', "").to_ascii_lowercase();
-                    if self.carriers.contains(&name) {
+                    // One of a query around has the name for itself only if this level has none of it.
+                    let around = !level.variables.contains(&name) && self.carriers.contains(&name);
+                    if level.carrying.contains(&name) || around {
                         except(options);
                     }
                 }

@@ -156,8 +156,8 @@ pub struct Level {
     pub outer: bool,
     /// A guard that goes into the level's WHERE.
     pub where_guard: Option<Expr>,
-    /// Whether a range variable carries its guard in a column.
-    pub carries: bool,
+    /// Its range variables that carry their guard in a column, in lower case.
+    pub carrying: BTreeSet<String>,
     /// Whether a query in a condition hands on rows that passed a guard of their own.
     pub hands: bool,
 }

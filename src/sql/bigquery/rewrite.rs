@@ -581,7 +581,7 @@ impl<'a> Rewriter<'a> {
                     (false, false) => None,
                 };
                 if carries {
-                    level.carries = true;
+                    level.carrying.insert(name.clone());
                     self.carriers.push(name.clone());
                 }
                 level.inputs.push(Input { variable: name, guard });

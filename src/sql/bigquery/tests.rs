@@ -734,6 +734,15 @@ fn writes_views_and_hidden_names_are_shielded_too() {
     }
 }
 
+/// The column that carries a guard is left out of the stars of those variables that have it, and of no others.
+#[test]
+fn a_carrier_is_left_out_where_it_is() {
+    let text = "SELECT o.* FROM app.order_items AS o JOIN (SELECT o.* FROM app.orders AS o WHERE 1 / o.total > 0) AS s ON 1 / (o.credit - s.id) > 0";
+    let sent = sent(text);
+    assert!(sent.starts_with("SELECT o.* EXCEPT (`hedgerow_guard`) FROM"), "{sent}");
+    assert!(sent.contains("(SELECT o.*, "), "{sent}");
+}
+
 /// A pseudo-column, wherever it is named, opens no other door than that of the first table.
 #[test]
 fn a_pseudo_column_lets_nothing_else_pass() {
