@@ -56,6 +56,7 @@ fn is_query(array: &Expr) -> bool {
 fn of_arrays(
     arrays: &[Expr],
     alias: Option<&TableAlias>,
+    offset: Option<&str>,
     level: &Level,
     handed: Handed,
 ) -> Partial {
@@ -63,6 +64,10 @@ fn of_arrays(
     for array in arrays.iter().filter(|array| may_fail(array, &level.partial)) {
         if is_query(array) && !handed.partial {
             continue;
+        }
+        // There is a place for each element only once the array is made.
+        if let Some(offset) = offset {
+            partial.add(offset);
         }
         match alias {
             Some(alias) if has_plain_elements(array) => partial.add(&alias.name.value),
@@ -91,10 +96,12 @@ impl Rewriter<'_> {
         &mut self,
         arrays: &mut Vec<Expr>,
         alias: Option<&TableAlias>,
+        offset: Option<String>,
         level: &mut Level,
     ) -> Result<(), Denial> {
-        let handed = self.values(arrays)?;
-        let partial = of_arrays(arrays, alias, level, handed);
+        let handed = self.within(level, |rewriter| rewriter.values(arrays))?;
+        let partial = of_arrays(arrays, alias, offset.as_deref(), level, handed);
+        level.variables.extend(offset);
         if level.is_guarded() && !mutant::on("bq-array") {
             for array in arrays.iter_mut().filter(|array| has_conditions(array, &level.partial)) {
                 let client = std::mem::replace(array, Expr::Tuple(Vec::new()));
@@ -127,7 +134,7 @@ impl Rewriter<'_> {
         let alias = alias.take().or_else(|| Some(alias_of(&last)));
         let array = Expr::CompoundIdentifier(parts.iter().map(|part| ident(part)).collect());
         let mut arrays = vec![array];
-        self.arrays(&mut arrays, alias.as_ref(), level)?;
+        self.arrays(&mut arrays, alias.as_ref(), None, level)?;
         *factor = TableFactor::UNNEST {
             alias,
             array_exprs: arrays,

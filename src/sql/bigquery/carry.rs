@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     ExceptSelectItem, Expr, GroupByExpr, Ident, ObjectNamePart, Query, Select, SelectFlavor,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement, TableAlias,
-    Value, Visit, Visitor, WildcardAdditionalOptions, visit_expressions, visit_relations,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, TableAlias, Value, Visit,
+    Visitor, WildcardAdditionalOptions, visit_expressions, visit_relations,
 };
 
 use super::dialect::parser;
@@ -74,7 +74,7 @@ pub fn names_a_carrier(text: &str) -> bool {
 }
 
 /// Names that stand alone in expressions, in lower case: a range variable among them is a whole row.
-pub fn bare_names(statement: &Statement) -> BTreeSet<String> {
+pub fn bare_names<T: Visit>(statement: &T) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let _ = visit_expressions(statement, |expr| {
         if let Expr::Identifier(name) = expr {

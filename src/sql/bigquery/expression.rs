@@ -7,6 +7,7 @@ use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Value, VisitMut, VisitorMut,
 };
 
+use super::around;
 use super::dialect::{parser, whole_names};
 use super::names::Env;
 use crate::claims::{ClaimPath, TenantClaim};
@@ -40,12 +41,13 @@ fn literal(text: &str) -> Option<String> {
     (text.len() <= TenantClaim::MAX_BYTES && text.chars().all(plain)).then(|| format!("'{text}'"))
 }
 
-/// Parses one expression of the policy and puts the verified claims in.
+/// Parses one expression of the policy, puts the verified claims in, and the table's range variable before
+/// every column.
 ///
 /// # Errors
 /// HR2008 when a claim is missing or cannot be a literal, HR4002 for an expression that the policy
 /// should not hold.
-pub fn policy_expression(text: &str, env: Env<'_>) -> Result<Expr, Denial> {
+pub fn policy_expression(text: &str, env: Env<'_>, variable: &str) -> Result<Expr, Denial> {
     let internal = || Denial::new(DenialCode::Internal);
     super::lexer::gate(text).map_err(|_| internal())?;
     let mut parser = parser(text)?;
@@ -56,7 +58,10 @@ pub fn policy_expression(text: &str, env: Env<'_>) -> Result<Expr, Denial> {
     whole_names(&mut expression);
     let mut claims = Claims { env, denial: None };
     match VisitMut::visit(&mut expression, &mut claims) {
-        ControlFlow::Continue(()) => Ok(expression),
+        ControlFlow::Continue(()) => {
+            around::qualify(&mut expression, variable, &|_| false);
+            Ok(expression)
+        }
         ControlFlow::Break(()) => Err(claims.denial.unwrap_or_else(internal)),
     }
 }

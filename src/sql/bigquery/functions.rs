@@ -3,15 +3,17 @@
 //! Not on the list, and so denied (HR1005): what reads a table or another service by its arguments
 //! (`EXTERNAL_QUERY`, `ML.*`, `AI.*`, `VECTOR_SEARCH`, `APPENDS`), what tells of keys and identities
 //! (`KEYS.*`, `AEAD.*`, `SECURE_CONTEXT`), and every function with a dataset before its name that the
-//! policy does not allow. On the list: what GoogleSQL's reference describes as a function of its
+//! policy does not allow; and `ST_REGIONSTATS`, which reads a raster by its address. On the list: what GoogleSQL's reference describes as a function of its
 //! arguments alone.
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DateTimeField, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Interval, ObjectName, UnaryOperator, Value, WindowSpec, WindowType,
+    BinaryOperator, CastKind, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Interval, ObjectName, UnaryOperator, Value, WindowSpec,
+    WindowType,
 };
 
 use super::names::Env;
+use crate::mutant;
 
 /// Functions without a prefix, in lower case, sorted; with them the words of subscripts (`OFFSET(1)`)
 /// and of date parts (`WEEK(MONDAY)`).
@@ -64,7 +66,20 @@ const PLAIN: &[&str] = &[
     "s2_coveringcellids", "safe_add", "safe_convert_bytes_to_string", "safe_divide",
     "safe_multiply", "safe_negate", "safe_offset", "safe_ordinal", "safe_subtract", "search", "sec",
     "sech", "sha1", "sha256", "sha512", "sign", "sin", "sinh", "soundex", "split", "split_substr",
-    "sqrt", "starts_with", "stddev", "stddev_pop", "stddev_samp", "string", "string_agg",
+    "sqrt", "st_angle", "st_area", "st_asbinary", "st_asgeojson", "st_astext", "st_azimuth",
+    "st_boundary", "st_boundingbox", "st_buffer", "st_bufferwithtolerance", "st_centroid",
+    "st_centroid_agg", "st_closestpoint", "st_clusterdbscan", "st_contains", "st_convexhull",
+    "st_coveredby", "st_covers", "st_difference", "st_dimension", "st_disjoint", "st_distance",
+    "st_dump", "st_dwithin", "st_endpoint", "st_equals", "st_extent", "st_exteriorring",
+    "st_geogfrom", "st_geogfromgeojson", "st_geogfromtext", "st_geogfromwkb", "st_geogpoint",
+    "st_geogpointfromgeohash", "st_geohash", "st_geometrytype", "st_hausdorffdistance",
+    "st_hausdorffdwithin", "st_interiorrings", "st_intersection", "st_intersects",
+    "st_intersectsbox", "st_isclosed", "st_iscollection", "st_isempty", "st_isring",
+    "st_isvaliddetail", "st_length", "st_lineinterpolatepoint", "st_linelocatepoint",
+    "st_linesubstring", "st_makeline", "st_makepolygon", "st_makepolygonoriented", "st_maxdistance",
+    "st_npoints", "st_numgeometries", "st_numpoints", "st_perimeter", "st_pointn", "st_simplify",
+    "st_snaptogrid", "st_startpoint", "st_touches", "st_union", "st_union_agg", "st_within", "st_x",
+    "st_y", "starts_with", "stddev", "stddev_pop", "stddev_samp", "string", "string_agg",
     "string_array", "strpos", "struct", "substr", "substring", "sum", "tan", "tanh", "time",
     "time_add", "time_diff", "time_sub", "time_trunc", "timestamp", "timestamp_add",
     "timestamp_bucket", "timestamp_diff", "timestamp_micros", "timestamp_millis",
@@ -115,30 +130,42 @@ pub fn is_aggregate(name: &ObjectName) -> bool {
     AGGREGATES.binary_search(&plain_name(name).as_str()).is_ok()
 }
 
-/// Aggregates and windows of which a group with one value has that value: of a key of the groups they may
-/// be computed without the groups.
-const OF_ONE_VALUE: &[&str] = &[
-    "any_value",
-    "avg",
-    "bit_and",
-    "bit_or",
-    "first_value",
-    "grouping",
-    "last_value",
-    "logical_and",
-    "logical_or",
-    "max",
-    "max_by",
-    "min",
-    "min_by",
-    "nth_value",
-    "percentile_cont",
-    "percentile_disc",
+/// Aggregates and windows whose outcome needs the rows: no key of the groups, no row alone, tells it. Not
+/// among them: those of which a group with one value has that value (`MAX`, `ARRAY_AGG`), the approximate.
+const OF_MANY_ROWS: &[&str] = &[
+    "count",
+    "countif",
+    "cume_dist",
+    "dense_rank",
+    "lag",
+    "lead",
+    "ntile",
+    "percent_rank",
+    "rank",
+    "row_number",
+    "sum",
 ];
 
-/// Whether a function is one of them.
-pub fn is_of_one_value(name: &ObjectName) -> bool {
-    OF_ONE_VALUE.contains(&plain_name(name).as_str())
+/// Whether a call's outcome needs the rows of its group, or of its window.
+pub fn needs_rows(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    let name = plain_name(&function.name);
+    // With one argument it is the row before, or behind; an offset may be none.
+    let beside = !matches!(name.as_str(), "lag" | "lead") || list.args.len() == 1;
+    let whole = function.over.as_ref().is_none_or(has_no_frame);
+    // Of distinct values of a key there is one.
+    let all = list.duplicate_treatment != Some(DuplicateTreatment::Distinct);
+    OF_MANY_ROWS.contains(&name.as_str())
+        && list.clauses.is_empty()
+        && (beside && whole && all || mutant::on("bq-needs-rows"))
+}
+
+/// A frame may hold the row alone, and so may that of a window which is named.
+fn has_no_frame(window: &WindowType) -> bool {
+    matches!(
+        window,
+        WindowType::WindowSpec(WindowSpec { window_name: None, window_frame: None, .. })
+    )
 }
 
 /// A function's name in lower case, without backticks and `SAFE.`: however it is spelled, it does the same.
@@ -174,8 +201,7 @@ fn is_of_policy(parts: &[String], env: Env<'_>) -> bool {
 
 fn is_built_in(parts: &[String]) -> bool {
     let lower: Vec<String> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
-    let plain =
-        |name: &String| PLAIN.binary_search(&name.as_str()).is_ok() || name.starts_with("st_");
+    let plain = |name: &String| PLAIN.binary_search(&name.as_str()).is_ok();
     let prefixed = |prefix: &String, name: &String| {
         PREFIXED.iter().any(|(known, names)| known == prefix && names.contains(&name.as_str()))
     };

@@ -6,11 +6,14 @@ use sqlparser::ast::{BinaryOperator, Expr, Query, SetExpr, TableFactor, TableWit
 use super::carry::carrier_of;
 use super::dialect::parser;
 use super::expression::{policy_expression, tenant_literal};
-use super::names::Binding;
+use super::names::{Binding, path};
 use super::rewrite::{Rewriter, form, parent_name, quoted};
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
 use crate::policy::{ColumnRule, Protection, TablePolicy};
+
+/// The name of a wildcard table below its guard.
+const GUARDED: &str = "hedgerow_rows";
 
 impl Rewriter<'_> {
     /// `SELECT * FROM table WHERE guard`, with the client's FOR SYSTEM_TIME and TABLESAMPLE. With a
@@ -24,6 +27,15 @@ impl Rewriter<'_> {
         let TableFactor::Table { name, version, sample, .. } = table else {
             return Err(form("from"));
         };
+        // Every column is named with its table: else one that the table lacks might be the client's own,
+        // of a query around or a variable of the script.
+        let last = path(name)?.pop().unwrap_or_default();
+        let wildcard = last.ends_with('*');
+        if wildcard && version.is_some() {
+            return Err(form("a time of a wildcard table"));
+        }
+        let variable = if wildcard { GUARDED } else { last.as_str() };
+        let alias = if wildcard { format!(" AS {}", quoted(GUARDED)) } else { String::new() };
         let mut except = Vec::new();
         let mut replace = Vec::new();
         for (column, column_rule) in &rule.columns {
@@ -35,7 +47,7 @@ impl Rewriter<'_> {
                         .as_ref()
                         .is_some_and(|unless| unless.holds(&self.env.principal.claims));
                     if !open {
-                        let mask = policy_expression(&expression.text, self.env)?;
+                        let mask = policy_expression(&expression.text, self.env, variable)?;
                         replace.push(format!("({mask}) AS {}", quoted(column)));
                     }
                 }
@@ -46,10 +58,10 @@ impl Rewriter<'_> {
             items => format!(" {word} ({})", items.join(", ")),
         };
         let text = format!(
-            "SELECT *{}{} FROM {name} WHERE {}",
+            "SELECT *{}{} FROM {name}{alias} WHERE {}",
             list("EXCEPT", &except),
             list("REPLACE", &replace),
-            self.guard(rule, None)?,
+            self.whole_guard(rule, variable)?,
         );
         let mut query =
             parser(&text)?.parse_query().map_err(|_| Denial::new(DenialCode::Internal))?;
@@ -64,22 +76,24 @@ impl Rewriter<'_> {
         v.clone_from(version);
         s.clone_from(sample);
         if carries {
-            select.projection.push(carrier_of(&self.guard(rule, None)?.to_string())?);
+            select.projection.push(carrier_of(&self.whole_guard(rule, variable)?.to_string())?);
         }
         Ok(*query)
     }
 
-    /// The condition that binds a table's rows to the tenant, its columns qualified if asked.
-    pub fn guard(&self, rule: &TablePolicy, variable: Option<&str>) -> Result<Expr, Denial> {
-        let mut text = self.tenant_condition(rule, variable, 0)?;
-        if let Some(condition) = &rule.condition {
-            if variable.is_some() || mutant::on("bq-where") {
-                // The policy's own columns would need the qualifier: only the tenant is repeated.
-            } else {
-                let condition = policy_expression(&condition.text, self.env)?;
-                text = format!("{text} AND ({condition})");
-            }
-        }
+    /// The condition that binds a table's rows to the tenant.
+    pub fn guard(&self, rule: &TablePolicy, variable: &str) -> Result<Expr, Denial> {
+        let text = self.tenant_condition(rule, variable, 0)?;
+        parser(&text)?.parse_expr().map_err(|_| Denial::new(DenialCode::Internal))
+    }
+
+    /// The same with the policy's own condition, which is not repeated elsewhere.
+    fn whole_guard(&self, rule: &TablePolicy, variable: &str) -> Result<Expr, Denial> {
+        let Some(condition) = rule.condition.as_ref().filter(|_| !mutant::on("bq-where")) else {
+            return self.guard(rule, variable);
+        };
+        let condition = policy_expression(&condition.text, self.env, variable)?;
+        let text = format!("{} AND ({condition})", self.tenant_condition(rule, variable, 0)?);
         parser(&text)?.parse_expr().map_err(|_| Denial::new(DenialCode::Internal))
     }
 
@@ -88,19 +102,16 @@ impl Rewriter<'_> {
         if rule.condition.is_some() {
             return Err(form("a condition of the policy on a written table"));
         }
-        self.guard(rule, Some(variable))
+        self.guard(rule, variable)
     }
 
     fn tenant_condition(
         &self,
         rule: &TablePolicy,
-        variable: Option<&str>,
+        variable: &str,
         depth: usize,
     ) -> Result<String, Denial> {
-        let qualified = |column: &str| match variable {
-            Some(variable) => format!("{}.{}", quoted(variable), quoted(column)),
-            None => quoted(column),
-        };
+        let qualified = |column: &str| format!("{}.{}", quoted(variable), quoted(column));
         match &rule.protection {
             Protection::Tenant { .. } if mutant::on("bq-guard") => Ok("TRUE".to_owned()),
             Protection::Tenant { column, tenant_type } => {
@@ -111,13 +122,25 @@ impl Rewriter<'_> {
             {
                 let name = parent_name(&parent.schema, &parent.name)?;
                 match self.env.bind(&name)? {
-                    Binding::Tenants(rule) => Ok(format!(
-                        "{} IN (SELECT {} FROM {} WHERE {})",
-                        qualified(column),
-                        quoted(parent_column),
-                        name.quoted(),
-                        self.tenant_condition(&rule, None, depth + 1)?,
-                    )),
+                    Binding::Tenants(rule) => {
+                        let key = format!("{}.{}", quoted(&name.table), quoted(parent_column));
+                        let own = self.tenant_condition(&rule, &name.table, depth + 1)?;
+                        if mutant::on("bq-parent-key") {
+                            let from = name.quoted();
+                            let column = qualified(column);
+                            return Ok(format!(
+                                "{column} IN (SELECT {key} FROM {from} WHERE {own})"
+                            ));
+                        }
+                        // SECURITY: no key is unique here. One that another tenant's row has as well, because
+                        // somebody wrote it so, would open that tenant's rows.
+                        Ok(format!(
+                            "{} IN (SELECT {key} FROM {} WHERE {key} IS NOT NULL GROUP BY {key} \
+                             HAVING COUNTIF({own}) = COUNT(*))",
+                            qualified(column),
+                            name.quoted(),
+                        ))
+                    }
                     Binding::Shared(_) | Binding::SecureContext(_) | Binding::Own => {
                         Err(Denial::new(DenialCode::Internal))
                     }

@@ -15,6 +15,7 @@ use sqlparser::ast::{
     SelectItem, SelectItemQualifiedWildcardKind, Visit, Visitor, visit_expressions,
 };
 
+use super::around::{self, Surroundings};
 use super::carry::Derivation;
 use super::dialect::parser;
 use super::functions;
@@ -63,7 +64,11 @@ impl Partial {
 
     /// Whether a name is one.
     pub fn has(&self, name: &str) -> bool {
-        self.all || self.names.contains(&name.to_ascii_lowercase())
+        let name = name.to_ascii_lowercase();
+        // `f0_`, `f1_`, …: what the service calls a column without a name.
+        let number = name.strip_prefix('f').and_then(|rest| rest.strip_suffix('_'));
+        let unnamed = number.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+        self.all || self.unnamed && unnamed || self.names.contains(&name)
     }
 
     /// Which of them are names is not known any more.
@@ -98,7 +103,7 @@ impl Partial {
     }
 
     /// Whether a part reads such a name. Any word of a path counts: it may be a column or a field.
-    fn is_read_by<T: Visit>(&self, part: &T) -> bool {
+    pub fn is_read_by<T: Visit>(&self, part: &T) -> bool {
         if self.is_empty() {
             return false;
         }
@@ -150,6 +155,12 @@ pub struct Level {
     pub inputs: Vec<Input>,
     /// Names of all its range variables, in lower case, as far as they are known.
     pub variables: BTreeSet<String>,
+    /// Where they begin among all that are in scope.
+    pub first: usize,
+    /// Names of its SELECT list, in lower case, where a condition sees them.
+    pub listed: BTreeSet<String>,
+    /// The levels around it.
+    pub around: Surroundings,
     /// Names of columns that may raise an error.
     pub partial: Partial,
     /// Whether a join of the level makes rows of nulls.
@@ -185,6 +196,8 @@ impl Level {
         Self {
             inputs: self.inputs.clone(),
             variables: self.variables.clone(),
+            first: self.first,
+            around: self.around.clone(),
             partial: self.partial.clone(),
             outer: self.outer,
             hands: self.hands,
@@ -192,12 +205,30 @@ impl Level {
         }
     }
 
+    /// The same above its groups, where the guards of its rows cannot be repeated.
+    pub fn grouped(&self) -> Self {
+        let mut level = self.copy();
+        level.inputs.iter_mut().for_each(|input| input.guard = None);
+        level
+    }
+
     /// The level with the target of a write beside it.
     pub fn with(&self, variable: &str, guard: &Expr) -> Self {
         let mut level = self.copy();
         let (variable, guard) = (variable.to_ascii_lowercase(), Some(guard.to_string()));
+        level.variables.insert(variable.clone());
         level.inputs.push(Input { variable, guard });
         level
+    }
+
+    /// Takes in a join that stands in parentheses.
+    pub fn absorb(&mut self, inner: Self) {
+        self.inputs.extend(inner.inputs);
+        self.variables.extend(inner.variables);
+        self.carrying.extend(inner.carrying);
+        self.partial.join(&inner.partial);
+        self.outer |= inner.outer;
+        self.hands |= inner.hands;
     }
 
     /// Takes the guards of range variables that a column of the SELECT list hides by its name: `c.tenant_id`
@@ -228,6 +259,17 @@ impl Level {
             }
         }
         Ok(guards)
+    }
+
+    /// Lets conditions see the names of the SELECT list.
+    pub fn list(&mut self, projection: &[SelectItem]) {
+        self.listed.extend(projection.iter().filter_map(|item| match item {
+            SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.to_ascii_lowercase()),
+            SelectItem::UnnamedExpr(expr) => {
+                implied_name(expr).map(|name| name.value.to_ascii_lowercase())
+            }
+            _ => None,
+        }));
     }
 
     /// Takes all guards where the list has a star: which names it brings, and which range variables those
@@ -300,11 +342,14 @@ impl Level {
         }
     }
 
-    fn conjunct(&self, conjunct: Expr, clause: Clause) -> Result<Shielded, Denial> {
-        let exposed = self.is_guarded() || self.hands || self.partial.sealed;
+    fn conjunct(&self, mut conjunct: Expr, clause: Clause) -> Result<Shielded, Denial> {
+        let within = around::is_guarded(&self.around);
+        let exposed = self.is_guarded() || self.hands || self.partial.sealed || within;
+        let total = self.partial.leaves_total(&conjunct)
+            && !(within && around::reads_partial(&self.around, &conjunct));
         let stays = mutant::on("bq-shield")
             || !exposed
-            || self.partial.leaves_total(&conjunct)
+            || total
             || is_pinned(&conjunct, self.partial.one_group);
         if stays {
             return Ok(Shielded { condition: conjunct, unmet: false });
@@ -328,9 +373,16 @@ impl Level {
             let condition = Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) };
             return Ok(Shielded { condition, unmet: unmet_left || unmet_right });
         }
+        let mut variables = self.variables.iter();
+        if let (true, Some(variable), None) = (within, variables.next(), variables.next()) {
+            let kept = |name: &str| self.listed.contains(name) || around::names(&self.around, name);
+            around::qualify(&mut conjunct, variable, &kept);
+        }
+        let of_others = around::needed(&self.around, &self.variables, &conjunct);
         let needed = self.needed(&conjunct);
-        let unmet = needed.iter().any(|input| input.guard.is_none());
+        let unmet = of_others.unmet || needed.iter().any(|input| input.guard.is_none());
         let guards = needed.iter().filter_map(|input| input.guard.as_deref());
+        let guards = guards.chain(of_others.guards.iter().map(String::as_str));
         let condition = match self.joined(guards, clause) {
             Some(guard) => conditional(&guard, conjunct, "FALSE")?,
             None => conjunct,
@@ -499,7 +551,7 @@ fn computes(expr: &Expr) -> bool {
 fn pins(expr: &Expr, one_group: bool) -> bool {
     let Expr::Function(function) = expr else { return false };
     let of_all = one_group && function.over.is_none();
-    computes(expr) && (of_all || !functions::is_of_one_value(&function.name))
+    computes(expr) && (of_all || functions::needs_rows(function))
 }
 
 impl Visitor for Pinned {

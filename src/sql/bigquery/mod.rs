@@ -10,6 +10,7 @@
 //! There is no catalog: names are what the policy says, and a column that does not exist is
 //! BigQuery's error.
 
+mod around;
 mod arrays;
 mod carry;
 mod check;
@@ -182,7 +183,10 @@ fn rewritten<'a>(
             .map(|statement| write::statement(&mut rewriter, statement))
             .collect::<Result<Vec<_>, _>>()?;
         match rewriter.wanted.take() {
-            None => return Ok((rewriter, statements, kinds)),
+            None => {
+                dialect::explicit_aliases(&mut statements);
+                return Ok((rewriter, statements, kinds));
+            }
             Some(wanted) => carry = wanted,
         }
         if carry::names_a_carrier(text) {

@@ -40,6 +40,8 @@ impl Rewriter<'_> {
             let partial = mem::take(&mut level.partial);
             let input = Input { variable: String::new(), guard: None };
             *level = Level {
+                around: mem::take(&mut level.around),
+                first: self.aliases.len(),
                 inputs: guarded.then_some(input).into_iter().collect(),
                 partial,
                 ..Level::default()
@@ -56,11 +58,12 @@ impl Rewriter<'_> {
         made: &mut Partial,
     ) -> Result<(), Denial> {
         match operator {
+            PipeOperator::Join(join) if join.global => Err(form("global join")),
             PipeOperator::Join(join) => {
                 self.join(&mut join.join_operator, &mut join.relation, level)
             }
             PipeOperator::Where { expr } => {
-                level.hands |= self.condition(expr)?;
+                level.hands |= self.within(level, |rewriter| rewriter.condition(expr))?;
                 let client = mem::replace(expr, Expr::Tuple(Vec::new()));
                 *expr = self.shielded(level, client, Clause::Rows)?;
                 Ok(())
@@ -82,23 +85,30 @@ impl Rewriter<'_> {
             }
             PipeOperator::Select { exprs } | PipeOperator::Extend { exprs } => {
                 exprs.iter().try_for_each(select_item)?;
-                self.columns(exprs, made)
+                self.columns(exprs, level, made)
             }
             PipeOperator::Set { .. }
             | PipeOperator::Aggregate { .. }
             | PipeOperator::Pivot { .. }
-            | PipeOperator::Unpivot { .. } => self.columns(operator, made),
+            | PipeOperator::Unpivot { .. } => self.columns(operator, level, made),
             PipeOperator::Limit { .. }
             | PipeOperator::OrderBy { .. }
             | PipeOperator::TableSample { .. }
             | PipeOperator::Drop { .. }
-            | PipeOperator::Rename { .. } => self.expressions(operator),
+            | PipeOperator::Rename { .. } => {
+                self.within(level, |rewriter| rewriter.expressions(operator))
+            }
         }
     }
 
     /// Columns that an operator makes.
-    fn columns<T: VisitMut>(&mut self, part: &mut T, made: &mut Partial) -> Result<(), Denial> {
-        if self.values(part)?.any() {
+    fn columns<T: VisitMut>(
+        &mut self,
+        part: &mut T,
+        level: &Level,
+        made: &mut Partial,
+    ) -> Result<(), Denial> {
+        if self.within(level, |rewriter| rewriter.values(part))?.any() {
             made.seal();
         }
         Ok(())

@@ -37,6 +37,9 @@ impl Rewriter<'_> {
             if level.where_guard.is_some() {
                 beside_a_guard_in_where(&join.relation, Some(&join.join_operator))?;
             }
+            if join.global {
+                return Err(form("global join"));
+            }
             self.join(&mut join.join_operator, &mut join.relation, level)?;
         }
         for item in more {
@@ -67,9 +70,14 @@ impl Rewriter<'_> {
         let Some(table) = self.table_named(&parts)? else {
             return self.factor(relation, level, false);
         };
-        let variable = alias
-            .as_ref()
-            .map_or_else(|| parts.last().cloned().unwrap_or_default(), |a| a.name.value.clone());
+        // The guard names the table by its alias: none is left to the service to make up.
+        let named = match alias.take() {
+            Some(alias) => alias,
+            None if table.table.ends_with('*') => self.nameless(),
+            None => alias_of(parts.last().map_or("", String::as_str)),
+        };
+        let variable = named.name.value.clone();
+        *alias = Some(named);
         self.expressions(version)?;
         match self.bind(&table, Use::Read)? {
             Binding::Tenants(rule) => {
@@ -89,9 +97,6 @@ impl Rewriter<'_> {
             Binding::Shared(_) | Binding::Own => {}
         }
         *name = full_name(&table);
-        if alias.is_none() && !table.table.ends_with('*') {
-            *alias = Some(alias_of(&variable));
-        }
         self.aliases.push(variable.to_ascii_lowercase());
         Ok(())
     }

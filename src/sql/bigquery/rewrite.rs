@@ -15,6 +15,7 @@ use sqlparser::ast::{
 };
 
 use super::TableUse;
+use super::around::Surroundings;
 use super::carry::{self, Carry, Cte, Derivation, Purpose};
 use super::guard::conjunction;
 use super::level::{Clause, Columns, Input, Level, Partial};
@@ -33,6 +34,8 @@ pub struct Rewriter<'a> {
     pub aliases: Vec<String>,
     /// Range variables in scope that have a carrier, in lower case.
     pub carriers: Vec<String>,
+    /// The levels in whose expressions the query at hand stands.
+    pub around: Surroundings,
     /// Whether carriers are made.
     pub carry: Carry,
     /// What another try must do otherwise.
@@ -67,6 +70,7 @@ impl<'a> Rewriter<'a> {
             ctes: Vec::new(),
             aliases: Vec::new(),
             carriers: Vec::new(),
+            around: Vec::new(),
             carry,
             wanted: None,
             bare: BTreeSet::new(),
@@ -135,11 +139,11 @@ impl<'a> Rewriter<'a> {
                 let read = self.select(select, purpose);
                 self.without_carriers = without;
                 let (level, derivation) = read?;
-                (if bare { level } else { Level::above(&derivation) }, derivation)
+                (if bare { level } else { self.above(&derivation) }, derivation)
             }
             other => {
                 let derivation = self.set_expr(other, purpose)?;
-                (Level::above(&derivation), derivation)
+                (self.above(&derivation), derivation)
             }
         };
         if let Some(order_by) = order_by {
@@ -147,7 +151,7 @@ impl<'a> Rewriter<'a> {
             if interpolate.is_some() {
                 return Err(form("order by"));
             }
-            self.values(order_by)?;
+            self.within(&level, |rewriter| rewriter.values(order_by))?;
         }
         match limit_clause {
             None => {}
@@ -170,6 +174,11 @@ impl<'a> Rewriter<'a> {
             columns: Columns { listed: None, partial: level.partial },
             ..Derivation::default()
         })
+    }
+
+    /// The level above a query whose range variables are no longer seen.
+    fn above(&self, derivation: &Derivation) -> Level {
+        Level { around: self.around.clone(), ..Level::above(derivation) }
     }
 
     fn with(&mut self, with: &mut With) -> Result<(), Denial> {
@@ -203,7 +212,11 @@ impl<'a> Rewriter<'a> {
             }
             let name = lower(&cte.alias.name);
             match self.ctes.get_mut(first + at) {
-                Some(_) if itself => {}
+                // The service may see that the part which names itself has no rows.
+                Some(known) if itself => {
+                    known.derivation =
+                        Derivation { guarded: derivation.guarded, ..Derivation::default() };
+                }
                 Some(known) => known.derivation = derivation,
                 None => self.ctes.push(Cte { name, derivation }),
             }
@@ -309,8 +322,7 @@ impl<'a> Rewriter<'a> {
             || is_named(group_by)
             || is_named(having)
             || is_named(qualify);
-        let mut level = Level::default();
-        let outside = self.aliases.len();
+        let mut level = self.level();
         if pseudo {
             self.pseudo_from(from, &mut level)?;
         } else {
@@ -318,15 +330,16 @@ impl<'a> Rewriter<'a> {
                 self.table_with_joins(item, &mut level)?;
             }
         }
-        level.variables.extend(self.aliases.iter().skip(outside).cloned());
+        self.name_variables(&mut level);
         self.expressions(distinct)?;
         projection.iter().try_for_each(select_item)?;
-        let handed = self.values(projection)?;
-        level.hands |= self.condition(selection)?;
-        self.expressions(group_by)?;
-        level.hands |= self.condition(having)?;
+        let above = if groups == Some(false) { level.copy() } else { level.grouped() };
+        let handed = self.within(&above, |rewriter| rewriter.values(projection))?;
+        level.hands |= self.within(&level, |rewriter| rewriter.condition(selection))?;
+        self.within(&level, |rewriter| rewriter.expressions(group_by))?;
+        level.hands |= self.within(&above, |rewriter| rewriter.condition(having))?;
         self.expressions(named_window)?;
-        level.hands |= self.condition(qualify)?;
+        level.hands |= self.within(&above, |rewriter| rewriter.condition(qualify))?;
         let keyless = matches!(&*group_by, GroupByExpr::Expressions(keys, modifiers)
             if keys.is_empty() && modifiers.is_empty());
         let one_group = keyless && groups == Some(true);
@@ -353,6 +366,7 @@ impl<'a> Rewriter<'a> {
             *selection = Some(self.shielded(&level, client, Clause::Rows)?);
         }
         level.hide_by_stars(projection);
+        level.list(projection);
         if let Some(client) = having.take() {
             *having = Some(self.shielded(&level, client, Clause::Groups)?);
         }
@@ -388,6 +402,10 @@ impl<'a> Rewriter<'a> {
     ) -> Result<(), Denial> {
         self.factor(&mut item.relation, level, false)?;
         for join in &mut item.joins {
+            // SECURITY: to the service GLOBAL is the name of the table before it.
+            if join.global {
+                return Err(form("global join"));
+            }
             self.join(&mut join.join_operator, &mut join.relation, level)?;
         }
         Ok(())
@@ -426,7 +444,8 @@ impl<'a> Rewriter<'a> {
         self.factor(relation, level, false)?;
         match constraint {
             JoinConstraint::On(condition) => {
-                level.hands |= self.condition(condition)?;
+                self.name_variables(level);
+                level.hands |= self.within(level, |rewriter| rewriter.condition(condition))?;
                 let client = mem::replace(condition, Expr::Tuple(Vec::new()));
                 *condition = self.shielded(level, client, Clause::Rows)?;
                 Ok(())
@@ -466,12 +485,21 @@ impl<'a> Rewriter<'a> {
             TableFactor::UNNEST {
                 alias,
                 array_exprs,
-                with_offset: _,
-                with_offset_alias: _,
+                with_offset,
+                with_offset_alias,
                 with_ordinality: false,
-            } => self.arrays(array_exprs, alias.as_ref(), level),
+            } => {
+                let offset = with_offset_alias.as_ref().map_or("offset", |name| &name.value);
+                let offset = with_offset.then(|| offset.to_ascii_lowercase());
+                self.arrays(array_exprs, alias.as_ref(), offset, level)
+            }
             TableFactor::NestedJoin { table_with_joins, alias: None } => {
-                self.table_with_joins(table_with_joins, level)
+                // A condition in it sees the tables in it, and no others of the level.
+                let mut inner = self.level();
+                self.table_with_joins(table_with_joins, &mut inner)?;
+                self.name_variables(&mut inner);
+                level.absorb(inner);
+                Ok(())
             }
             TableFactor::Pivot {
                 table,
@@ -574,7 +602,7 @@ impl<'a> Rewriter<'a> {
                     sample: None,
                 };
                 let guard = match (repeated, carries) {
-                    (true, _) => Some(self.guard(&rule, Some(&variable))?.to_string()),
+                    (true, _) => Some(self.guard(&rule, &variable)?.to_string()),
                     (false, true) => {
                         Some(format!("{}.{}", quoted(&variable), quoted(carry::CARRIER)))
                     }
@@ -589,7 +617,7 @@ impl<'a> Rewriter<'a> {
             Binding::SecureContext(rule) => {
                 // The view is what keeps tenants apart; its conditions may be moved as well.
                 let guard = match self.sees_tenant(&rule) && !input {
-                    true => Some(self.guard(&rule, Some(&variable))?.to_string()),
+                    true => Some(self.guard(&rule, &variable)?.to_string()),
                     false => None,
                 };
                 level.inputs.push(Input { variable: variable.to_ascii_lowercase(), guard });

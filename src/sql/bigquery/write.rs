@@ -1,12 +1,14 @@
 //! Statements that change data or make tables: targets are bound to the tenant, rows that come in
 //! are checked or filled. Pure.
 
+use std::collections::BTreeSet;
+
 use sqlparser::ast::{
     Assignment, AssignmentTarget, CreateTable, CreateTableOptions, CreateView, Declare,
     DeclareAssignment, Delete, Expr, FromTable, FunctionArg, FunctionArgExpr, FunctionArguments,
     Insert, Merge, MergeAction, MergeClauseKind, MergeInsertKind, MergeUpdateKind, ObjectName,
     ObjectType, Query, SelectItem, Set, SetExpr, SqlOption, Statement, TableFactor, TableObject,
-    TableWithJoins, Update, UpdateTableFromKind, Value, Values,
+    TableWithJoins, Update, UpdateTableFromKind, Value, Values, Visit,
 };
 
 use super::StatementKind;
@@ -18,6 +20,7 @@ use super::level::{Clause, Level};
 use super::names::{Binding, TableName, path};
 use super::rewrite::{Rewriter, Use, form, full_name, quoted};
 use crate::error::{Denial, DenialCode};
+use crate::mutant;
 use crate::policy::{ColumnRule, Protection, TablePolicy};
 
 /// Options of CREATE that hold no more than a description or a time.
@@ -134,12 +137,30 @@ fn written(rewriter: &Rewriter<'_>, name: &ObjectName) -> Result<Option<TableNam
     }
 }
 
+/// What a statement that writes says.
+struct Said {
+    text: String,
+    /// Names that stand alone in it, in lower case.
+    alone: BTreeSet<String>,
+}
+
+impl Said {
+    fn by<T: Visit + ToString>(statement: &T) -> Self {
+        Self { text: statement.to_string(), alone: bare_names(statement) }
+    }
+}
+
 /// Refuses statements that name a closed column of a table that they write: the table stands there
 /// as it is, so nothing would mask it.
-fn closed_columns(rule: &TablePolicy, rewriter: &Rewriter<'_>, text: &str) -> Result<(), Denial> {
-    if rewriter.open_columns(rule) {
+fn closed_columns(target: &Target, rewriter: &Rewriter<'_>, said: &Said) -> Result<(), Denial> {
+    let Some(rule) = target.rule.as_ref().filter(|rule| !rewriter.open_columns(rule)) else {
         return Ok(());
+    };
+    // The name of the table alone is its whole row.
+    if said.alone.contains(&target.variable.to_ascii_lowercase()) && !mutant::on("bq-whole-row") {
+        return Err(Denial::of(DenialCode::ColumnDenied, target.variable.clone()));
     }
+    let text = &said.text;
     let lower = text.to_ascii_lowercase();
     let words: Vec<&str> = lower.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
     for (column, column_rule) in &rule.columns {
@@ -158,7 +179,7 @@ fn closed_columns(rule: &TablePolicy, rewriter: &Rewriter<'_>, text: &str) -> Re
 }
 
 fn updating(rewriter: &mut Rewriter<'_>, update: &mut Update) -> Result<(), Denial> {
-    let text = update.to_string();
+    let said = Said::by(update);
     let Update {
         update_token: _,
         optimizer_hints,
@@ -179,7 +200,7 @@ fn updating(rewriter: &mut Rewriter<'_>, update: &mut Update) -> Result<(), Deni
         return Err(form("update"));
     }
     let target = target(rewriter, &mut table.relation, &[Use::Read, Use::Update])?;
-    let mut level = Level::default();
+    let mut level = rewriter.level();
     match from {
         None => {}
         Some(UpdateTableFromKind::AfterSet(items)) => {
@@ -187,17 +208,21 @@ fn updating(rewriter: &mut Rewriter<'_>, update: &mut Update) -> Result<(), Deni
         }
         Some(UpdateTableFromKind::BeforeSet(_)) => return Err(form("update")),
     }
+    if let Some(target) = &target {
+        closed_columns(target, rewriter, &said)?;
+    }
     if let Some(Target { rule: Some(rule), .. }) = &target {
-        closed_columns(rule, rewriter, &text)?;
         assigned(rule, assignments)?;
     }
-    rewriter.values(assignments)?;
-    level.hands |= rewriter.condition(selection)?;
+    rewriter.name_variables(&mut level);
+    let seen = seen(rewriter, target.as_ref(), &level)?;
+    rewriter.within(&seen, |rewriter| rewriter.values(assignments))?;
+    level.hands |= rewriter.within(&seen, |rewriter| rewriter.condition(selection))?;
     guard_where(rewriter, target.as_ref(), selection, &level)
 }
 
 fn deletion(rewriter: &mut Rewriter<'_>, delete: &mut Delete) -> Result<(), Denial> {
-    let text = delete.to_string();
+    let said = Said::by(delete);
     let Delete {
         delete_token: _,
         optimizer_hints,
@@ -227,11 +252,32 @@ fn deletion(rewriter: &mut Rewriter<'_>, delete: &mut Delete) -> Result<(), Deni
         return Err(form("delete"));
     }
     let target = target(rewriter, relation, &[Use::Read, Use::Delete])?;
-    if let Some(Target { rule: Some(rule), .. }) = &target {
-        closed_columns(rule, rewriter, &text)?;
+    if let Some(target) = &target {
+        closed_columns(target, rewriter, &said)?;
     }
-    let level = Level { hands: rewriter.condition(selection)?, ..Level::default() };
+    let mut level = rewriter.level();
+    let seen = seen(rewriter, target.as_ref(), &level)?;
+    level.hands = rewriter.within(&seen, |rewriter| rewriter.condition(selection))?;
     guard_where(rewriter, target.as_ref(), selection, &level)
+}
+
+/// What a statement that writes may read: its sources, and the target beside them.
+fn seen(
+    rewriter: &Rewriter<'_>,
+    target: Option<&Target>,
+    sources: &Level,
+) -> Result<Level, Denial> {
+    match target {
+        Some(Target { rule: Some(rule), variable }) => {
+            Ok(sources.with(variable, &rewriter.full_guard(rule, variable)?))
+        }
+        Some(Target { rule: None, variable }) => {
+            let mut level = sources.copy();
+            level.variables.insert(variable.to_ascii_lowercase());
+            Ok(level)
+        }
+        None => Ok(sources.copy()),
+    }
 }
 
 /// `WHERE guard AND (what the client wrote)`. `sources`: what UPDATE reads beside its target.
@@ -501,7 +547,7 @@ fn check_value(value: &mut Expr, literal: &str) -> Result<(), Denial> {
 }
 
 fn merging(rewriter: &mut Rewriter<'_>, merge: &mut Merge) -> Result<(), Denial> {
-    let text = merge.to_string();
+    let said = Said::by(merge);
     let Merge {
         merge_token: _,
         optimizer_hints,
@@ -533,25 +579,26 @@ fn merging(rewriter: &mut Rewriter<'_>, merge: &mut Merge) -> Result<(), Denial>
         matches!(&clause.action, MergeAction::Insert(insert)
             if matches!(insert.kind, MergeInsertKind::Row))
     });
-    let mut sources = Level::default();
+    let mut sources = rewriter.level();
     rewriter.without_carriers = rows;
     let read = rewriter.factor(source, &mut sources, false);
     rewriter.without_carriers = false;
     read?;
-    let hands = rewriter.condition(on)?;
+    rewriter.name_variables(&mut sources);
     let rule = target.as_ref().and_then(|target| target.rule.clone());
     // What a row of both is judged by, and what a row of the target alone.
     let (guard, matched, unmatched) = match (&rule, &target) {
         (Some(rule), Some(target)) => {
-            closed_columns(rule, rewriter, &text)?;
+            closed_columns(target, rewriter, &said)?;
             let guard = rewriter.full_guard(rule, &target.variable)?;
-            let alone = Level { partial: sources.partial.clone(), ..Level::default() };
+            let alone = Level { partial: sources.partial.clone(), ..rewriter.level() };
             let matched = sources.with(&target.variable, &guard);
             let unmatched = alone.with(&target.variable, &guard);
             (Some(guard), matched, unmatched)
         }
-        _ => (None, sources.copy(), Level::default()),
+        _ => (None, seen(rewriter, target.as_ref(), &sources)?, rewriter.level()),
     };
+    let hands = rewriter.within(&matched, |rewriter| rewriter.condition(on))?;
     let condition = std::mem::replace(on.as_mut(), Expr::Tuple(Vec::new()));
     let joined = Level { hands, ..matched.copy() };
     let condition = rewriter.shielded(&joined, condition, Clause::Rows)?;
@@ -560,13 +607,13 @@ fn merging(rewriter: &mut Rewriter<'_>, merge: &mut Merge) -> Result<(), Denial>
         Some(guard) => conjunction(copy(guard)?, Some(condition)),
     };
     for clause in clauses {
-        let hands = rewriter.condition(&mut clause.predicate)?;
         let (level, guard) = match &clause.clause_kind {
             MergeClauseKind::Matched => (&matched, None),
             // It reads the source alone.
             MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => (&sources, None),
             MergeClauseKind::NotMatchedBySource => (&unmatched, guard.as_ref()),
         };
+        let hands = rewriter.within(level, |rewriter| rewriter.condition(&mut clause.predicate))?;
         let level = Level { hands, ..level.copy() };
         let client = match clause.predicate.take() {
             Some(client) => Some(rewriter.shielded(&level, client, Clause::Rows)?),
@@ -587,7 +634,7 @@ fn merging(rewriter: &mut Rewriter<'_>, merge: &mut Merge) -> Result<(), Denial>
                 if let Some(rule) = &rule {
                     assigned(rule, assignments)?;
                 }
-                rewriter.expressions(assignments)?;
+                rewriter.within(&matched, |rewriter| rewriter.expressions(assignments))?;
             }
             MergeAction::Insert(insert) => {
                 if insert.insert_predicate.is_some() {
@@ -595,7 +642,7 @@ fn merging(rewriter: &mut Rewriter<'_>, merge: &mut Merge) -> Result<(), Denial>
                 }
                 match (&mut insert.kind, &rule) {
                     (MergeInsertKind::Values(values), Some(rule)) => {
-                        rewriter.expressions(values)?;
+                        rewriter.within(&sources, |rewriter| rewriter.expressions(values))?;
                         let literal = owner_literal(rewriter, rule)?;
                         if insert.columns.is_empty() {
                             return Err(form("insert without a list of columns"));
@@ -606,7 +653,9 @@ fn merging(rewriter: &mut Rewriter<'_>, merge: &mut Merge) -> Result<(), Denial>
                         }
                         fill_rows(values, place, insert.columns.len(), &literal)?;
                     }
-                    (MergeInsertKind::Values(values), None) => rewriter.expressions(values)?,
+                    (MergeInsertKind::Values(values), None) => {
+                        rewriter.within(&sources, |rewriter| rewriter.expressions(values))?;
+                    }
                     (MergeInsertKind::Row, None) => {}
                     (MergeInsertKind::Row, Some(_)) | (MergeInsertKind::Wildcard, _) => {
                         return Err(form("insert without a list of columns"));

@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use sqlparser::ast::{
-    AssignmentTarget, BinaryOperator, Expr, FromTable, JoinOperator, MergeAction, MergeClauseKind,
-    MergeInsertKind, MergeUpdateKind, ObjectName, Query, Select, SelectItem, SetExpr, Statement,
-    TableFactor, TableObject, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
+    AssignmentTarget, BinaryOperator, Expr, FromTable, Join, JoinOperator, MergeAction,
+    MergeClauseKind, MergeInsertKind, MergeUpdateKind, ObjectName, Query, Select, SelectItem,
+    SetExpr, Statement, TableAlias, TableFactor, TableObject, TableWithJoins, UnaryOperator, Value,
+    VisitMut, VisitorMut,
 };
 
 mod shape;
@@ -141,8 +142,8 @@ impl<'a> Strip<'a> {
         match statement {
             Statement::Update(update) => {
                 let rule = self.target(&mut update.table.relation)?;
-                if let Some(rule) = &rule {
-                    self.take_guard(rule, &mut update.selection)?;
+                if let Some((rule, variable)) = &rule {
+                    self.take_guard(rule, variable, &mut update.selection)?;
                     for assignment in &update.assignments {
                         self.not_the_owner(rule, &assignment.target)?;
                     }
@@ -154,8 +155,8 @@ impl<'a> Strip<'a> {
                 };
                 let [item] = items.as_mut_slice() else { return Err(disagree()) };
                 let rule = self.target(&mut item.relation)?;
-                if let Some(rule) = &rule {
-                    self.take_guard(rule, &mut delete.selection)?;
+                if let Some((rule, variable)) = &rule {
+                    self.take_guard(rule, variable, &mut delete.selection)?;
                 }
             }
             Statement::Insert(insert) => {
@@ -185,13 +186,13 @@ impl<'a> Strip<'a> {
 
     fn merge(&mut self, merge: &mut sqlparser::ast::Merge) -> Result<(), Denial> {
         let rule = self.target(&mut merge.table)?;
-        let Some(rule) = rule else { return Ok(()) };
+        let Some((rule, variable)) = rule else { return Ok(()) };
         let mut on = Some(std::mem::replace(merge.on.as_mut(), Expr::Tuple(Vec::new())));
-        self.take_guard(&rule, &mut on)?;
+        self.take_guard(&rule, &variable, &mut on)?;
         *merge.on = on.ok_or_else(disagree)?;
         for clause in &mut merge.clauses {
             if matches!(clause.clause_kind, MergeClauseKind::NotMatchedBySource) {
-                self.take_guard(&rule, &mut clause.predicate)?;
+                self.take_guard(&rule, &variable, &mut clause.predicate)?;
             }
             match &mut clause.action {
                 MergeAction::Insert(insert) => {
@@ -217,10 +218,34 @@ impl<'a> Strip<'a> {
     }
 
     /// Notes the target of a write, and says what guards it.
-    fn target(&mut self, factor: &mut TableFactor) -> Result<Option<Arc<TablePolicy>>, Denial> {
+    fn target(
+        &mut self,
+        factor: &mut TableFactor,
+    ) -> Result<Option<(Arc<TablePolicy>, String)>, Denial> {
         let TableFactor::Table { name, alias, .. } = factor else { return Err(disagree()) };
+        self.one_reading(alias.as_mut())?;
         *alias = settled(alias.take(), &parts(name)?);
-        self.note_written(name)
+        let variable = alias.as_ref().map(|alias| alias.name.value.clone());
+        Ok(self.note_written(name)?.zip(variable))
+    }
+
+    /// Refuses an alias that the service might read as something else. The client's is spelled as it is sent.
+    fn one_reading(&self, alias: Option<&mut TableAlias>) -> Result<(), Denial> {
+        let Some(alias) = alias.filter(|alias| !alias.explicit) else { return Ok(()) };
+        if self.side == Side::Sent {
+            return Err(unguarded(alias.to_string()));
+        }
+        alias.explicit = true;
+        alias.name.quote_style = Some('`');
+        Ok(())
+    }
+
+    /// Refuses a word before JOIN that the service would read as an alias.
+    fn plain_joins(&self, joins: &[Join]) -> Result<(), Denial> {
+        if self.side == Side::Sent && joins.iter().any(|join| join.global) {
+            return Err(unguarded("GLOBAL"));
+        }
+        Ok(())
     }
 
     fn note_written(&mut self, name: &mut ObjectName) -> Result<Option<Arc<TablePolicy>>, Denial> {
@@ -277,8 +302,13 @@ impl<'a> Strip<'a> {
         Ok(())
     }
 
-    /// Takes `guard AND (client)` apart: the guard must be there.
-    fn take_guard(&self, rule: &TablePolicy, place: &mut Option<Expr>) -> Result<(), Denial> {
+    /// Takes `guard AND (client)` apart: the guard must be there, of the range variable that the table has.
+    fn take_guard(
+        &self,
+        rule: &TablePolicy,
+        variable: &str,
+        place: &mut Option<Expr>,
+    ) -> Result<(), Denial> {
         if self.side == Side::Client {
             return Ok(());
         }
@@ -288,24 +318,31 @@ impl<'a> Strip<'a> {
         }
         match place.take().ok_or_else(missing)? {
             Expr::BinaryOp { left, op: BinaryOperator::And, right }
-                if self.binds(rule, &left)? && matches!(*right, Expr::Nested(_)) =>
+                if self.binds(rule, &left, Some(variable))?
+                    && matches!(*right, Expr::Nested(_)) =>
             {
                 let Expr::Nested(client) = *right else { return Err(missing()) };
                 *place = Some(*client);
                 Ok(())
             }
-            guard if self.binds(rule, &guard)? => Ok(()),
+            guard if self.binds(rule, &guard, Some(variable))? => Ok(()),
             _ => Err(missing()),
         }
     }
 
-    /// Whether a condition is the one that binds the rows of the table to the tenant.
-    fn binds(&self, rule: &TablePolicy, condition: &Expr) -> Result<bool, Denial> {
+    /// Whether a condition is the one that binds the rows of the table to the tenant. `variable`: the range
+    /// variable whose columns it must name; `None` for one that narrows what is bound already.
+    fn binds(
+        &self,
+        rule: &TablePolicy,
+        condition: &Expr,
+        variable: Option<&str>,
+    ) -> Result<bool, Denial> {
         match (&rule.protection, condition) {
             (
                 Protection::Tenant { column, tenant_type },
                 Expr::BinaryOp { left, op: BinaryOperator::Eq, right },
-            ) => Ok(names_column(left, column) && self.is_tenant(right, *tenant_type)),
+            ) => Ok(names_column(left, column, variable) && self.is_tenant(right, *tenant_type)),
             (
                 Protection::TenantThrough { column, parent, parent_column },
                 Expr::InSubquery { expr, subquery, negated: false },
@@ -318,10 +355,11 @@ impl<'a> Strip<'a> {
                 let Some((selected, table, inner)) = key_query(subquery) else {
                     return Ok(false);
                 };
-                Ok(names_column(expr, column)
-                    && names_column(selected, parent_column)
+                let parent = Some(parent.name.as_str());
+                Ok(names_column(expr, column, variable)
+                    && names_column(selected, parent_column, parent)
                     && parts(table)? == path
-                    && self.binds(&parent_rule, inner)?)
+                    && self.binds(&parent_rule, inner, parent)?)
             }
             _ => Ok(false),
         }
@@ -496,10 +534,18 @@ impl<'a> Strip<'a> {
             _ => return Ok(None),
         };
         let [TableWithJoins { relation, joins }] = select.from.as_slice() else { return Ok(None) };
-        let TableFactor::Table { name, alias: None, args: None, .. } = relation else {
+        let TableFactor::Table { name, alias, args: None, .. } = relation else {
             return Ok(None);
         };
         let path = parts(name)?;
+        let wildcard = path.last().is_some_and(|last| last.ends_with('*'));
+        let variable = match alias {
+            Some(alias) if wildcard && alias.explicit && alias.columns.is_empty() => {
+                alias.name.value.as_str()
+            }
+            None if !wildcard => path.last().map_or("", String::as_str),
+            Some(_) | None => return Ok(None),
+        };
         if path.len() != 3 || !joins.is_empty() {
             return Ok(None);
         }
@@ -520,11 +566,13 @@ impl<'a> Strip<'a> {
             (Some(_), _) => return Ok(None),
         };
         if let Some((text, right)) = own
-            && format!("({})", policy_expression(&text.text, self.env)?) != right.to_string()
+            && format!("({})", policy_expression(&text.text, self.env, variable)?)
+                != right.to_string()
         {
             return Ok(None);
         }
-        if !self.binds(&rule, tenant)? || !self.columns_closed(&rule, options)? {
+        let bound = self.binds(&rule, tenant, Some(variable))?;
+        if !bound || !self.columns_closed(&rule, options, variable)? {
             return Ok(None);
         }
         Ok(Some(GuardForm { path }))
@@ -535,6 +583,7 @@ impl<'a> Strip<'a> {
         &self,
         rule: &TablePolicy,
         options: &sqlparser::ast::WildcardAdditionalOptions,
+        variable: &str,
     ) -> Result<bool, Denial> {
         let mut denied = Vec::new();
         let mut masked = Vec::new();
@@ -545,7 +594,7 @@ impl<'a> Strip<'a> {
                     let open =
                         unless.as_ref().is_some_and(|rule| rule.holds(&self.env.principal.claims));
                     if !open {
-                        let mask = policy_expression(&expression.text, self.env)?;
+                        let mask = policy_expression(&expression.text, self.env, variable)?;
                         masked.push(format!("({mask}) AS `{column}`"));
                     }
                 }
@@ -588,7 +637,7 @@ impl<'a> Strip<'a> {
             }
             Expr::InSubquery { .. } => {
                 for (_, rule) in &self.env.policy.tables {
-                    if self.binds(rule, expr)? {
+                    if self.binds(rule, expr, None)? {
                         return Ok(true);
                     }
                 }
@@ -658,13 +707,32 @@ impl<'a> Strip<'a> {
         if !inner || !open {
             return Err(unguarded(path.join(".")));
         }
-        *alias = settled(alias.take(), &path);
+        // SECURITY: the guard in WHERE names the table by an alias that is there to be read.
+        let explicit = alias.as_ref().filter(|alias| alias.explicit);
+        let Some(variable) = explicit.map(|alias| alias.name.value.clone()) else {
+            return Err(unguarded(path.join(".")));
+        };
+        *alias = match alias.take() {
+            Some(alias) if alias.name.value.starts_with(NAMELESS) => None,
+            alias => settled(alias, &path),
+        };
         *name = noted();
         self.paths.push(path);
-        self.take_guard(&rule, &mut select.selection)
+        self.take_guard(&rule, &variable, &mut select.selection)
     }
 
     fn table(&mut self, factor: &mut TableFactor) -> Result<(), Denial> {
+        match factor {
+            TableFactor::Table { alias, .. }
+            | TableFactor::Derived { alias, .. }
+            | TableFactor::UNNEST { alias, .. }
+            | TableFactor::Pivot { alias, .. }
+            | TableFactor::Unpivot { alias, .. } => self.one_reading(alias.as_mut())?,
+            TableFactor::NestedJoin { table_with_joins, .. } => {
+                self.plain_joins(&table_with_joins.joins)?;
+            }
+            _ => {}
+        }
         // An array in FROM is written in two ways.
         if let TableFactor::UNNEST { alias, array_exprs, with_offset: false, .. } = factor
             && let [Expr::CompoundIdentifier(names)] = array_exprs.as_mut_slice()
@@ -737,7 +805,11 @@ impl VisitorMut for Strip<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         if self.side == Side::Sent {
-            match self.where_form(select).and_then(|()| self.take_carriers(select)) {
+            let joins = select.from.iter().try_for_each(|item| self.plain_joins(&item.joins));
+            let read = joins
+                .and_then(|()| self.where_form(select))
+                .and_then(|()| self.take_carriers(select));
+            match read {
                 Ok(()) => {}
                 Err(denial) => {
                     self.denial = Some(denial);
@@ -745,6 +817,11 @@ impl VisitorMut for Strip<'_> {
                 }
             }
         }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        shape::unqualify(select);
         ControlFlow::Continue(())
     }
 

@@ -1,9 +1,11 @@
 //! Shapes of sqlparser's tree that the checker knows. Pure.
 
+use std::ops::ControlFlow;
+
 use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
-    Query, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
-    WildcardAdditionalOptions,
+    Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Value, VisitMut,
+    VisitorMut, WildcardAdditionalOptions,
 };
 
 use super::disagree;
@@ -84,18 +86,19 @@ pub(super) fn plain_table(alias: Option<TableAlias>) -> TableFactor {
     }
 }
 
-/// Whether an expression is the column, bare or behind one qualifier.
-pub(super) fn names_column(expr: &Expr, column: &str) -> bool {
+/// Whether an expression is the column of a range variable; of any, where none is asked for.
+pub(super) fn names_column(expr: &Expr, column: &str, variable: Option<&str>) -> bool {
     match expr {
-        Expr::Identifier(name) => name.value == column,
         Expr::CompoundIdentifier(names) => {
-            matches!(names.as_slice(), [_, name] if name.value == column)
+            matches!(names.as_slice(), [of, name]
+                if name.value == column && variable.is_none_or(|variable| of.value == variable))
         }
         _ => false,
     }
 }
 
-/// `SELECT key FROM table WHERE condition`, taken apart.
+/// `SELECT key FROM table WHERE key IS NOT NULL GROUP BY key HAVING COUNTIF(condition) = COUNT(*)`, taken
+/// apart: keys of which every row is one that the condition holds of.
 pub(super) fn key_query(query: &Query) -> Option<(&Expr, &ObjectName, &Expr)> {
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
     let [SelectItem::UnnamedExpr(key)] = select.projection.as_slice() else { return None };
@@ -103,9 +106,13 @@ pub(super) fn key_query(query: &Query) -> Option<(&Expr, &ObjectName, &Expr)> {
     else {
         return None;
     };
-    let condition = select.selection.as_ref()?;
-    let plain = format!("SELECT {key} FROM {name} WHERE {condition}") == query.to_string();
-    plain.then_some((key, name, condition))
+    let Expr::BinaryOp { left, .. } = select.having.as_ref()? else { return None };
+    let [condition] = call(left, "COUNTIF")?[..] else { return None };
+    let plain = format!(
+        "SELECT {key} FROM {name} WHERE {key} IS NOT NULL GROUP BY {key} \
+         HAVING COUNTIF({condition}) = COUNT(*)"
+    );
+    (plain == query.to_string()).then_some((key, name, condition))
 }
 
 pub(super) fn place_of(columns: &[ObjectName], column: &str) -> Result<Option<usize>, Denial> {
@@ -222,5 +229,54 @@ pub fn is_plain(factor: &TableFactor) -> bool {
             index_hints,
         } => with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty(),
         _ => false,
+    }
+}
+
+/// Takes the name of the one range variable off the columns of a level, in both texts: in a query of an
+/// expression the rewriter puts it before them, which only narrows what they may be.
+pub fn unqualify(select: &mut Select) {
+    let [TableWithJoins { relation, joins }] = select.from.as_slice() else { return };
+    let alias = match relation {
+        TableFactor::Table { alias, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::UNNEST { alias, with_offset: false, .. } => alias.as_ref(),
+        _ => None,
+    };
+    let Some(alias) = alias.filter(|_| joins.is_empty()) else { return };
+    let mut unqualifying =
+        Unqualifying { variable: alias.name.value.to_ascii_lowercase(), queries: 0 };
+    let _ = VisitMut::visit(&mut select.selection, &mut unqualifying);
+    let _ = VisitMut::visit(&mut select.having, &mut unqualifying);
+    let _ = VisitMut::visit(&mut select.qualify, &mut unqualifying);
+}
+
+struct Unqualifying {
+    variable: String,
+    queries: usize,
+}
+
+impl VisitorMut for Unqualifying {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.queries += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.queries = self.queries.saturating_sub(1);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let Expr::CompoundIdentifier(names) = expr else { return ControlFlow::Continue(()) };
+        let of = names.first().is_some_and(|name| name.value.eq_ignore_ascii_case(&self.variable));
+        if self.queries == 0 && of && names.len() > 1 {
+            names.remove(0);
+            if let [name] = names.as_mut_slice() {
+                *expr = Expr::Identifier(name.clone());
+            }
+        }
+        ControlFlow::Continue(())
     }
 }
