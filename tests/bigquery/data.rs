@@ -51,7 +51,7 @@ async fn rows_of_a_table_that_tenants_share_are_a_guarded_query() {
     let seen = stand.service.seen();
     assert_eq!(seen.len(), 2, "{seen:#?}");
     let text = seen[0].body["query"].as_str().unwrap();
-    assert!(text.starts_with("SELECT `id`, `secret` FROM (SELECT * FROM `acme-prod`.`app`.`customers` WHERE `tenant_id` = 'tenant-a')"), "{text}");
+    assert!(text.starts_with("SELECT `id`, `secret` FROM (SELECT * FROM `acme-prod`.`app`.`customers` WHERE `customers`.`tenant_id` = 'tenant-a')"), "{text}");
     assert_eq!(seen[0].body["useLegacySql"], false);
     assert_eq!(seen[0].body["labels"]["tenant"], "tenant-a");
     assert!(seen[1].target.contains("/queries/made-upstream?"), "{}", seen[1].target);

@@ -288,7 +288,9 @@ impl Rewriter<'_> {
     /// A name for a range variable that has none.
     pub fn nameless(&mut self) -> TableAlias {
         self.nameless += 1;
-        alias_of(&format!("{NAMELESS}{}", self.nameless))
+        let mut alias = alias_of(&format!("{NAMELESS}{}", self.nameless));
+        alias.name.quote_style = None;
+        alias
     }
 
     /// Adds a range variable over a query to a level.

@@ -7,9 +7,9 @@
 //! arguments alone.
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Interval, ObjectName, UnaryOperator, Value, WindowSpec,
-    WindowType,
+    AccessExpr, BinaryOperator, CastKind, DateTimeField, DuplicateTreatment, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Interval, ObjectName,
+    Subscript, UnaryOperator, Value, WindowSpec, WindowType,
 };
 
 use super::names::Env;
@@ -242,7 +242,7 @@ pub fn is_total(expr: &Expr) -> bool {
                     | BinaryOperator::Gt
                     | BinaryOperator::GtEq
             );
-            total && is_total(left) && is_total(right)
+            total && is_total(left) && is_total(right) || is_small_sum(left, op, right)
         }
         Expr::Between { expr, low, high, .. } => is_total(expr) && is_total(low) && is_total(high),
         Expr::InList { expr, list, .. } => is_total(expr) && list.iter().all(is_total),
@@ -277,6 +277,11 @@ pub fn is_total(expr: &Expr) -> bool {
                 && conditions.iter().all(|when| is_total(&when.condition) && is_total(&when.result))
                 && else_result.iter().all(|value| is_total(value))
         }
+        // `ARRAY_AGG(…)[SAFE_OFFSET(0)]`
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            is_total(root) && access_chain.iter().all(is_safe_access)
+        }
+        Expr::Function(function) if is_total_array(function) => true,
         Expr::Function(function) => {
             let arguments = match &function.args {
                 FunctionArguments::None => Vec::new(),
@@ -319,6 +324,53 @@ pub fn is_total(expr: &Expr) -> bool {
         }
         _ => false,
     }
+}
+
+/// `1200 + 11`: numbers that no sum or product of two leads out of their type.
+fn is_small_sum(left: &Expr, op: &BinaryOperator, right: &Expr) -> bool {
+    let small = |expr: &Expr| {
+        matches!(expr, Expr::Value(value) if matches!(&value.value, Value::Number(digits, _)
+            if digits.len() <= 9 && digits.bytes().all(|digit| digit.is_ascii_digit())))
+    };
+    let plain =
+        matches!(op, BinaryOperator::Plus | BinaryOperator::Minus | BinaryOperator::Multiply);
+    plain && small(left) && small(right)
+}
+
+/// A field, or an element of an array that is NULL where there is none.
+fn is_safe_access(access: &AccessExpr) -> bool {
+    match access {
+        AccessExpr::Dot(field) => matches!(field, Expr::Identifier(_)),
+        AccessExpr::Subscript(Subscript::Index { index: Expr::Function(place) }) => {
+            let FunctionArguments::List(list) = &place.args else { return false };
+            let word = plain_name(&place.name);
+            matches!(word.as_str(), "safe_offset" | "safe_ordinal")
+                && matches!(
+                    list.args.as_slice(),
+                    [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(_)))]
+                )
+        }
+        AccessExpr::Subscript(_) => false,
+    }
+}
+
+/// `ARRAY_AGG` of what cannot raise an error. (It may hold NULL: only a result may not.)
+fn is_total_array(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(value))] = list.args.as_slice() else {
+        return false;
+    };
+    let clause = |clause: &FunctionArgumentClause| match clause {
+        FunctionArgumentClause::IgnoreOrRespectNulls(_) => true,
+        FunctionArgumentClause::OrderBy(orders) => orders.iter().all(|by| is_total(&by.expr)),
+        FunctionArgumentClause::Limit(count) => matches!(count, Expr::Value(_)),
+        _ => false,
+    };
+    plain_name(&function.name) == "array_agg"
+        && function.over.is_none()
+        && function.filter.is_none()
+        && list.clauses.iter().all(clause)
+        && is_total(value)
 }
 
 /// A window without a frame of its own, of expressions that cannot raise an error.

@@ -35,7 +35,7 @@ impl Rewriter<'_> {
             return Err(form("a time of a wildcard table"));
         }
         let variable = if wildcard { GUARDED } else { last.as_str() };
-        let alias = if wildcard { format!(" AS {}", quoted(GUARDED)) } else { String::new() };
+        let alias = if wildcard { format!(" AS {GUARDED}") } else { String::new() };
         let mut except = Vec::new();
         let mut replace = Vec::new();
         for (column, column_rule) in &rule.columns {

@@ -235,7 +235,7 @@ const SHIELDED: &[(&str, &str)] = &[
     ),
     (
         "SELECT credit FROM (SELECT credit FROM app.customers) WHERE 1 / (credit - 105007) > 0",
-        "AS `hedgerow_source_1` WHERE IF(`hedgerow_source_1`.`hedgerow_guard`, 1 / ",
+        "AS hedgerow_source_1 WHERE IF(`hedgerow_source_1`.`hedgerow_guard`, 1 / ",
     ),
     (
         "WITH s AS (SELECT credit FROM app.customers) SELECT credit FROM s WHERE CAST(credit AS STRING) = 'x' AND credit > 1",
@@ -375,7 +375,7 @@ const SHIELDED: &[(&str, &str)] = &[
     ),
     (
         "SELECT payload FROM `acme-prod.app.events_*` WHERE CAST(payload AS INT64) = 1",
-        "AS `hedgerow_source_1` WHERE IF(`hedgerow_source_1`.`tenant_id` = 'tenant-a', CAST(payload",
+        "AS hedgerow_source_1 WHERE IF(`hedgerow_source_1`.`tenant_id` = 'tenant-a', CAST(payload",
     ),
     (
         "SELECT c.* FROM app.customers AS c LEFT JOIN (SELECT CAST(note AS INT64) AS k FROM app.orders) AS o ON o.k = CAST(c.secret AS INT64)",
@@ -803,7 +803,7 @@ fn no_word_between_a_table_and_a_join_has_a_second_meaning() {
         ),
         (
             "SELECT COUNT(*) FROM `acme-prod.app.events_*` WHERE _TABLE_SUFFIX > '2026'",
-            "`events_*` AS `hedgerow_source_1` WHERE `hedgerow_source_1`.`tenant_id` = 'tenant-a' AND",
+            "`events_*` AS hedgerow_source_1 WHERE `hedgerow_source_1`.`tenant_id` = 'tenant-a' AND",
         ),
         (
             "SELECT events.* FROM app.events HASH JOIN (SELECT STRUCT('tenant-a' AS tenant_id) AS `hash`) AS s ON TRUE WHERE _PARTITIONTIME IS NOT NULL",

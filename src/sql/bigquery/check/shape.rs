@@ -240,11 +240,14 @@ pub fn unqualify(select: &mut Select) {
         TableFactor::Table { alias, .. }
         | TableFactor::Derived { alias, .. }
         | TableFactor::UNNEST { alias, with_offset: false, .. } => alias.as_ref(),
-        _ => None,
+        _ => return,
     };
-    let Some(alias) = alias.filter(|_| joins.is_empty()) else { return };
-    let mut unqualifying =
-        Unqualifying { variable: alias.name.value.to_ascii_lowercase(), queries: 0 };
+    if !joins.is_empty() {
+        return;
+    }
+    // Without an alias it may have had one of ours.
+    let variable = alias.map_or(NAMELESS, |alias| alias.name.value.as_str());
+    let mut unqualifying = Unqualifying { variable: variable.to_ascii_lowercase(), queries: 0 };
     let _ = VisitMut::visit(&mut select.selection, &mut unqualifying);
     let _ = VisitMut::visit(&mut select.having, &mut unqualifying);
     let _ = VisitMut::visit(&mut select.qualify, &mut unqualifying);
@@ -270,7 +273,9 @@ impl VisitorMut for Unqualifying {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let Expr::CompoundIdentifier(names) = expr else { return ControlFlow::Continue(()) };
-        let of = names.first().is_some_and(|name| name.value.eq_ignore_ascii_case(&self.variable));
+        let of = names.first().is_some_and(|name| {
+            name.value.eq_ignore_ascii_case(&self.variable) || name.value.starts_with(NAMELESS)
+        });
         if self.queries == 0 && of && names.len() > 1 {
             names.remove(0);
             if let [name] = names.as_mut_slice() {
