@@ -159,7 +159,7 @@ const COLUMNS: &str = concat!(
 
 const UNIQUE_KEYS: &str = concat!(
     "SELECT i.indrelid, i.indisprimary,
-       i.indpred IS NULL AND i.indexprs IS NULL AND i.indisvalid, x.relname::text,
+       i.indpred IS NULL AND i.indexprs IS NULL AND i.indisvalid AND i.indimmediate, x.relname::text,
        ARRAY(SELECT a.attname::text
              FROM generate_series(0, i.indnkeyatts - 1) AS k(at)
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.at]
@@ -498,7 +498,8 @@ async fn keys(
     for row in rows(transaction, UNIQUE_KEYS).await? {
         let Some(relation) = relations.get_mut(&row.at(0)?) else { continue };
         let (primary, complete): (bool, bool) = (row.at(1)?, row.at(2)?);
-        if primary {
+        // A key that is checked at the end of the transaction is none before.
+        if primary && complete {
             relation.primary_key = row.at(4)?;
         } else if complete {
             relation.unique_keys.push(row.at(4)?);

@@ -244,6 +244,10 @@ impl<'a> Env<'a> {
         {
             return Err(denied());
         }
+        if !self.parent_key_is_unique(&policy) {
+            let what = format!("{}: the key of its parent is not unique", written());
+            return Err(Denial::of(DenialCode::LeakPossible, what));
+        }
         let children = self.has_protected_child(&name) && !mutant::on("protected-child");
         if policy.protection == Protection::Shared && children {
             return Err(Denial::of(DenialCode::LeakPossible, written()));
@@ -280,7 +284,10 @@ impl<'a> Env<'a> {
         let widened = self.widened(Arc::clone(rule));
         let mut open = TablePolicy { access: Access::ALL, ..TablePolicy::clone(&widened) };
         open.columns.retain(|_, rule| matches!(rule, ColumnRule::Mask { .. }));
-        if open.protection == Protection::Deny || !self.columns_stand(&open, relation) {
+        if open.protection == Protection::Deny
+            || !self.columns_stand(&open, relation)
+            || !self.parent_key_is_unique(&open)
+        {
             open.protection = Protection::Shared;
             open.condition = None;
         }
@@ -369,6 +376,22 @@ impl<'a> Env<'a> {
             (Protection::Tenant { .. } | Protection::TenantThrough { .. }, None)
             | (Protection::Shared | Protection::Deny, _) => true,
         }
+    }
+
+    /// Whether a row of a child has one parent at most. A key that two tenants' rows may have would show the
+    /// children of one to the other: whoever can write a parent could take another tenant's key.
+    fn parent_key_is_unique(&self, policy: &TablePolicy) -> bool {
+        let Protection::TenantThrough { parent, parent_column, .. } = &policy.protection else {
+            return true;
+        };
+        let Some(relation) = self.catalog.relation(parent).filter(|_| self.catalog.live) else {
+            return true;
+        };
+        let alone = |key: &Vec<String>| *key == [parent_column.as_str()];
+        let unique = alone(&relation.primary_key) || relation.unique_keys.iter().any(alone);
+        // No key spans a table and those that inherit from it; one of partitions does.
+        let spans = relation.kind == RelationKind::PartitionedTable || !self.has_children(parent);
+        unique && spans || mutant::on("parent-key")
     }
 
     /// Reading a table reads its children: a shared one must not have children of tenants.

@@ -791,3 +791,23 @@ fn what_a_schema_defines_in_place_of_a_built_in_is_not_total() {
     catalog.unsteady_columns.entry(name).or_default().insert("name".to_owned());
     assert!(sent(&catalog, "name = 'x'").contains("CASE"));
 }
+
+#[test]
+fn children_are_shown_by_a_key_that_is_unique_alone() {
+    let orders = RelationName::new("public", "orders");
+    let verdict = |keys: (&[&str], &[&[&str]])| {
+        let owned =
+            |key: &[&str]| key.iter().map(|column| (*column).to_owned()).collect::<Vec<_>>();
+        let mut catalog = catalog();
+        let parent = catalog.relations.get_mut(&orders).unwrap();
+        parent.primary_key = owned(keys.0);
+        parent.unique_keys = keys.1.iter().map(|key| owned(key)).collect();
+        super::decide("SELECT sku FROM items", &policy(), &catalog, &principal(), Limits::default())
+            .map(|_| ())
+            .map_err(|denial| denial.code)
+    };
+    assert_eq!(verdict((&["id"], &[])), Ok(()));
+    assert_eq!(verdict((&["tenant_id", "id"], &[&["id"]])), Ok(()));
+    assert_eq!(verdict((&["tenant_id", "id"], &[])), Err(DenialCode::LeakPossible));
+    assert_eq!(verdict((&[], &[&["id", "note"]])), Err(DenialCode::LeakPossible));
+}
