@@ -153,10 +153,20 @@ fn rows_difference(statement: &Statement, proxied: &Outcome, plain: &Outcome) ->
     if found.is_some() || !statement.settled {
         return found;
     }
+    // Numbers that are equal may be printed with more zeros or fewer: then the same rows in another order are
+    // in order.
+    let among_equals = sorted(proxied) == sorted(plain);
     // Rows before messages: a portal that is read in parts ends where its rows do.
     unequal("rows", lines(statement, proxied), lines(statement, plain))
+        .filter(|_| !among_equals)
         .or_else(|| unequal("tags", format!("{:?}", proxied.tags()), format!("{:?}", plain.tags())))
         .or_else(|| unequal("messages", shape(proxied), shape(plain)))
+}
+
+fn sorted(outcome: &Outcome) -> Vec<&[u8]> {
+    let mut lines: Vec<&[u8]> = data(outcome).map(|message| message.body.as_slice()).collect();
+    lines.sort_unstable();
+    lines
 }
 
 fn lines(statement: &Statement, outcome: &Outcome) -> String {
