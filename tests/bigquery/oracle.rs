@@ -314,7 +314,8 @@ fn spelled(text: &str, project: Option<&str>) -> String {
     built
 }
 
-/// Rows and columns of an answer, in no order.
+/// Rows and columns of an answer, in no order. Case is no part of a column's name; the stand-in spells its
+/// pseudo-columns now so, now so.
 fn result(answer: &Value) -> (Value, Vec<String>) {
     let mut rows: Vec<String> =
         answer["rows"].as_array().into_iter().flatten().map(Value::to_string).collect();
@@ -322,7 +323,10 @@ fn result(answer: &Value) -> (Value, Vec<String>) {
     (
         answer["schema"]["fields"]
             .as_array()
-            .map(|f| f.iter().map(|c| json!([c["name"], c["type"]])).collect())
+            .map(|fields| {
+                let name = |field: &Value| field["name"].as_str().map(str::to_ascii_lowercase);
+                fields.iter().map(|field| json!([name(field), field["type"]])).collect()
+            })
             .unwrap_or_default(),
         rows,
     )
