@@ -284,6 +284,40 @@ pub fn fields_before_a_call(root: &Expr, chain: &[AccessExpr]) -> Option<usize> 
     matches!(chain.get(fields), Some(AccessExpr::Dot(Expr::Function(_)))).then_some(fields)
 }
 
+/// Writes every alias of FROM with AS and in quotes.
+///
+/// SECURITY: of `t HASH JOIN s` sqlparser makes an alias HASH, and the service a hint. What is sent must have
+/// but one reading.
+pub fn explicit_aliases<T: VisitMut>(part: &mut T) {
+    if mutant::on("bq-alias") {
+        return;
+    }
+    let _ = VisitMut::visit(part, &mut Aliases);
+}
+
+struct Aliases;
+
+impl VisitorMut for Aliases {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let alias = match factor {
+            TableFactor::Table { alias, .. }
+            | TableFactor::Derived { alias, .. }
+            | TableFactor::UNNEST { alias, .. }
+            | TableFactor::Pivot { alias, .. }
+            | TableFactor::Unpivot { alias, .. } => alias.as_mut(),
+            // The rewriter lets no other with an alias through.
+            _ => None,
+        };
+        if let Some(alias) = alias.filter(|alias| !alias.explicit) {
+            alias.explicit = true;
+            alias.name.quote_style = Some('`');
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,39 +390,5 @@ mod tests {
             std::ops::ControlFlow::<()>::Continue(())
         });
         assert_eq!(relations, 1);
-    }
-}
-
-/// Writes every alias of FROM with AS and in quotes.
-///
-/// SECURITY: of `t HASH JOIN s` sqlparser makes an alias HASH, and the service a hint. What is sent must have
-/// but one reading.
-pub fn explicit_aliases<T: VisitMut>(part: &mut T) {
-    if mutant::on("bq-alias") {
-        return;
-    }
-    let _ = VisitMut::visit(part, &mut Aliases);
-}
-
-struct Aliases;
-
-impl VisitorMut for Aliases {
-    type Break = ();
-
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        let alias = match factor {
-            TableFactor::Table { alias, .. }
-            | TableFactor::Derived { alias, .. }
-            | TableFactor::UNNEST { alias, .. }
-            | TableFactor::Pivot { alias, .. }
-            | TableFactor::Unpivot { alias, .. } => alias.as_mut(),
-            // The rewriter lets no other with an alias through.
-            _ => None,
-        };
-        if let Some(alias) = alias.filter(|alias| !alias.explicit) {
-            alias.explicit = true;
-            alias.name.quote_style = Some('`');
-        }
-        ControlFlow::Continue(())
     }
 }
