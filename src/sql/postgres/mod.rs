@@ -17,6 +17,7 @@ mod closed;
 mod codes;
 mod command;
 mod copy_in;
+mod depth;
 mod env;
 mod expression;
 mod forms;
