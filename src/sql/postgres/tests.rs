@@ -743,7 +743,7 @@ fn a_parameter_counts_as_total_only_where_its_type_is_certain() {
         assert!(!shielded("credit = $1", declared), "{declared:?}");
         assert!(!shielded("credit = ANY (ARRAY[$1])", declared), "{declared:?}");
     }
-    for declared in [&[Typed("oid")], &[Foreign], &[Typed("text")]] {
+    for declared in [&[Typed("oid")], &[Foreign(0)], &[Typed("text")]] {
         assert!(shielded("credit = $1", declared), "{declared:?}");
         assert!(shielded("credit IN ($1, $2)", declared), "{declared:?}");
         assert!(shielded("credit = ANY (ARRAY[$1])", declared), "{declared:?}");

@@ -127,8 +127,8 @@ pub enum Parameter {
     Reused,
     /// It is a built-in type of that name.
     Typed(&'static str),
-    /// It is some other type.
-    Foreign,
+    /// It is some other type, of that OID; 0 where it goes by a name.
+    Foreign(u32),
 }
 
 /// OIDs of the built-in types that drivers declare parameters with (`pg_type.dat`: they never change).
@@ -206,14 +206,14 @@ impl Parameter {
         match TYPE_OIDS.iter().find(|(known, _)| *known == oid) {
             Some((_, name)) => Self::Typed(name),
             None if oid == 0 || oid == UNKNOWN_OID => Self::Open,
-            None => Self::Foreign,
+            None => Self::Foreign(oid),
         }
     }
 
     /// Of a type's name (`PREPARE name (type, …)`).
     pub fn of_name(name: &str) -> Self {
         let listed = |known: &&(u32, &'static str)| known.1 == name;
-        TYPE_OIDS.iter().find(listed).map_or(Self::Foreign, |(_, name)| Self::Typed(name))
+        TYPE_OIDS.iter().find(listed).map_or(Self::Foreign(0), |(_, name)| Self::Typed(name))
     }
 }
 
@@ -719,7 +719,7 @@ mod tests {
         assert_eq!(class_of("__int4"), None);
         assert_eq!(class_of("money"), None);
         assert_eq!((class_of("tsquery"), class_of("_tsquery")), (None, None));
-        assert_eq!(Parameter::of_oid(3615), Parameter::Foreign);
+        assert_eq!(Parameter::of_oid(3615), Parameter::Foreign(3615));
     }
 
     #[test]

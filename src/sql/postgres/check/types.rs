@@ -30,7 +30,7 @@ pub(super) fn are_total(tree: &Tree<'_>, level: &Level<'_>) -> bool {
         _ if mutant::on("check-types") => true,
         "ColumnRef" => !matches!(told(tree, level), Told::Loose),
         // What the client declared it to be may be compared by going as deep as it is.
-        "ParamRef" => parameter(tree, level) != Some(Parameter::Foreign),
+        "ParamRef" => !matches!(parameter(tree, level), Some(Parameter::Foreign(_))),
         "SubLink" => are_total(tree.at("testexpr"), level),
         "A_Expr" if contains(tree) && !is_bounded(tree, level) => false,
         "A_Expr" => compares(tree, level) && tree.children().all(|part| are_total(part, level)),
@@ -93,7 +93,7 @@ fn class_of(tree: &Tree<'_>, level: &Level<'_>) -> Option<Class> {
         }
         "ParamRef" => match parameter(tree, level)? {
             Parameter::Typed(name) => totality::class_of(name),
-            Parameter::Open | Parameter::Reused | Parameter::Foreign => None,
+            Parameter::Open | Parameter::Reused | Parameter::Foreign(_) => None,
         },
         "ColumnRef" => {
             let parts = column(tree)?;

@@ -129,7 +129,7 @@ pub fn is_total(conjunct: &Expr, level: &Level<'_>, subqueries: Subqueries) -> b
 
 fn parameter(name: &str, level: &Level<'_>) -> Parameter {
     let known = number_of(name).and_then(|number| level.env.parameters.get(number));
-    known.copied().unwrap_or(Parameter::Foreign)
+    known.copied().unwrap_or(Parameter::Foreign(0))
 }
 
 fn parameter_class(name: &str, level: &Level<'_>) -> Option<Class> {
@@ -137,7 +137,7 @@ fn parameter_class(name: &str, level: &Level<'_>) -> Option<Class> {
         Parameter::Open => Some(Class::Unknown),
         Parameter::Reused => Some(Class::Reused),
         Parameter::Typed(type_name) => totality::class_of(type_name),
-        Parameter::Foreign => None,
+        Parameter::Foreign(_) => None,
     }
 }
 
@@ -301,7 +301,7 @@ fn array_element(expression: &Expr, level: &Level<'_>) -> Option<Class> {
             Parameter::Open => Some(Class::Unknown),
             Parameter::Reused => Some(Class::Reused),
             Parameter::Typed(type_name) => totality::element_of(type_name),
-            Parameter::Foreign => None,
+            Parameter::Foreign(_) => None,
         };
     }
     match expression {
@@ -508,7 +508,7 @@ fn cast_class(
                 Parameter::Typed(declared) => {
                     super::parameters::type_name(data_type).as_deref() == Some(declared)
                 }
-                Parameter::Open | Parameter::Reused | Parameter::Foreign => false,
+                Parameter::Open | Parameter::Reused | Parameter::Foreign(_) => false,
             };
             same.then_some(to)
         }
