@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Catalog, Function, ImpliedCast, Relation};
+use super::{Catalog, Function, ImpliedCast, ImpliedCheck, Relation};
 use crate::ids::RelationName;
 
 /// Version of the file's form.
@@ -31,6 +31,8 @@ struct CatalogFile {
     implied_operators: BTreeMap<String, Vec<(String, String)>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     implied_casts: Vec<ImpliedCast>,
+    #[serde(default)]
+    implied_checks: Vec<ImpliedCheck>,
     /// Schema, relation, column.
     #[serde(default)]
     unsteady_columns: Vec<(String, String, String)>,
@@ -83,6 +85,7 @@ pub fn to_json(catalog: &Catalog) -> Result<String, CatalogFileError> {
         extensions,
         implied_operators: catalog.implied_operators.clone(),
         implied_casts: catalog.implied_casts.clone(),
+        implied_checks: catalog.implied_checks.clone(),
         unsteady_columns,
     };
     Ok(serde_json::to_string_pretty(&file)? + "\n")
@@ -106,6 +109,7 @@ pub fn from_json(text: &str) -> Result<Catalog, CatalogFileError> {
         extensions: file.extensions.into_iter().collect(),
         implied_operators: file.implied_operators,
         implied_casts: file.implied_casts,
+        implied_checks: file.implied_checks,
         search_path: file.search_path,
         role: file.role,
         ..Catalog::default()
@@ -146,6 +150,11 @@ mod tests {
         let mut catalog = from_json(FILE).unwrap();
         assert!(catalog.implied_operators.is_empty() && catalog.implied_casts.is_empty());
         catalog.implied_operators.insert("@@".to_owned(), vec![pair("leak")]);
+        catalog.implied_checks.push(ImpliedCheck {
+            domain: pair("known"),
+            function: pair("is_known"),
+            holders: [pair("known"), pair("_known")].into(),
+        });
         catalog.implied_casts.push(ImpliedCast {
             source: pair("a"),
             target: pair("b"),
@@ -157,6 +166,7 @@ mod tests {
         let again = from_json(&to_json(&catalog).unwrap()).unwrap();
         assert_eq!(again.implied_operators, catalog.implied_operators);
         assert_eq!(again.implied_casts, catalog.implied_casts);
+        assert_eq!(again.implied_checks, catalog.implied_checks);
     }
 
     #[test]

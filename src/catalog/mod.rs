@@ -151,6 +151,17 @@ pub struct ImpliedCast {
     pub targets: BTreeSet<(String, String)>,
 }
 
+/// A domain whose CHECK runs a function of somebody's making. Types and functions are (schema, name).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImpliedCheck {
+    /// The domain.
+    pub domain: (String, String),
+    /// The function.
+    pub function: (String, String),
+    /// The domain and the types that are made of it: domains, arrays, rows, ranges, of any depth.
+    pub holders: BTreeSet<(String, String)>,
+}
+
 /// What only the posture report and `hedgerow rls` ask for: no decision looks at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -197,6 +208,8 @@ pub struct Catalog {
     pub implied_operators: BTreeMap<String, Vec<(String, String)>>,
     /// Casts by functions, with the same left out.
     pub implied_casts: Vec<ImpliedCast>,
+    /// Domains with such functions in a CHECK.
+    pub implied_checks: Vec<ImpliedCheck>,
     /// Extensions that are there.
     pub extensions: HashSet<String>,
     /// Columns that reading or comparing may fail for: computed as they are read, or under a collation
@@ -205,6 +218,8 @@ pub struct Catalog {
     /// Types outside `pg_catalog` as (schema, name): enums, domains, composites, ranges, row types
     /// of tables, and the array types of all of them.
     pub user_types: HashSet<(String, String)>,
+    /// Their names by OID; empty when they were not read from a server.
+    pub types_by_oid: HashMap<u32, (String, String)>,
     /// The search path of a fresh upstream session, `$user` resolved, `pg_catalog` left out.
     pub search_path: Vec<String>,
     /// The upstream role.

@@ -12,8 +12,8 @@ use tokio_postgres::{Client, IsolationLevel, Row, SimpleQueryMessage, Transactio
 
 use super::{LOAD_TIMEOUT, LoadError, MAX_COLUMNS, MAX_RELATIONS};
 use crate::catalog::{
-    CastContext, Catalog, Column, ForeignKey, Function, ImpliedCast, Posture, Relation,
-    RelationKind,
+    CastContext, Catalog, Column, ForeignKey, Function, ImpliedCast, ImpliedCheck, Posture,
+    Relation, RelationKind,
 };
 use crate::ids::{CatalogEpoch, RelationName};
 
@@ -92,6 +92,8 @@ const FINGERPRINT: &str = concat!(
          WHERE n.nspname <> 'pg_catalog' OR o.oid >= 16384
        UNION ALL SELECT 'cast ' || count(*) || ' ' ||
          sum(hashtextextended(c.oid || '.' || c.xmin, 0)) FROM pg_cast c WHERE c.oid >= 16384
+       UNION ALL SELECT 'check ' || count(*) || ' ' ||
+         sum(hashtextextended(k.oid || '.' || k.xmin, 0)) FROM pg_constraint k WHERE k.contypid <> 0
        UNION ALL SELECT 'row ' || count(*) || ' ' ||
          sum(hashtextextended(a.attrelid || '.' || a.attnum || '.' || a.xmin, 0))
          FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -294,6 +296,42 @@ const IMPLIED_CASTS: &str = concat!(
      ORDER BY m.oid"
 );
 
+/// Domains with a CHECK that calls such a function, or an operator of one, each with the types made of it.
+const IMPLIED_CHECKS: &str = concat!(
+    "WITH RECURSIVE made AS MATERIALIZED (
+       SELECT DISTINCT c.contypid AS domain, n.nspname, p.proname
+       FROM pg_constraint c
+       JOIN pg_depend r ON r.classid = 'pg_constraint'::regclass AND r.objid = c.oid
+       LEFT JOIN pg_operator o ON r.refclassid = 'pg_operator'::regclass AND o.oid = r.refobjid
+       JOIN pg_proc p ON p.oid = CASE WHEN r.refclassid = 'pg_proc'::regclass THEN r.refobjid
+                                      ELSE o.oprcode::oid END
+       JOIN pg_namespace n ON n.oid = p.pronamespace
+       WHERE c.contypid >= ",
+    first_made!(),
+    " AND ",
+    somebodys!(),
+    "), held(root, type) AS (
+       SELECT m.domain, m.domain FROM made m
+       UNION
+       SELECT h.root, of.type FROM held h CROSS JOIN LATERAL (
+         SELECT t.oid FROM pg_type t
+         WHERE t.typbasetype = h.type OR t.typelem = h.type AND t.typcategory = 'A'
+         UNION ALL
+         SELECT c.reltype FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+         WHERE a.atttypid = h.type AND a.attnum > 0 AND NOT a.attisdropped AND c.reltype <> 0
+         UNION ALL
+         SELECT unnest(ARRAY[g.rngtypid, g.rngmultitypid]) FROM pg_range g WHERE g.rngsubtype = h.type
+       ) AS of(type)
+     )
+     SELECT dn.nspname::text, d.typname::text, m.nspname::text, m.proname::text,
+       ARRAY(SELECT hn.nspname::text FROM held h JOIN pg_type y ON y.oid = h.type
+             JOIN pg_namespace hn ON hn.oid = y.typnamespace WHERE h.root = d.oid ORDER BY y.oid),
+       ARRAY(SELECT y.typname::text FROM held h JOIN pg_type y ON y.oid = h.type
+             WHERE h.root = d.oid ORDER BY y.oid)
+     FROM made m JOIN pg_type d ON d.oid = m.domain JOIN pg_namespace dn ON dn.oid = d.typnamespace
+     ORDER BY 1, 2, 3, 4"
+);
+
 const EXTENSIONS: &str = "SELECT extname::text FROM pg_extension";
 
 /// Columns under a collation that is neither the database's own nor C (comparing two of them may have
@@ -312,7 +350,7 @@ const UNSTEADY_COLUMNS: &str = concat!(
 );
 
 const TYPES: &str = concat!(
-    "SELECT n.nspname::text, t.typname::text FROM pg_type t
+    "SELECT n.nspname::text, t.typname::text, t.oid FROM pg_type t
      JOIN pg_namespace n ON n.oid = t.typnamespace WHERE ",
     user_schema!()
 );
@@ -422,6 +460,13 @@ async fn read_in_snapshot(client: &mut Client) -> Result<Loaded, LoadError> {
             targets: pairs(row.at(9)?, row.at(10)?),
         });
     }
+    for row in rows(&transaction, IMPLIED_CHECKS).await? {
+        catalog.implied_checks.push(ImpliedCheck {
+            domain: (row.at(0)?, row.at(1)?),
+            function: (row.at(2)?, row.at(3)?),
+            holders: pairs(row.at(4)?, row.at(5)?),
+        });
+    }
     for row in rows(&transaction, EXTENSIONS).await? {
         catalog.extensions.insert(row.at(0)?);
     }
@@ -430,7 +475,9 @@ async fn read_in_snapshot(client: &mut Client) -> Result<Loaded, LoadError> {
         catalog.unsteady_columns.entry(relation).or_default().insert(row.at(2)?);
     }
     for row in rows(&transaction, TYPES).await? {
-        catalog.user_types.insert((row.at(0)?, row.at(1)?));
+        let name: (String, String) = (row.at(0)?, row.at(1)?);
+        catalog.types_by_oid.insert(row.at(2)?, name.clone());
+        catalog.user_types.insert(name);
     }
     transaction.commit().await.map_err(query_fault)?;
     catalog.by_oid = names.iter().cloned().collect();

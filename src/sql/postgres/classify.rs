@@ -369,6 +369,7 @@ pub fn body(statement: &Tree<'_>, kind: Kind, env: Env<'_>) -> Result<Class, Den
     super::masked::judge(statement, env)?;
     super::notation::judge(statement, env)?;
     super::implied::judge_casts(statement, env)?;
+    super::implied::judge_checks(statement, env)?;
     Ok(class)
 }
 

@@ -218,7 +218,8 @@ fn judge_where(condition: &Tree<'_>, table: &Table<'_>, env: Env<'_>) -> Result<
         Met::Read(_) | Met::Target(..) => Err(Denial::of(DenialCode::Copy, "WHERE")),
     })?;
     notation::judge(condition, env)?;
-    implied::judge_casts(condition, env)
+    implied::judge_casts(condition, env)?;
+    implied::judge_checks(condition, env)
 }
 
 /// The options of a COPY FROM.

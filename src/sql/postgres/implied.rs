@@ -1,21 +1,27 @@
 //! Functions that run without being called by name: those behind operators and casts that somebody has
-//! made. Layer 2.
+//! made, and those in the CHECK of a domain. Layer 2.
 //!
 //! The catalog names them where they are neither what PostgreSQL itself runs for an operator or a cast, nor
 //! an extension's own code in C ([`Catalog`](crate::catalog::Catalog)): what is left may read any row. Such an
 //! operator or cast is denied until the policy allows its function (`functions: {allow: […]}`). An operator is
 //! told by its symbol, whatever stands beside it. A cast needs a value of its source and a place for its
-//! target: types that are written, columns of the relations named, and every function of a user.
+//! target: types that are written or declared for a parameter, columns of the relations named, and every function
+//! of a user. A CHECK runs where the domain, or what is made of it, is written, declared, or filled from a
+//! document; what a table's own column takes is the operator's to say.
 
 use std::collections::BTreeSet;
 
 use super::env::{Env, Resolved};
 use super::scope::is_statement;
+use super::totality::Parameter;
 use super::tree::Tree;
 use super::{codes, lists};
-use crate::catalog::{CastContext, ImpliedCast};
+use crate::catalog::{CastContext, ImpliedCast, ImpliedCheck};
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
+
+/// The least OID of what was made after `initdb`.
+const FIRST_MADE: u32 = 16_384;
 
 /// Refuses an operator that runs a function which may not be called.
 ///
@@ -86,6 +92,62 @@ pub fn judge_casts(tree: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
     }
 }
 
+/// Refuses a statement or an expression that makes a value of a domain whose CHECK runs a function that may
+/// not be called.
+///
+/// # Errors
+/// HR1005 with the domain and the function.
+pub fn judge_checks(tree: &Tree<'_>, env: Env<'_>) -> Result<(), Denial> {
+    if mutant::on("check-function") {
+        return Ok(());
+    }
+    let mut closed = closed_checks(env).peekable();
+    if closed.peek().is_none() {
+        return Ok(());
+    }
+    let mut met = Met::of(env);
+    met.gather(tree);
+    match closed.find(|check| met.makes(check)) {
+        Some(check) => Err(refused(check)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses `value.domain`, which is a cast to it.
+///
+/// # Errors
+/// As [`judge_checks`].
+pub fn judge_attribute(name: &str, env: Env<'_>) -> Result<(), Denial> {
+    let named = |check: &&ImpliedCheck| check.holders.iter().any(|(_, holder)| holder == name);
+    match closed_checks(env).find(named).filter(|_| !mutant::on("check-function")) {
+        Some(check) => Err(refused(check)),
+        None => Ok(()),
+    }
+}
+
+fn closed_checks<'t>(env: Env<'t>) -> impl Iterator<Item = &'t ImpliedCheck> {
+    env.catalog.implied_checks.iter().filter(move |check| !may_run(&check.function, env))
+}
+
+fn refused(check: &ImpliedCheck) -> Denial {
+    let ((_, domain), (schema, name)) = (&check.domain, &check.function);
+    Denial::of(DenialCode::Function, format!("check of {domain} by {schema}.{name}"))
+}
+
+/// Whether a function of that name makes JSON of values of any type: it looks for a cast to json, explicit ones
+/// too.
+fn makes_json(name: &str) -> bool {
+    matches!(name, "to_json" | "to_jsonb" | "row_to_json" | "array_to_json")
+        || ["json_agg", "jsonb_agg", "json_build", "jsonb_build", "json_object", "jsonb_object"]
+            .iter()
+            .any(|way| name.starts_with(way))
+}
+
+/// Whether a function of that name fills the columns of a row that it is given (json, jsonb, hstore).
+fn fills_rows(name: &str) -> bool {
+    name.contains("populate_record") || name == "#="
+}
+
 fn may_run((schema, name): &(String, String), env: Env<'_>) -> bool {
     env.function(&[schema, name]).is_ok()
 }
@@ -106,11 +168,15 @@ struct Met<'t> {
     anywhere: bool,
     /// XML or JSON is made, which takes its parts as an assignment does.
     documents: bool,
+    /// JSON is made of values of any type.
+    json: bool,
+    /// Rows are filled from documents.
+    filled: bool,
 }
 
 impl<'t> Met<'t> {
-    const fn of(env: Env<'t>) -> Self {
-        Self {
+    fn of(env: Env<'t>) -> Self {
+        let mut met = Self {
             env,
             types: Vec::new(),
             columns: BTreeSet::new(),
@@ -118,6 +184,26 @@ impl<'t> Met<'t> {
             anything: false,
             anywhere: false,
             documents: false,
+            json: false,
+            filled: false,
+        };
+        if !mutant::on("parameter-cast") {
+            met.declare();
+        }
+        met
+    }
+
+    /// What the client declared of its parameters is as good as written.
+    fn declare(&mut self) {
+        for parameter in self.env.parameters {
+            let Parameter::Foreign(oid) = parameter else { continue };
+            match self.env.catalog.types_by_oid.get(oid) {
+                Some((schema, name)) => self.types.push(vec![schema, name]),
+                // PostgreSQL's own; or known by its name, which the statement holds.
+                None if *oid < FIRST_MADE => {}
+                // Made since the catalog was read.
+                None => self.types.push(Vec::new()),
+            }
         }
     }
 
@@ -127,7 +213,16 @@ impl<'t> Met<'t> {
             "TypeName" => self.types.extend(tree.at("names").name_parts()),
             "FuncCall" => {
                 let name = tree.at("funcname").items().last().and_then(Tree::text);
+                if let Some(name) = name {
+                    self.called(name);
+                }
                 self.anything |= name.is_none_or(|name| self.env.is_user_function(name));
+            }
+            // A name anywhere may be attribute notation, or an operator.
+            "String" => {
+                if let Some(name) = tree.text() {
+                    self.called(name);
+                }
             }
             "RangeVar" => self.relation(tree, false),
             kind if is_statement(kind) && tree.at("relation").is("RangeVar") => {
@@ -139,6 +234,11 @@ impl<'t> Met<'t> {
             _ => {}
         }
         tree.children().for_each(|child| self.gather(child));
+    }
+
+    fn called(&mut self, name: &str) {
+        self.json |= makes_json(name);
+        self.filled |= fills_rows(name);
     }
 
     fn relation(&mut self, relation: &'t Tree<'t>, written: bool) {
@@ -186,15 +286,28 @@ impl<'t> Met<'t> {
             || Self::holds(&self.written, &cast.sources)
     }
 
+    /// Whether a value of the domain is made.
+    fn makes(&self, check: &ImpliedCheck) -> bool {
+        self.names(&check.holders)
+            || self.filled
+                && (self.anything
+                    || Self::holds(&self.columns, &check.holders)
+                    || Self::holds(&self.written, &check.holders))
+    }
+
     /// Whether it may be brought to the cast's target.
     fn takes(&self, cast: &ImpliedCast) -> bool {
+        let own = cast.target.0 == lists::OWN_SCHEMA;
         let assigned = || {
-            let own = cast.target.0 == lists::OWN_SCHEMA;
             let name = cast.target.1.as_str();
             self.anywhere
                 || Self::holds(&self.written, &cast.targets)
                 || own && (self.documents || lists::TAKEN_AS_ASSIGNED.contains(&name))
         };
+        let as_json = own && matches!(cast.target.1.as_str(), "json" | "jsonb");
+        if as_json && (self.json || self.documents) && !mutant::on("json-cast") {
+            return true;
+        }
         match cast.context {
             CastContext::Implicit => true,
             CastContext::Assignment => self.names(&cast.targets) || assigned(),
@@ -205,12 +318,15 @@ impl<'t> Met<'t> {
 
 #[cfg(test)]
 mod tests {
-    use crate::catalog::{CastContext, Catalog, Column, ImpliedCast};
+    use crate::catalog::{CastContext, Catalog, Column, ImpliedCast, ImpliedCheck};
     use crate::error::DenialCode;
     use crate::ids::RelationName;
     use crate::sql::Limits;
     use crate::sql::postgres::decide;
+    use crate::sql::postgres::env::Env;
     use crate::sql::postgres::tests::{catalog, policy, principal};
+    use crate::sql::postgres::totality::Parameter;
+    use crate::sql::postgres::tree::Tree;
 
     fn pair(schema: &str, name: &str) -> (String, String) {
         (schema.to_owned(), name.to_owned())
@@ -326,6 +442,151 @@ mod tests {
             (&to_bool, "SELECT 1 FROM customers WHERE id = 1"),
         ] {
             assert_eq!(denial(sql, catalog, false), None, "{sql}");
+        }
+    }
+
+    /// What a statement is told with these parameters declared.
+    fn declared(sql: &str, catalog: &Catalog, oids: &[u32]) -> Option<String> {
+        let parameters: Vec<_> = oids.iter().map(|oid| Parameter::of_oid(*oid)).collect();
+        let (policy, principal) = (policy(), principal());
+        let env = Env {
+            policy: &policy,
+            catalog,
+            principal: &principal,
+            parameters: &parameters,
+            privileges: policy.privileges(&principal).unwrap(),
+            lenient: false,
+            temporary: crate::sql::temporary::Temporary::NONE,
+            notes: crate::sql::account::Notes::default(),
+        };
+        let parsed = pg_raw_parse::parse(sql).unwrap();
+        let mut print = String::new();
+        let tree = Tree::of(parsed.stmts().next().unwrap(), &mut print).unwrap();
+        let judged = super::judge_casts(&tree, env).and_then(|()| super::judge_checks(&tree, env));
+        judged.err().map(|denial| denial.object.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_parameters_declared_type_counts_as_written() {
+        let mut catalog = catalog();
+        for (oid, name) in [(20_001, "place"), (20_002, "mood"), (20_003, "known")] {
+            catalog.user_types.insert(pair("public", name));
+            catalog.types_by_oid.insert(oid, pair("public", name));
+        }
+        let to_int = cast(("public", "place"), ("pg_catalog", "int4"), CastContext::Explicit);
+        let targets = [pair("pg_catalog", "int4")].into();
+        catalog.implied_casts.push(ImpliedCast { targets, ..to_int });
+        catalog.implied_checks.push(check());
+        let refused = Some("cast to int4 of public.leak".to_owned());
+        for oids in [&[20_001][..], &[23, 20_001], &[29_999]] {
+            assert_eq!(declared("SELECT $1::int4", &catalog, oids), refused, "{oids:?}");
+        }
+        assert!(declared("SELECT $1", &catalog, &[20_003]).is_some());
+        for oids in [&[][..], &[0], &[23], &[20_002], &[790]] {
+            assert_eq!(declared("SELECT $1::int4", &catalog, oids), None, "{oids:?}");
+        }
+        assert_eq!(declared("SELECT $1::text", &catalog, &[20_001]), None);
+        let prepared = "PREPARE p (public.mood) AS SELECT $1::int4";
+        assert_eq!(denial(prepared, &catalog, false), None);
+    }
+
+    #[test]
+    fn what_makes_json_takes_a_cast_to_it() {
+        let mut catalog = catalog();
+        let orders = RelationName::new("public", "orders");
+        catalog.relations.get_mut(&orders).unwrap().columns.push(Column {
+            name: "at".to_owned(),
+            type_schema: "public".to_owned(),
+            type_name: "place".to_owned(),
+            ..Column::default()
+        });
+        catalog.user_types.insert(pair("public", "place"));
+        catalog.implied_casts.push(cast(
+            ("public", "place"),
+            ("pg_catalog", "json"),
+            CastContext::Explicit,
+        ));
+        for sql in [
+            "SELECT to_json('x'::place)",
+            "SELECT to_jsonb(at) FROM orders",
+            "SELECT json_agg(at) FROM orders",
+            "SELECT jsonb_agg(o) FROM orders o",
+            "SELECT row_to_json(o) FROM orders o",
+            "SELECT array_to_json(array_agg(at)) FROM orders",
+            "SELECT json_build_object('a', at) FROM orders",
+            "SELECT jsonb_build_array(at) FROM orders",
+            "SELECT jsonb_object_agg(id, at) FROM orders",
+            "SELECT ('x'::place).to_json",
+            "SELECT o.to_jsonb FROM orders o",
+            "SELECT json_array(at) FROM orders",
+        ] {
+            let refused = denial(sql, &catalog, false).map(|(code, _)| code);
+            assert_eq!(refused, Some(DenialCode::Function), "{sql}");
+            assert_eq!(denial(sql, &catalog, true), None, "{sql}");
+        }
+        for sql in [
+            "SELECT to_json(id) FROM customers",
+            "SELECT jsonb_agg(c) FROM customers c",
+            "SELECT at FROM orders",
+        ] {
+            assert_eq!(denial(sql, &catalog, false), None, "{sql}");
+        }
+    }
+
+    fn check() -> ImpliedCheck {
+        let holders = ["known", "_known", "contact"];
+        ImpliedCheck {
+            domain: pair("public", "known"),
+            function: pair("public", "leak"),
+            holders: holders.into_iter().map(|name| pair("public", name)).collect(),
+        }
+    }
+
+    #[test]
+    fn a_domain_is_made_only_where_its_check_may_run() {
+        let mut catalog = catalog();
+        let orders = RelationName::new("public", "orders");
+        catalog.relations.get_mut(&orders).unwrap().columns.push(Column {
+            name: "known".to_owned(),
+            type_schema: "public".to_owned(),
+            type_name: "known".to_owned(),
+            ..Column::default()
+        });
+        catalog.user_types.extend(check().holders);
+        catalog.implied_checks.push(check());
+        for sql in [
+            "SELECT 'b1@b'::known",
+            "SELECT CAST('b1@b' AS public.known)",
+            "SELECT known 'b1@b'",
+            "SELECT '{b1@b}'::known[]",
+            "SELECT ROW('b1@b')::contact",
+            "SELECT ('b1@b'::text).known",
+            "SELECT c.known FROM customers c",
+            "SELECT * FROM json_to_record('{\"a\": \"b1@b\"}') AS r(a known)",
+            "SELECT * FROM xmltable('/a' PASSING '<a/>' COLUMNS a known PATH '.')",
+            "CREATE TEMP TABLE t (a known)",
+            "CREATE TEMP TABLE t (a text CHECK (a::known IS NULL))",
+            "PREPARE p (known) AS SELECT $1",
+            "SELECT json_populate_record(NULL::contact, '{}')",
+            "SELECT json_populate_record(o, '{\"known\": \"b1@b\"}') FROM orders o",
+        ] {
+            let refused = denial(sql, &catalog, false).map(|(code, _)| code);
+            assert_eq!(refused, Some(DenialCode::Function), "{sql}");
+        }
+        for sql in
+            ["SELECT 'b1@b'::known", "SELECT ('b1@b'::text).known", "CREATE TEMP TABLE t (a known)"]
+        {
+            assert_eq!(denial(sql, &catalog, true), None, "{sql}");
+        }
+        for sql in [
+            "INSERT INTO orders (known) VALUES ('a@b')",
+            "UPDATE orders SET known = 'a@b'",
+            "SELECT known, o.known FROM orders o WHERE o.known = 'a@b'",
+            "SELECT json_populate_record(c, '{}') FROM customers c",
+            "SELECT row_to_json(o) FROM orders o",
+            "SELECT 'known'",
+        ] {
+            assert_eq!(denial(sql, &catalog, false), None, "{sql}");
         }
     }
 }

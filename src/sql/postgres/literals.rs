@@ -217,6 +217,8 @@ impl<'t> Splitter<'t> {
         };
         let Some(text) = self.text.get(start..spot.end()) else { return };
         let value = match holder.token {
+            // What a document or a query is decides of `@>`, `<@` and `@@` whether they are total.
+            Token::Operator if holder.text.contains('@') => false,
             Token::Comparison | Token::Operator => holder.text != "-" || !signed,
             Token::Open | Token::OpenBracket | Token::Comma => self.in_list(),
             Token::Word => {

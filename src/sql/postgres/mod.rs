@@ -17,6 +17,7 @@ mod closed;
 mod codes;
 mod command;
 mod copy_in;
+mod depth;
 mod env;
 mod expression;
 mod forms;
@@ -463,7 +464,7 @@ fn prepared_types(tree: &Tree<'_>) -> Option<Vec<Parameter>> {
         let plain = type_name.at("array_bounds").is_absent() && type_name.at("typmods").is_absent();
         match type_name.at("names").name_parts().as_deref() {
             Some([name] | ["pg_catalog", name]) if plain => Parameter::of_name(name),
-            Some(_) | None => Parameter::Foreign,
+            Some(_) | None => Parameter::Foreign(0),
         }
     };
     tree.is("PrepareStmt").then(|| tree.at("argtypes").items().iter().map(parameter).collect())

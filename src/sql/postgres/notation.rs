@@ -9,6 +9,7 @@ use std::cell::Cell;
 
 use super::env::{Env, Resolved};
 use super::functions;
+use super::implied;
 use super::scope::{bare_name, is_statement, visible_name};
 use super::tree::Tree;
 use crate::error::{Denial, DenialCode};
@@ -116,6 +117,7 @@ impl<'t> Notation<'t> {
 
     /// A field that may be a call.
     fn judge_call(&self, field: &str) -> Result<(), Denial> {
+        implied::judge_attribute(field, self.env)?;
         let (built_in, users) = (self.is_built_in(field), self.env.is_user_function(field));
         let open = (!built_in || functions::computes(field))
             && (!users || self.env.function(&[field]).is_ok());

@@ -5,6 +5,9 @@
 //! schema: parents and partitions (a permanent table would be read with the client's rows), foreign
 //! keys, tablespaces, and names under which PostgreSQL would find the table where a type or a catalog is
 //! meant: it looks for types in the temporary schema first, and the guards' literals have types.
+//!
+//! Every session sees the definitions of all temporary tables in the catalogs (pg_attrdef, pg_constraint,
+//! pg_index): so these hold no values ([`tells_nothing`]).
 
 use super::classify::{self, Class};
 use super::env::{Env, Resolved};
@@ -208,8 +211,19 @@ impl Own<'_> {
         {
             return Err(self.refused());
         }
-        self.expressions(constraint.at("raw_expr"))?;
-        self.expressions(constraint.at("where_clause"))
+        self.definition(constraint.at("raw_expr"))?;
+        self.definition(constraint.at("where_clause"))
+    }
+
+    /// An expression that stays in the catalogs, where other tenants' sessions read it.
+    fn definition(&self, tree: &Tree<'_>) -> Result<(), Denial> {
+        self.expressions(tree)?;
+        tree.walk(&mut |node| {
+            if node.is("A_Const") && !tells_nothing(node) && !mutant::on("temporary-literal") {
+                return Err(Denial::of(DenialCode::StatementKind, "literal in a temporary table"));
+            }
+            Ok(())
+        })
     }
 
     /// Every function, operator and type is one that a query may hold; no queries.
@@ -223,7 +237,8 @@ impl Own<'_> {
         if !mutant::on("temporary-attribute") {
             notation::judge(tree, self.env)?;
         }
-        implied::judge_casts(tree, self.env)
+        implied::judge_casts(tree, self.env)?;
+        implied::judge_checks(tree, self.env)
     }
 
     fn create_as(&self, into: &Tree<'_>, query: &Tree<'_>) -> Result<Plan, Denial> {
@@ -348,9 +363,9 @@ impl Own<'_> {
             return Err(self.refused());
         }
         for element in self.statement.at("index_params").items() {
-            self.expressions(element.at("expr"))?;
+            self.definition(element.at("expr"))?;
         }
-        self.expressions(self.statement.at("where_clause"))?;
+        self.definition(self.statement.at("where_clause"))?;
         let canonical = canonical()?;
         let text = match self.statement.at("relation").at("schemaname").text() {
             Some(_) => canonical,
@@ -363,6 +378,23 @@ impl Own<'_> {
         };
         let change = TemporaryChange::Kept;
         Ok(Some(Plan { class: class(false), change, text: Some(text) }))
+    }
+}
+
+/// Longest string that nobody keeps a secret in: a flag, a separator, `{}`.
+const MAX_PLAIN_STRING: usize = 2;
+/// Largest number of the kind.
+const MAX_PLAIN_NUMBER: i64 = 1_000;
+
+/// Whether a constant is too small to hold a value of a tenant's: NULL, true, false, a small number, a string
+/// of a character or two.
+fn tells_nothing(constant: &Tree<'_>) -> bool {
+    let value = constant.at("val");
+    match value.kind() {
+        "Boolean" => true,
+        "Integer" => value.at("").number().is_some_and(|number| number <= MAX_PLAIN_NUMBER),
+        "String" => value.at("").text().is_some_and(|text| text.len() <= MAX_PLAIN_STRING),
+        _ => constant.at("isnull").truth(),
     }
 }
 

@@ -6,8 +6,16 @@
 //! class, is a leak: `tests/integration/totality.rs` tries all of them against PostgreSQL with the
 //! extreme values of each type.
 //!
-//! Left out on purpose: running out of memory or stack. A value of hundreds of megabytes makes most
-//! functions fail, and tells of its size alone.
+//! Stack and size belong to it. Beside a condition on the row, what fails by an operand that the client chose
+//! tells of the row, not of the operand: `note LIKE 'x%' AND (note IS NULL OR $1 LIKE '%e%e…')` would say
+//! whether somebody has such a note. So what goes into itself as deep as an operand is ([`Bound`]) is total only
+//! beside a shallow literal ([`depth`](super::depth)). A parameter has at most the 64 MiB of a Bind, and nothing
+//! listed makes more than sixteen times that of a value as it comes; what makes a text of bytes or of an array,
+//! several times as long, is not listed.
+//!
+//! Left out on purpose: running out of memory, and stored values of more than a hundred million characters,
+//! for which `lower`, `upper`, the trims, ILIKE and the text of a jsonb fail. Whoever can store such values may
+//! deny tenants that (`access`), or the disk.
 
 /// What a built-in type is, for the question what is total on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +56,8 @@ pub enum Class {
     Array,
     /// Ranges and multiranges.
     Range,
-    /// Documents and queries of full text search.
+    /// Documents of full text search. Its queries are of no class: they are trees, and comparing, printing and
+    /// matching them goes as deep as they are.
     TextSearch,
     /// Network addresses.
     Network,
@@ -92,7 +101,7 @@ types! {
     Bytes: "bytea";
     Jsonb: "jsonb";
     Document: "json" | "xml";
-    TextSearch: "tsvector" | "tsquery";
+    TextSearch: "tsvector";
     Network: "inet" | "cidr";
     Range: "int4range" | "int8range" | "numrange" | "tsrange" | "tstzrange" | "daterange"
         | "int4multirange" | "int8multirange" | "nummultirange" | "tsmultirange"
@@ -118,8 +127,8 @@ pub enum Parameter {
     Reused,
     /// It is a built-in type of that name.
     Typed(&'static str),
-    /// It is some other type.
-    Foreign,
+    /// It is some other type, of that OID; 0 where it goes by a name.
+    Foreign(u32),
 }
 
 /// OIDs of the built-in types that drivers declare parameters with (`pg_type.dat`: they never change).
@@ -172,7 +181,6 @@ pub const TYPE_OIDS: &[(u32, &str)] = &[
     (2950, "uuid"),
     (2951, "_uuid"),
     (3614, "tsvector"),
-    (3615, "tsquery"),
     (3802, "jsonb"),
     (3807, "_jsonb"),
     (3904, "int4range"),
@@ -198,14 +206,14 @@ impl Parameter {
         match TYPE_OIDS.iter().find(|(known, _)| *known == oid) {
             Some((_, name)) => Self::Typed(name),
             None if oid == 0 || oid == UNKNOWN_OID => Self::Open,
-            None => Self::Foreign,
+            None => Self::Foreign(oid),
         }
     }
 
     /// Of a type's name (`PREPARE name (type, …)`).
     pub fn of_name(name: &str) -> Self {
         let listed = |known: &&(u32, &'static str)| known.1 == name;
-        TYPE_OIDS.iter().find(listed).map_or(Self::Foreign, |(_, name)| Self::Typed(name))
+        TYPE_OIDS.iter().find(listed).map_or(Self::Foreign(0), |(_, name)| Self::Typed(name))
     }
 }
 
@@ -318,8 +326,22 @@ pub struct TotalOperator {
     pub right: &'static [Class],
     /// The class of the result.
     pub gives: Class,
+    /// What bounds how deep PostgreSQL goes into itself.
+    pub bound: Bound,
     /// Why it cannot fail.
     pub why: &'static str,
+}
+
+/// What an operator needs so as not to run out of stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Nothing: it does not go into itself.
+    Flat,
+    /// One side is a literal that is a shallow document: containment goes as deep as the shallower one.
+    /// Stored documents are no bound, for the tenant's own may be as deep as he likes, and joined to any row.
+    Document,
+    /// The right side is a literal that is a shallow text search query.
+    Query,
 }
 
 /// The list.
@@ -329,13 +351,15 @@ pub const TOTAL_OPERATORS: &[TotalOperator] = &[
         left: Class::Jsonb,
         right: &[Class::Jsonb],
         gives: Class::Bool,
-        why: "containment walks two parsed documents; what does not match is false",
+        bound: Bound::Document,
+        why: "containment walks two parsed documents, as deep as the shallower one; what does not match is false",
     },
     TotalOperator {
         symbols: &["?"],
         left: Class::Jsonb,
         right: &[Class::Text],
         gives: Class::Bool,
+        bound: Bound::Flat,
         why: "looks a key up; false where there is none, or no object",
     },
     TotalOperator {
@@ -343,6 +367,7 @@ pub const TOTAL_OPERATORS: &[TotalOperator] = &[
         left: Class::Jsonb,
         right: &[Class::Array],
         gives: Class::Bool,
+        bound: Bound::Flat,
         why: "looks keys up; null elements are passed over",
     },
     TotalOperator {
@@ -350,6 +375,7 @@ pub const TOTAL_OPERATORS: &[TotalOperator] = &[
         left: Class::Jsonb,
         right: &[Class::Text, Class::Integer],
         gives: Class::Jsonb,
+        bound: Bound::Flat,
         why: "null where there is no such key or element, or no container",
     },
     TotalOperator {
@@ -357,6 +383,7 @@ pub const TOTAL_OPERATORS: &[TotalOperator] = &[
         left: Class::Jsonb,
         right: &[Class::Text, Class::Integer],
         gives: Class::Text,
+        bound: Bound::Flat,
         why: "null where there is no such key or element, or no container",
     },
     TotalOperator {
@@ -364,6 +391,7 @@ pub const TOTAL_OPERATORS: &[TotalOperator] = &[
         left: Class::Jsonb,
         right: &[Class::Array],
         gives: Class::Jsonb,
+        bound: Bound::Flat,
         why: "null where the path leads nowhere",
     },
     TotalOperator {
@@ -371,6 +399,7 @@ pub const TOTAL_OPERATORS: &[TotalOperator] = &[
         left: Class::Jsonb,
         right: &[Class::Array],
         gives: Class::Text,
+        bound: Bound::Flat,
         why: "null where the path leads nowhere",
     },
     TotalOperator {
@@ -378,6 +407,7 @@ pub const TOTAL_OPERATORS: &[TotalOperator] = &[
         left: Class::Array,
         right: &[Class::Array],
         gives: Class::Bool,
+        bound: Bound::Flat,
         why: "compares elements by the equality of their one type; nulls match nothing",
     },
     TotalOperator {
@@ -385,20 +415,23 @@ pub const TOTAL_OPERATORS: &[TotalOperator] = &[
         left: Class::Range,
         right: &[Class::Range],
         gives: Class::Bool,
+        bound: Bound::Flat,
         why: "compares bounds by the order of their one type",
     },
     TotalOperator {
         symbols: &["@@"],
         left: Class::TextSearch,
-        right: &[Class::TextSearch],
+        right: &[],
         gives: Class::Bool,
-        why: "matches a parsed query with a parsed document",
+        bound: Bound::Query,
+        why: "matches a parsed query with a parsed document, as deep as the query",
     },
     TotalOperator {
         symbols: &["<<", "<<=", ">>", ">>=", "&&"],
         left: Class::Network,
         right: &[Class::Network],
         gives: Class::Bool,
+        bound: Bound::Flat,
         why: "compares bits; families that differ are false",
     },
 ];
@@ -577,14 +610,27 @@ pub const TOTAL_FORMS: &[(&str, &str)] = &[
         "= ANY, <> ALL and their like",
         "of a literal array; of an array column, for a literal on the left",
     ),
-    ("LIKE, ILIKE", "with a literal pattern without a backslash (a trailing one fails)"),
+    (
+        "LIKE, ILIKE",
+        "with a literal pattern of at most 64 wildcards (each takes stack) and without a backslash (a \
+      trailing one fails)",
+    ),
+    (
+        "@>, <@ of jsonb",
+        "beside a literal document that is nested at most 64 deep (each level takes stack)",
+    ),
+    ("@@", "with a literal query of at most 200 operators (each takes stack)"),
     (
         "EXISTS, IN (query)",
         "where every expression of the query is total; IN compares as an operator would",
     ),
     ("CASE WHEN … ELSE … END", "where all results are of one class, and no arrays"),
     ("coalesce(…)", "where all arguments are of one class, and no arrays"),
-    ("cast to text", "every type above has a text form for each of its values"),
+    (
+        "cast to text",
+        "every type above has a text form for each of its values; not for bytea and arrays, whose text is several \
+      times as long, nor to \"char\"",
+    ),
     ("cast of int2, int4, int8 to int8, numeric, float8", "each holds every whole number"),
     (
         "now() and its like ± a literal interval of at most four digits and one unit below a year",
@@ -608,13 +654,17 @@ pub fn is_total_name(name: &str) -> bool {
 }
 
 /// The operator between two classes, if it is total; `None` on the right is a literal.
-pub fn total_operator(symbol: &str, left: Class, right: Option<Class>) -> Option<Class> {
+pub fn total_operator(
+    symbol: &str,
+    left: Class,
+    right: Option<Class>,
+) -> Option<&'static TotalOperator> {
     let fits = |listed: &&TotalOperator| {
         listed.left == left
             && listed.symbols.contains(&symbol)
             && right.is_none_or(|right| listed.right.contains(&right))
     };
-    TOTAL_OPERATORS.iter().find(fits).map(|listed| listed.gives)
+    TOTAL_OPERATORS.iter().find(fits)
 }
 
 /// Whether the list has an operator of that symbol.
@@ -668,6 +718,8 @@ mod tests {
         assert_eq!(class_of("_xml"), None);
         assert_eq!(class_of("__int4"), None);
         assert_eq!(class_of("money"), None);
+        assert_eq!((class_of("tsquery"), class_of("_tsquery")), (None, None));
+        assert_eq!(Parameter::of_oid(3615), Parameter::Foreign(3615));
     }
 
     #[test]

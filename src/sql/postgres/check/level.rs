@@ -4,9 +4,11 @@
 use std::ops::Range;
 
 use super::super::env::Table;
+use super::super::totality::{Class, Parameter};
 use super::super::tree::Tree;
 use super::made::Made;
 use super::outputs::Outputs;
+use super::types;
 use crate::catalog::Relation;
 
 /// What the planner may merge of a query into its reader.
@@ -33,7 +35,8 @@ impl Exposure {
     }
 
     pub(super) fn unless(self, apart: bool) -> Self {
-        if apart { Self::default() } else { self }
+        // Of what class its columns are stays true of them.
+        if apart { Self { columns: self.columns, ..Self::default() } } else { self }
     }
 }
 
@@ -100,8 +103,12 @@ pub(super) struct Level<'s> {
     pub(super) beside: Vec<(&'s str, Option<&'s Relation>)>,
     /// What is merged from below, by name, with its columns.
     pub(super) below: Vec<(&'s str, Outputs)>,
+    /// What sub-selects and CTEs show, merged or apart, by name.
+    pub(super) shown: Vec<(&'s str, Outputs)>,
     /// A function in FROM is given columns, which it may pass on under names of its own.
     pub(super) passes_columns: bool,
+    /// What the client declared of the statement's parameters.
+    pub(super) parameters: &'s [Parameter],
 }
 
 /// A condition of a level, and the relations that it can name.
@@ -120,9 +127,10 @@ impl<'t> Condition<'t> {
 
 impl<'s> Level<'s> {
     /// A level without relations.
-    pub(super) const fn new(outer: Option<&'s Level<'s>>) -> Self {
+    pub(super) const fn new(outer: Option<&'s Level<'s>>, parameters: &'s [Parameter]) -> Self {
         Self {
             outer,
+            parameters,
             flat: Vec::new(),
             merged: false,
             merges: 0,
@@ -131,6 +139,7 @@ impl<'s> Level<'s> {
             hidden: Vec::new(),
             beside: Vec::new(),
             below: Vec::new(),
+            shown: Vec::new(),
             passes_columns: false,
         }
     }
@@ -216,16 +225,36 @@ impl<'s> Level<'s> {
             hidden: Vec::new(),
             beside: self.beside.clone(),
             below: self.below.clone(),
+            shown: self.shown.clone(),
             passes_columns: self.passes_columns,
+            parameters: self.parameters,
+        }
+    }
+
+    /// The class of a stored column, or of one that a sub-select shows as it is stored, here or further out.
+    pub(super) fn stored(&self, qualifier: Option<&str>, name: &str) -> Option<Class> {
+        let named = |visible: &str| qualifier.is_none_or(|qualifier| qualifier == visible);
+        let relations = self.flat.iter().map(|flat| (flat.visible, flat.table.relation));
+        let relations = relations.chain(self.beside.iter().copied());
+        let relations = relations.filter(|(visible, _)| named(visible));
+        let of_relations = relations.filter_map(|(_, known)| types::stored(known?, name));
+        let shown = self.shown.iter().filter(|(visible, _)| named(visible));
+        let of_queries = shown.filter_map(|(_, columns)| columns.class(name));
+        let mut found = of_relations.chain(of_queries);
+        match (found.next(), found.next()) {
+            (Some(class), None) => Some(class),
+            (Some(_), Some(_)) => None,
+            (None, _) => self.outer.and_then(|outer| outer.stored(qualifier, name)),
         }
     }
 
     /// A derived table or CTE, visible under its name, its columns under these.
     pub(super) fn merge(&mut self, visible: Option<&'s str>, names: &Tree<'_>, exposure: Exposure) {
+        let columns = exposure.columns.renamed(names);
         if exposure.rows {
-            let columns = exposure.columns.renamed(names);
-            self.below.extend(visible.map(|visible| (visible, columns)));
+            self.below.extend(visible.map(|visible| (visible, columns.clone())));
         }
+        self.shown.extend(visible.map(|visible| (visible, columns)));
         self.merged |= exposure.rows;
         self.merges += usize::from(exposure.rows);
         self.semi_join |= exposure.semi_join;

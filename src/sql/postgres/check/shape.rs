@@ -5,6 +5,7 @@
 //! [`types`](super::types) adds those of protected columns.
 
 use super::super::codes;
+use super::super::depth;
 use super::super::totality;
 use super::super::tree::Tree;
 use super::guards::{cast_type, string};
@@ -21,6 +22,9 @@ pub(super) fn is_total(tree: &Tree<'_>) -> bool {
         "A_Const" | "ParamRef" | "ColumnRef" | "A_Star" | "String" | "SQLValueFunction"
         | "Alias" | "RangeVar" | "SetToDefault" => true,
         _ if mutant::on("check-total") => true,
+        "A_Expr" if is_match(tree) => {
+            is_shallow_query(tree.at("rexpr")) && is_total(tree.at("lexpr"))
+        }
         "A_Expr" => is_total_operator(tree) && parts_total(),
         "FuncCall" => is_total_call(tree) && parts_total(),
         "TypeCast" => is_total_cast(tree),
@@ -36,6 +40,12 @@ pub(super) fn is_total(tree: &Tree<'_>) -> bool {
         "SubLink" => asks(tree) && tree.at("oper_name").is_absent() && parts_total(),
         _ => false,
     }
+}
+
+/// `document @@ query`
+fn is_match(tree: &Tree<'_>) -> bool {
+    tree.at("kind").number() == Some(codes::OP)
+        && tree.at("name").name_parts().is_some_and(|name| name == ["@@"])
 }
 
 /// A number of rows, or none. A parameter may be negative.
@@ -62,7 +72,7 @@ fn is_constant(tree: &Tree<'_>) -> bool {
 }
 
 fn is_total_cast(tree: &Tree<'_>) -> bool {
-    is_constant(tree.at("arg"))
+    is_constant(tree.at("arg")) && !is_query_type(tree)
         || matches!(cast_type(tree), Some("text" | "varchar" | "bpchar"))
             && is_total(tree.at("arg"))
 }
@@ -107,6 +117,18 @@ fn is_listed(symbol: &str) -> bool {
     totality::is_total_symbol(symbol)
 }
 
+/// Text search queries are trees: what is done with them goes as deep as they are.
+fn is_query_type(tree: &Tree<'_>) -> bool {
+    let names = tree.at("type_name").at("names").items();
+    names.last().and_then(Tree::text).is_some_and(|name| name == "tsquery")
+}
+
+/// A literal text search query that is shallow, with or without its type.
+fn is_shallow_query(tree: &Tree<'_>) -> bool {
+    let literal = if cast_type(tree) == Some("tsquery") { tree.at("arg") } else { tree };
+    string(literal).is_some_and(depth::is_shallow_query) || mutant::on("check-depth")
+}
+
 fn is_clock(tree: &Tree<'_>) -> bool {
     match tree.kind() {
         "SQLValueFunction" => true,
@@ -119,7 +141,8 @@ fn is_clock(tree: &Tree<'_>) -> bool {
 fn is_plain_pattern(tree: &Tree<'_>) -> bool {
     match tree.kind() {
         "TypeCast" => is_plain_pattern(tree.at("arg")),
-        _ => string(tree).is_some_and(|pattern| !pattern.contains('\\')),
+        _ => string(tree)
+            .is_some_and(|text| depth::is_shallow_pattern(text) || mutant::on("check-depth")),
     }
 }
 

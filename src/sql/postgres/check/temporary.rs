@@ -7,6 +7,7 @@ use super::super::scope::is_statement;
 use super::super::tree::Tree;
 use super::verify::{Scope, Verifier, leak, unguarded};
 use crate::error::Denial;
+use crate::mutant;
 
 /// By which a session calls its own schema.
 const OWN: &str = "pg_temp";
@@ -88,7 +89,21 @@ impl Verifier<'_> {
                     }
                     kind if is_statement(kind) => Err(leak()),
                     _ => Ok(()),
+                })?;
+                // Of its type a column keeps lengths; all else stays in the catalogs as it is written.
+                statement.walk(&mut |node| match node.kind() {
+                    "Constraint" => [node.at("raw_expr"), node.at("where_clause")]
+                        .into_iter()
+                        .try_for_each(holds_no_value),
+                    _ => Ok(()),
                 })
+            }
+            "IndexStmt" => {
+                statement.walk(&mut |node| {
+                    if is_statement(node.kind()) { Err(leak()) } else { Ok(()) }
+                })?;
+                holds_no_value(statement.at("index_params"))?;
+                holds_no_value(statement.at("where_clause"))
             }
             _ => statement.walk(&mut |node| {
                 if is_statement(node.kind()) { Err(leak()) } else { Ok(()) }
@@ -106,6 +121,22 @@ impl Verifier<'_> {
             Resolved::Catalog { .. } => Err(unguarded(name)),
         }
     }
+}
+
+/// Other tenants read the definitions of temporary tables in the catalogs: they hold no string or number that
+/// could be somebody's.
+fn holds_no_value(definition: &Tree<'_>) -> Result<(), Denial> {
+    definition.walk(&mut |node| {
+        let value = node.at("val");
+        let small = match value.kind() {
+            "String" => value.at("").text().is_some_and(|text| text.len() < 3),
+            "Integer" => value.at("").number().is_some_and(|number| number < 1_001),
+            "Boolean" | "" => true,
+            _ => false,
+        };
+        let refused = node.is("A_Const") && !small && !mutant::on("check-temporary-literal");
+        if refused { Err(leak()) } else { Ok(()) }
+    })
 }
 
 /// Whether what is dropped is what the client named.

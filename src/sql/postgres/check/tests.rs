@@ -396,3 +396,47 @@ fn what_leaves_the_guard_out_or_puts_it_elsewhere_is_refused() {
         refuses(client, text);
     }
 }
+
+#[test]
+fn what_goes_as_deep_as_the_client_likes_does_not_stand_unshielded() {
+    let (many, few) = ("%e".repeat(65), "%e".repeat(64));
+    let nested = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    let query = "a&".repeat(201) + "a";
+    let unshielded = |condition: &str| {
+        let client = format!("SELECT id FROM customers WHERE {condition}");
+        let sent = format!(
+            "SELECT id FROM public.customers WHERE customers.tenant_id = $A AND {condition}"
+        );
+        (client, sent)
+    };
+    for deep in [
+        &format!("name LIKE '{many}'"),
+        &format!("$1::text ILIKE '{many}'"),
+        "$1::tsvector @@ $2",
+        "$1::tsvector @@ $2::tsquery",
+        &format!("$1::tsvector @@ '{query}'"),
+        "$1::tsquery = 'a'",
+        "'a'::tsquery IN ('b', $1)",
+        "data @> $1",
+        "$1::jsonb <@ data",
+        "data -> 'a' @> data",
+        "$1::jsonb @> $2::jsonb",
+        &format!("data @> '{nested}'"),
+        "credit::\"char\" = 'x'",
+    ] {
+        let (client, sent) = unshielded(deep);
+        refuses(&client, &sent);
+    }
+    for shallow in [
+        &format!("name LIKE '{few}'"),
+        "$1::tsvector @@ 'a & b'",
+        "$1::tsvector @@ 'a & b'::tsquery",
+        "data @> '{}'",
+        "data -> 'a' @> '{}'::jsonb",
+        "$1::text[] @> ARRAY['a']",
+        "$1::int4range @> $2",
+    ] {
+        let (client, sent) = unshielded(shallow);
+        assert_eq!(verdict(&client, &sent), Ok(()), "{sent}");
+    }
+}

@@ -15,7 +15,7 @@ use super::made::Made;
 use super::masks::{Target, masked_table, shows_masked};
 use super::outputs::Outputs;
 use super::shape::is_total;
-use super::types::are_total;
+use super::types::{are_bounded, are_total};
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
 
@@ -215,7 +215,7 @@ impl<'e> Verifier<'e> {
             self.fields(select, scope, &["larg", "rarg", "with_clause", "into_clause"])?;
             return Ok(left.or(right).unless(limited));
         }
-        let mut level = Level::new(scope.level);
+        let mut level = Level::new(scope.level, self.env.parameters);
         level.shows_masked = shows_masked(select, self.env);
         let mut conditions = vec![Condition::whole(select.at("where_clause"))];
         for item in select.at("from_clause").items() {
@@ -252,7 +252,8 @@ impl<'e> Verifier<'e> {
             select.at("window_clause"),
         ];
         if level.semi_join
-            && !(computed.into_iter().all(is_total) && arguments_total(select.at("from_clause")))
+            && !(computed.into_iter().all(|part| is_total(part) && are_bounded(part, &level))
+                && arguments_total(select.at("from_clause")))
         {
             return Err(leak());
         }
@@ -375,11 +376,12 @@ impl<'e> Verifier<'e> {
             // What a bare name means is for the server's search path to say.
             return Err(unguarded(name));
         }
+        let renamed = !relation.at("alias").at("colnames").is_absent();
         if !table.is_protected() {
-            level.beside.push((visible, table.relation));
+            // Its columns go by other names then.
+            level.beside.push((visible, table.relation.filter(|_| !renamed)));
             return Ok(());
         }
-        let renamed = !relation.at("alias").at("colnames").is_absent();
         let Place::In(condition) = place else { return Err(unguarded(name)) };
         if renamed && !mutant::on("check-renamed")
             || !are_guarded(&conjuncts(condition), &table, visible, self.env)
@@ -471,7 +473,8 @@ impl<'e> Verifier<'e> {
         }
         for conjunct in conjuncts(having) {
             let kept = shielded(conjunct).is_some_and(|(guard, _)| is_counted(guard));
-            if !kept && !is_total(conjunct) && !mutant::on("check-having") {
+            let total = is_total(conjunct) && are_bounded(conjunct, level);
+            if !kept && !total && !mutant::on("check-having") {
                 return Err(leak());
             }
         }
@@ -480,7 +483,7 @@ impl<'e> Verifier<'e> {
 
     fn change(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         let condition = statement.at("where_clause");
-        let mut level = Level::new(None);
+        let mut level = Level::new(None, self.env.parameters);
         let mut conditions = vec![Condition::whole(condition)];
         let no_ctes = Scope::EMPTY;
         if condition.is("CurrentOfExpr") {

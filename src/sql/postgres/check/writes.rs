@@ -135,7 +135,7 @@ impl<'e> Verifier<'e> {
     pub(super) fn insert(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         let source = statement.at("select_stmt");
         let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
-        let mut level = Level::new(None);
+        let mut level = Level::new(None, self.env.parameters);
         if let Some(table) = self.protected_target(statement)? {
             let columns: Vec<&str> = statement
                 .at("cols")
@@ -315,8 +315,10 @@ impl<'e> Verifier<'e> {
         if !are_guarded(found.get(..guards).unwrap_or_default(), table, visible, self.env) {
             return Err(unguarded(visible));
         }
-        let level =
-            Level { flat: vec![Flat { table: table.clone(), visible }], ..Level::new(None) };
+        let level = Level {
+            flat: vec![Flat { table: table.clone(), visible }],
+            ..Level::new(None, self.env.parameters)
+        };
         self.conditions(conflict.at("where_clause"), &level)?;
         self.assignments(conflict.at("target_list"), table, visible, Some(scope))?;
         self.expressions(conflict, Scope { level: Some(&level), ..scope })
@@ -324,7 +326,7 @@ impl<'e> Verifier<'e> {
 
     pub(super) fn merge(&self, statement: &Tree<'_>, scope: Scope<'_>) -> Result<(), Denial> {
         let condition = statement.at("join_condition");
-        let mut level = Level::new(None);
+        let mut level = Level::new(None, self.env.parameters);
         let mut conditions = vec![Condition::whole(condition)];
         let no_ctes = Scope::EMPTY;
         self.relation(statement.at("relation"), Place::In(condition), no_ctes, &mut level)?;
@@ -335,7 +337,7 @@ impl<'e> Verifier<'e> {
         let target = self.protected_target(statement)?;
         let visible = visible_name(statement.at("relation")).ok_or_else(leak)?;
         // Without a match there is no target, and the sources are apart.
-        let sources = Level { merged: level.merged, ..Level::new(None) };
+        let sources = Level { merged: level.merged, ..Level::new(None, self.env.parameters) };
         for clause in statement.at("merge_when_clauses").items() {
             let unmatched = clause.at("match_kind").number() == Some(codes::NOT_MATCHED_BY_TARGET);
             let named = if unmatched { &sources } else { &level };

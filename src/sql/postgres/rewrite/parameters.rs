@@ -63,7 +63,7 @@ pub fn of_statement(statement: &Statement, text: &str, declared: &[Parameter]) -
     (0..highest)
         .map(|number| match declared.get(number).copied().unwrap_or(Parameter::Open) {
             Parameter::Open => undeclared(number, text, &casts),
-            known @ (Parameter::Typed(_) | Parameter::Foreign | Parameter::Reused) => known,
+            known @ (Parameter::Typed(_) | Parameter::Foreign(_) | Parameter::Reused) => known,
         })
         .collect()
 }

@@ -9,7 +9,8 @@ use sqlparser::ast::{
     FunctionArgExpr, FunctionArguments, ObjectName, TimezoneInfo, UnaryOperator, Value,
 };
 
-use super::super::totality::{self, Class, Parameter};
+use super::super::depth;
+use super::super::totality::{self, Bound, Class, Parameter};
 use super::level::{Level, name_of};
 use super::parameters::number_of;
 use crate::mutant;
@@ -128,7 +129,7 @@ pub fn is_total(conjunct: &Expr, level: &Level<'_>, subqueries: Subqueries) -> b
 
 fn parameter(name: &str, level: &Level<'_>) -> Parameter {
     let known = number_of(name).and_then(|number| level.env.parameters.get(number));
-    known.copied().unwrap_or(Parameter::Foreign)
+    known.copied().unwrap_or(Parameter::Foreign(0))
 }
 
 fn parameter_class(name: &str, level: &Level<'_>) -> Option<Class> {
@@ -136,7 +137,7 @@ fn parameter_class(name: &str, level: &Level<'_>) -> Option<Class> {
         Parameter::Open => Some(Class::Unknown),
         Parameter::Reused => Some(Class::Reused),
         Parameter::Typed(type_name) => totality::class_of(type_name),
-        Parameter::Foreign => None,
+        Parameter::Foreign(_) => None,
     }
 }
 
@@ -300,7 +301,7 @@ fn array_element(expression: &Expr, level: &Level<'_>) -> Option<Class> {
             Parameter::Open => Some(Class::Unknown),
             Parameter::Reused => Some(Class::Reused),
             Parameter::Typed(type_name) => totality::element_of(type_name),
-            Parameter::Foreign => None,
+            Parameter::Foreign(_) => None,
         };
     }
     match expression {
@@ -368,6 +369,9 @@ fn operator_class(
     if !is_own(&symbol, level) {
         return None;
     }
+    if symbol == "@@" {
+        return matches_query(left, right, level, subqueries);
+    }
     let left_class = class(left, level, subqueries)?;
     if mutant::on("arithmetic-total") {
         return Some(left_class);
@@ -386,7 +390,60 @@ fn operator_class(
     } else {
         Some(class(right, level, subqueries)?)
     };
-    totality::total_operator(&symbol, left_class, right_class)
+    let listed = totality::total_operator(&symbol, left_class, right_class)?;
+    let shallow = match listed.bound {
+        Bound::Flat => true,
+        Bound::Document => {
+            [left, right].into_iter().filter_map(document).any(depth::is_shallow_document)
+        }
+        // The query's type is no class: it is told here.
+        Bound::Query => false,
+    };
+    (shallow || mutant::on("deep-total")).then_some(listed.gives)
+}
+
+/// The text of a literal document, with or without its type.
+fn document(expression: &Expr) -> Option<&str> {
+    typed_text(expression, |data_type| type_class(data_type) == Some(Class::Jsonb))
+}
+
+/// The text of a string literal: bare, or with a type that may be.
+fn typed_text(expression: &Expr, may_be: fn(&DataType) -> bool) -> Option<&str> {
+    match expression {
+        Expr::Nested(inner) => typed_text(inner, may_be),
+        Expr::TypedString(typed) if may_be(&typed.data_type) => text_of(&typed.value.value),
+        Expr::Cast {
+            kind: CastKind::Cast | CastKind::DoubleColon,
+            expr,
+            data_type,
+            format: None,
+        } if may_be(data_type) => match &**expr {
+            Expr::Value(value) => text_of(&value.value),
+            _ => None,
+        },
+        Expr::Value(value) => text_of(&value.value),
+        _ => None,
+    }
+}
+
+fn text_of(value: &Value) -> Option<&str> {
+    match value {
+        Value::SingleQuotedString(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// `document @@ 'query'`: the only place where a query counts, for it is in sight.
+fn matches_query(
+    left: &Expr,
+    right: &Expr,
+    level: &Level<'_>,
+    subqueries: Subqueries,
+) -> Option<Class> {
+    let listed = totality::total_operator("@@", class(left, level, subqueries)?, None)?;
+    let is_query = |data_type: &DataType| data_type.to_string().eq_ignore_ascii_case("tsquery");
+    let query = typed_text(right, is_query)?;
+    depth::is_shallow_query(query).then_some(listed.gives)
 }
 
 /// A function that reads the clock.
@@ -437,6 +494,10 @@ fn cast_class(
         _ if mutant::on("cast-total") => Some(to),
         (Class::Unknown, _) => placeholder(inner).map(|_| to),
         (Class::Reused, _) => None,
+        // `"char"` holds a byte: a number beyond one is out of range. The text of bytes and arrays may be
+        // several times as long as they are, and too long.
+        (_, Class::Text) if is_byte(data_type) && !mutant::on("byte-total") => None,
+        (Class::Bytes | Class::Array, Class::Text) => None,
         (_, Class::Text) => Some(Class::Text),
         (Class::Integer, Class::Numeric | Class::Float) => Some(to),
         (Class::Integer, Class::Integer) if data_type_is_widest(data_type) => Some(to),
@@ -447,7 +508,7 @@ fn cast_class(
                 Parameter::Typed(declared) => {
                     super::parameters::type_name(data_type).as_deref() == Some(declared)
                 }
-                Parameter::Open | Parameter::Reused | Parameter::Foreign => false,
+                Parameter::Open | Parameter::Reused | Parameter::Foreign(_) => false,
             };
             same.then_some(to)
         }
@@ -456,6 +517,12 @@ fn cast_class(
         }
         (_, _) => None,
     }
+}
+
+/// `"char"`, which is not `char`.
+fn is_byte(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Custom(..))
+        && matches!(data_type.to_string().as_str(), "\"char\"" | "pg_catalog.\"char\"")
 }
 
 fn data_type_is_widest(data_type: &DataType) -> bool {
@@ -470,7 +537,9 @@ fn plain_pattern(pattern: &Expr) -> bool {
             type_class(data_type) == Some(Class::Text) && plain_pattern(expr)
         }
         Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => !text.contains('\\'),
+            Value::SingleQuotedString(text) => {
+                depth::is_shallow_pattern(text) || mutant::on("deep-total")
+            }
             _ => false,
         },
         _ => mutant::on("pattern-total"),
