@@ -12,9 +12,10 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Span;
 
+use super::factor::lower;
 use super::functions;
 use super::level::{Input, Level, Partial};
-use super::rewrite::{Rewriter, lower};
+use super::rewrite::Rewriter;
 use crate::mutant;
 
 /// What a query may read of a level that it stands in.

@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{Expr, FunctionArguments, TableAlias, TableFactor, visit_expressions};
 
+use super::factor::{alias_of, ident};
 use super::functions;
 use super::level::{Input, Level, Partial, may_fail};
 use super::operands::{self, Handed};
-use super::rewrite::{Rewriter, alias_of, form, ident};
+use super::rewrite::{Rewriter, form};
 use crate::error::Denial;
 use crate::mutant;
 

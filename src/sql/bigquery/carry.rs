@@ -12,9 +12,11 @@ use sqlparser::ast::{
 };
 
 use super::dialect::parser;
+use super::factor::{alias_of, lower, quoted};
 use super::functions;
-use super::level::{Clause, Columns, Input, Level, Shields, is_pinned};
-use super::rewrite::{Rewriter, alias_of, form, lower, quoted};
+use super::level::Columns;
+use super::level::{Clause, Input, Level, Shields, is_pinned};
+use super::rewrite::{Rewriter, form};
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
 

@@ -6,8 +6,9 @@ use sqlparser::ast::{BinaryOperator, Expr, Query, SetExpr, TableFactor, TableWit
 use super::carry::carrier_of;
 use super::dialect::parser;
 use super::expression::{policy_expression, tenant_literal};
+use super::factor::{parent_name, quoted};
 use super::names::{Binding, path};
-use super::rewrite::{Rewriter, form, parent_name, quoted};
+use super::rewrite::{Rewriter, form};
 use crate::error::{Denial, DenialCode};
 use crate::mutant;
 use crate::policy::{ColumnRule, Protection, TablePolicy};

@@ -5,10 +5,12 @@ use std::mem;
 use sqlparser::ast::{Expr, PipeOperator, Query, VisitMut};
 
 use super::carry::Purpose;
+use super::factor::lower;
+use super::level::Columns;
 use super::level::{
-    Clause, Columns, Input, Level, Partial, Shields, implied_name, may_fail, something_may_fail,
+    Clause, Input, Level, Partial, Shields, implied_name, may_fail, something_may_fail,
 };
-use super::rewrite::{Rewriter, form, lower, select_item};
+use super::rewrite::{Rewriter, form, select_item};
 use crate::error::{Denial, DenialCode};
 
 impl Rewriter<'_> {

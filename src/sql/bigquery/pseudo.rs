@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{Expr, JoinOperator, TableFactor, TableWithJoins, VisitMut, VisitorMut};
 
+use super::factor::{alias_of, full_name, lower, plain_table};
 use super::functions;
 use super::level::{Input, Level};
 use super::names::{Binding, path};
-use super::rewrite::{Rewriter, Use, alias_of, form, full_name, lower, plain_table};
+use super::rewrite::{Rewriter, Use, form};
 use crate::error::{Denial, DenialCode};
 
 /// Columns that BigQuery adds to a table in FROM, and that a derived table does not hand on.

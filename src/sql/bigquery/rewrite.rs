@@ -9,16 +9,18 @@ use std::collections::BTreeSet;
 use std::mem;
 
 use sqlparser::ast::{
-    Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName,
-    ObjectNamePart, OrderBy, Query, Select, SelectFlavor, SelectItem, SetExpr, SetOperator,
-    SetQuantifier, TableAlias, TableFactor, TableSampleKind, TableVersion, TableWithJoins, With,
+    Expr, GroupByExpr, JoinConstraint, JoinOperator, LimitClause, OrderBy, Query, Select,
+    SelectFlavor, SelectItem, SetExpr, SetOperator, SetQuantifier, TableAlias, TableFactor,
+    TableWithJoins, With,
 };
 
 use super::TableUse;
 use super::around::Surroundings;
 use super::carry::{self, Carry, Cte, Derivation, Purpose};
+use super::factor::{alias_of, full_name, lower, plain_table, plain_table_checks, quoted};
 use super::guard::conjunction;
-use super::level::{Clause, Columns, Input, Level, Partial};
+use super::level::Columns;
+use super::level::{Clause, Input, Level, Partial};
 use super::names::{Binding, Env, TableName, path};
 use super::pseudo::is_named;
 use crate::error::{Denial, DenialCode};
@@ -715,108 +717,4 @@ pub fn select_item(item: &SelectItem) -> Result<(), Denial> {
         | SelectItem::Wildcard(_) => Ok(()),
         SelectItem::ExprWithAliases { .. } => Err(form("select list")),
     }
-}
-
-/// Refuses whatever a table in FROM may have beside name, alias, FOR SYSTEM_TIME and TABLESAMPLE.
-pub fn plain_table(factor: &TableFactor) -> Result<(), Denial> {
-    let TableFactor::Table {
-        name,
-        alias,
-        args,
-        with_hints,
-        version,
-        with_ordinality,
-        partitions,
-        json_path,
-        sample,
-        index_hints,
-    } = factor
-    else {
-        return Err(form("from"));
-    };
-    if args.is_some() {
-        return Err(Denial::of(DenialCode::Function, name.to_string()));
-    }
-    if !with_hints.is_empty()
-        || *with_ordinality
-        || !partitions.is_empty()
-        || json_path.is_some()
-        || !index_hints.is_empty()
-        || !matches!(version, None | Some(TableVersion::ForSystemTimeAsOf(_)))
-    {
-        return Err(form("from"));
-    }
-    plain_table_checks(alias.as_ref())?;
-    sampled(sample.as_ref())
-}
-
-pub fn plain_table_checks(alias: Option<&TableAlias>) -> Result<(), Denial> {
-    match alias {
-        Some(alias) if !alias.columns.is_empty() || alias.at.is_some() => Err(form("alias")),
-        _ => Ok(()),
-    }
-}
-
-/// TABLESAMPLE SYSTEM (n PERCENT); nothing else is BigQuery's.
-fn sampled(sample: Option<&TableSampleKind>) -> Result<(), Denial> {
-    match sample {
-        None => Ok(()),
-        Some(
-            TableSampleKind::BeforeTableAlias(sample) | TableSampleKind::AfterTableAlias(sample),
-        ) if sample.seed.is_none()
-            && sample.bucket.is_none()
-            && sample.offset.is_none()
-            && sample.quantity.as_ref().is_none_or(|quantity| is_constant(&quantity.value)) =>
-        {
-            Ok(())
-        }
-        Some(_) => Err(form("tablesample")),
-    }
-}
-
-/// A literal or a parameter.
-fn is_constant(expr: &Expr) -> bool {
-    match expr {
-        Expr::Value(_) => true,
-        Expr::Identifier(name) => name.value.starts_with('@'),
-        _ => false,
-    }
-}
-
-pub fn lower(name: &Ident) -> String {
-    name.value.to_ascii_lowercase()
-}
-
-pub fn ident(text: &str) -> Ident {
-    Ident::with_quote('`', text)
-}
-
-/// An identifier in backticks. Names of the policy and of parsed paths hold none.
-pub fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace(['`', '\\', '\n', '\r'], ""))
-}
-
-pub fn alias_of(name: &str) -> TableAlias {
-    TableAlias { explicit: true, name: ident(name), columns: Vec::new(), at: None }
-}
-
-/// `` `project`.`dataset`.`table` ``
-pub fn full_name(table: &TableName) -> ObjectName {
-    ObjectName(
-        [&table.project, &table.dataset, &table.table]
-            .into_iter()
-            .map(|part| ObjectNamePart::Identifier(ident(part)))
-            .collect(),
-    )
-}
-
-/// The parent of a policy: its schema is `project.dataset`.
-pub fn parent_name(schema: &str, table: &str) -> Result<TableName, Denial> {
-    let (project, dataset) =
-        schema.split_once('.').ok_or_else(|| Denial::new(DenialCode::Internal))?;
-    Ok(TableName {
-        project: project.to_owned(),
-        dataset: dataset.to_owned(),
-        table: table.to_owned(),
-    })
 }
