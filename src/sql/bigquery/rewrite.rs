@@ -132,7 +132,7 @@ impl<'a> Rewriter<'a> {
             self.with(with)?;
         }
         // Behind a bare FROM, pipes see the tables' own names: there, guards can be repeated.
-        let (mut level, derivation) = match body.as_mut() {
+        let (mut level, below, derivation) = match body.as_mut() {
             SetExpr::Select(select) => {
                 let bare = matches!(select.flavor, SelectFlavor::FromFirstNoSelect);
                 // All its columns come out: none may be a carrier.
@@ -141,11 +141,16 @@ impl<'a> Rewriter<'a> {
                 let read = self.select(select, purpose);
                 self.without_carriers = without;
                 let (level, derivation) = read?;
-                (if bare { level } else { self.above(&derivation) }, derivation)
+                if bare {
+                    (level.copy(), level, derivation)
+                } else {
+                    (self.above(&derivation), level.grouped(), derivation)
+                }
             }
             other => {
                 let derivation = self.set_expr(other, purpose)?;
-                (self.above(&derivation), derivation)
+                let level = self.above(&derivation);
+                (level.copy(), level, derivation)
             }
         };
         if let Some(order_by) = order_by {
@@ -153,7 +158,7 @@ impl<'a> Rewriter<'a> {
             if interpolate.is_some() {
                 return Err(form("order by"));
             }
-            self.within(&level, |rewriter| rewriter.values(order_by))?;
+            self.within(&below, |rewriter| rewriter.values(order_by))?;
         }
         match limit_clause {
             None => {}
@@ -180,7 +185,8 @@ impl<'a> Rewriter<'a> {
 
     /// The level above a query whose range variables are no longer seen.
     fn above(&self, derivation: &Derivation) -> Level {
-        Level { around: self.around.clone(), ..Level::above(derivation) }
+        let first = self.aliases.len();
+        Level { around: self.around.clone(), first, ..Level::above(derivation) }
     }
 
     fn with(&mut self, with: &mut With) -> Result<(), Denial> {
@@ -340,7 +346,7 @@ impl<'a> Rewriter<'a> {
         level.hands |= self.within(&level, |rewriter| rewriter.condition(selection))?;
         self.within(&level, |rewriter| rewriter.expressions(group_by))?;
         level.hands |= self.within(&above, |rewriter| rewriter.condition(having))?;
-        self.expressions(named_window)?;
+        self.within(&above, |rewriter| rewriter.expressions(named_window))?;
         level.hands |= self.within(&above, |rewriter| rewriter.condition(qualify))?;
         let keyless = matches!(&*group_by, GroupByExpr::Expressions(keys, modifiers)
             if keys.is_empty() && modifiers.is_empty());
@@ -512,17 +518,23 @@ impl<'a> Rewriter<'a> {
                 alias,
             } => {
                 self.factor(table, level, true)?;
-                self.expressions(aggregate_functions)?;
-                self.expressions(value_column)?;
-                self.expressions(value_source)?;
+                let below = level.grouped();
+                self.within(&below, |rewriter| {
+                    rewriter.expressions(aggregate_functions)?;
+                    rewriter.expressions(value_column)?;
+                    rewriter.expressions(value_source)
+                })?;
                 self.variable(alias.as_ref())
             }
             TableFactor::Unpivot { table, value, name: _, columns, null_inclusion: _, alias } => {
                 self.factor(table, level, true)?;
                 // Its names become values.
                 level.partial.spread();
-                self.expressions(value)?;
-                self.expressions(columns)?;
+                let below = level.grouped();
+                self.within(&below, |rewriter| {
+                    rewriter.expressions(value)?;
+                    rewriter.expressions(columns)
+                })?;
                 self.variable(alias.as_ref())
             }
             TableFactor::Derived { .. }

@@ -63,6 +63,10 @@ fn correlated_conditions_need_the_guards_around() {
             "WHERE IF(`c`.`tenant_id` = 'tenant-a', 1 / (c.credit - 5) > 0, false)",
         ),
         (
+            "SELECT RANK() OVER w FROM app.customers AS c WINDOW w AS (ORDER BY (SELECT 1 FROM app.currencies AS k WHERE 1 / (c.credit - 5) > 0))",
+            "WHERE IF(`c`.`tenant_id` = 'tenant-a', 1 / (c.credit - 5) > 0, false)",
+        ),
+        (
             "UPDATE app.customers AS c SET name = (SELECT k.code FROM app.currencies AS k WHERE 1 / (c.credit - 5) > 0) WHERE TRUE",
             "WHERE IF(`c`.`tenant_id` = 'tenant-a', 1 / (c.credit - 5) > 0, false)",
         ),
@@ -72,6 +76,11 @@ fn correlated_conditions_need_the_guards_around() {
         assert!(same, "{text}\n{sent}\n{part}");
     }
     for (text, neighbour) in [
+        // In ORDER BY, and in the windows that are named.
+        (
+            "SELECT c.id FROM app.customers AS c ORDER BY (SELECT 1 FROM app.currencies AS k WHERE 1 / (c.credit - 5) > 0)",
+            "SELECT c.id FROM app.customers AS c ORDER BY (SELECT 1 FROM app.currencies AS k WHERE c.credit > 5)",
+        ),
         (
             "SELECT id FROM app.customers WHERE EXISTS(SELECT 1 FROM app.currencies AS k JOIN app.orders AS o ON TRUE WHERE 1 / (credit - 5) > 0)",
             "SELECT id FROM app.customers WHERE EXISTS(SELECT 1 FROM app.currencies AS k JOIN app.orders AS o ON TRUE WHERE credit > 0)",
