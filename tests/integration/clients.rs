@@ -216,7 +216,7 @@ fn pgbench_runs_over_few_backends_by_every_protocol() {
     let options = Options { pool_mode: "transaction", max_connections: 2, ..Options::new(POLICY) };
     let world = World::with(&options);
     let script = tempfile::NamedTempFile::new().unwrap();
-    let text_of_script = "\\set id random(1, 3)\n\\set title random(1, 1000000)\n\
+    let text_of_script = "\\set id random(1, 3)\n\\set title random(1, 4000)\n\
         SELECT name FROM users WHERE id = :id;\nBEGIN;\n\
         UPDATE documents SET title = :title::text WHERE id = :id;\n\
         SELECT title FROM documents WHERE id = :id;\nEND;\n";

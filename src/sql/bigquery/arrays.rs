@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{Expr, FunctionArguments, TableAlias, TableFactor, visit_expressions};
 
+use super::around;
 use super::factor::{alias_of, ident};
 use super::functions;
-use super::level::{Input, Level, Partial, may_fail};
+use super::level::{Input, Level, Partial, conditional, may_fail};
 use super::operands::{self, Handed};
 use super::rewrite::{Rewriter, form};
 use crate::error::Denial;
@@ -100,6 +101,19 @@ impl Rewriter<'_> {
         offset: Option<String>,
         level: &mut Level,
     ) -> Result<(), Denial> {
+        self.name_variables(level);
+        // Behind the guards of the rows around, an array of theirs has no elements for anybody else.
+        for array in arrays.iter_mut() {
+            if around::may_hand_on(&level.around, &level.variables, array) {
+                match around::all_guards(&level.around).filter(|_| level.variables.is_empty()) {
+                    Some(guards) if !operands::holds_query(array) => {
+                        let client = std::mem::replace(array, Expr::Tuple(Vec::new()));
+                        *array = conditional(&guards, client, "NULL")?;
+                    }
+                    Some(_) | None => level.mixed = true,
+                }
+            }
+        }
         let handed = self.within(level, |rewriter| rewriter.values(arrays))?;
         let partial = of_arrays(arrays, alias, offset.as_deref(), level, handed);
         level.variables.extend(offset);

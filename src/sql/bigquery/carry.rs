@@ -11,6 +11,7 @@ use sqlparser::ast::{
     Visitor, WildcardAdditionalOptions, visit_expressions, visit_relations,
 };
 
+use super::around;
 use super::dialect::parser;
 use super::factor::{alias_of, lower, quoted};
 use super::functions;
@@ -47,6 +48,8 @@ pub struct Derivation {
     pub complete: bool,
     /// Whether every column needs the outcome of an aggregate or a window.
     pub pinned: bool,
+    /// Whether columns may be of rows around the expression that it stands in.
+    pub mixed: bool,
     /// Its columns.
     pub columns: Columns,
 }
@@ -304,16 +307,20 @@ impl Rewriter<'_> {
         input: bool,
     ) {
         let name = variable.unwrap_or_default().to_ascii_lowercase();
+        level.mixed |= derivation.mixed;
         if derivation.carried {
             level.carrying.insert(name.clone());
             self.carriers.push(name.clone());
         }
-        if !derivation.guarded {
+        if !derivation.guarded && !derivation.mixed {
             return;
         }
         if !derivation.columns.partial.is_empty() {
             level.partial.join(&derivation.columns.partial);
             level.partial.add(&name);
+        }
+        if !derivation.guarded {
+            return;
         }
         let repeated = derivation.carried && derivation.complete && !input;
         let guard = variable
@@ -407,7 +414,9 @@ impl Rewriter<'_> {
 
     /// Refuses what is compared with columns that may fail, where they could not be shielded.
     pub fn comparable(&mut self, sides: &[&Derivation]) -> Result<(), Denial> {
-        if sides.iter().any(|side| side.guarded && !side.columns.partial.is_empty()) {
+        let within = around::is_guarded(&self.around);
+        let exposed = |side: &&Derivation| side.guarded || within;
+        if sides.iter().any(|side| exposed(side) && !side.columns.partial.is_empty()) {
             self.unmet("a comparison of rows with a column whose computation may fail")?;
         }
         Ok(())

@@ -301,6 +301,9 @@ impl VisitorMut for Aliases {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::UNNEST { with_offset_alias: Some(offset), .. } = factor {
+            offset.quote_style = Some('`');
+        }
         let alias = match factor {
             TableFactor::Table { alias, .. }
             | TableFactor::Derived { alias, .. }

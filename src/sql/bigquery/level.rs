@@ -162,6 +162,8 @@ pub struct Level {
     pub first: usize,
     /// Names of its SELECT list, in lower case, where a condition sees them.
     pub listed: BTreeSet<String>,
+    /// Whether something of its FROM, or what a pipe added, may hand on what it reads of the rows around.
+    pub mixed: bool,
     /// The levels around it.
     pub around: Surroundings,
     /// Names of columns that may raise an error.
@@ -200,6 +202,8 @@ impl Level {
             inputs: self.inputs.clone(),
             variables: self.variables.clone(),
             first: self.first,
+            mixed: self.mixed,
+            listed: self.listed.clone(),
             around: self.around.clone(),
             partial: self.partial.clone(),
             outer: self.outer,
@@ -232,6 +236,7 @@ impl Level {
         self.partial.join(&inner.partial);
         self.outer |= inner.outer;
         self.hands |= inner.hands;
+        self.mixed |= inner.mixed;
     }
 
     /// Takes the guards of range variables that a column of the SELECT list hides by its name: `c.tenant_id`
@@ -262,6 +267,17 @@ impl Level {
             }
         }
         Ok(guards)
+    }
+
+    /// Makes every column of a SELECT list without a table's name this level's, where rows are around and it has
+    /// but one range variable.
+    pub fn qualify(&self, projection: &mut Vec<SelectItem>) {
+        let mut variables = self.variables.iter();
+        let within = around::is_guarded(&self.around);
+        if let (true, Some(variable), None) = (within, variables.next(), variables.next()) {
+            let kept = |name: &str| around::names(&self.around, name);
+            around::qualify(projection, variable, &kept);
+        }
     }
 
     /// Lets conditions see the names of the SELECT list.
@@ -358,7 +374,10 @@ impl Level {
             return Ok(Shielded { condition: conjunct, unmet: false });
         }
         // No guard of this level holds of them.
-        if self.partial.seals(&conjunct) || self.hands && operands::may_fail_around(&conjunct) {
+        if within && self.mixed
+            || self.partial.seals(&conjunct)
+            || self.hands && operands::may_fail_around(&conjunct)
+        {
             return Ok(Shielded { condition: conjunct, unmet: true });
         }
         // Sides of an equation are shielded one by one where each reads one table: so it stays an
@@ -381,14 +400,16 @@ impl Level {
             let kept = |name: &str| self.listed.contains(name) || around::names(&self.around, name);
             around::qualify(&mut conjunct, variable, &kept);
         }
-        let of_others = around::needed(&self.around, &self.variables, &conjunct);
+        let of_others = around::needed(&self.around, &self.variables, &self.listed, &conjunct);
         let needed = self.needed(&conjunct);
         let unmet = of_others.unmet || needed.iter().any(|input| input.guard.is_none());
         let guards = needed.iter().filter_map(|input| input.guard.as_deref());
-        let guards = guards.chain(of_others.guards.iter().map(String::as_str));
-        let condition = match self.joined(guards, clause) {
-            Some(guard) => conditional(&guard, conjunct, "FALSE")?,
-            None => conjunct,
+        // Those of rows around hold whether the groups have rows or not.
+        let own = self.joined(guards, clause);
+        let all: Vec<String> = own.into_iter().chain(of_others.guards).collect();
+        let condition = match all.as_slice() {
+            [] => conjunct,
+            guards => conditional(&guards.join(" AND "), conjunct, "FALSE")?,
         };
         Ok(Shielded { condition, unmet })
     }
@@ -506,7 +527,7 @@ enum Named {
 }
 
 /// `IF(guard, value, otherwise)`.
-fn conditional(guard: &str, value: Expr, otherwise: &str) -> Result<Expr, Denial> {
+pub fn conditional(guard: &str, value: Expr, otherwise: &str) -> Result<Expr, Denial> {
     let internal = || Denial::new(DenialCode::Internal);
     let mut shielded =
         parser(&format!("IF({guard}, TRUE, {otherwise})"))?.parse_expr().map_err(|_| internal())?;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Expr, FunctionArguments, Ident, ObjectName, Query, SetExpr, Statement, Values, VisitMut,
-    VisitorMut, visit_expressions_mut,
+    VisitorMut, visit_expressions, visit_expressions_mut,
 };
 
 use super::carry::{Derivation, Purpose};
@@ -55,6 +55,14 @@ pub fn is_query(expr: &Expr) -> bool {
         Expr::Function(function) => matches!(function.args, FunctionArguments::Subquery(_)),
         _ => false,
     }
+}
+
+/// Whether a query stands in an expression.
+pub fn holds_query(expr: &Expr) -> bool {
+    visit_expressions(expr, |expr| {
+        if is_query(expr) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .is_break()
 }
 
 /// Whether a condition may raise an error by what it does with the values of queries in it.

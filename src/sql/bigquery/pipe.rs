@@ -4,6 +4,7 @@ use std::mem;
 
 use sqlparser::ast::{Expr, PipeOperator, Query, VisitMut};
 
+use super::around;
 use super::carry::Purpose;
 use super::factor::lower;
 use super::level::Columns;
@@ -36,12 +37,16 @@ impl Rewriter<'_> {
             // From here on the name is the column's.
             level.hide(exprs)?;
             level.hide_by_stars(exprs);
+            level.list(exprs);
+            level.mixed |= around::may_hand_on(&level.around, &level.variables, exprs);
         }
         if !names_stay {
             let guarded = guarded || level.is_guarded();
             let partial = mem::take(&mut level.partial);
             let input = Input { variable: String::new(), guard: None };
             *level = Level {
+                // Columns that it made may be of rows around.
+                mixed: true,
                 around: mem::take(&mut level.around),
                 first: self.aliases.len(),
                 inputs: guarded.then_some(input).into_iter().collect(),

@@ -15,7 +15,7 @@ use sqlparser::ast::{
 };
 
 use super::TableUse;
-use super::around::Surroundings;
+use super::around::{self, Surroundings};
 use super::carry::{self, Carry, Cte, Derivation, Purpose};
 use super::factor::{alias_of, full_name, lower, plain_table, plain_table_checks, quoted};
 use super::guard::conjunction;
@@ -178,6 +178,7 @@ impl<'a> Rewriter<'a> {
         piped?;
         Ok(Derivation {
             guarded: level.is_guarded() || level.partial.is_sealed(),
+            mixed: level.mixed,
             columns: Columns { listed: None, partial: level.partial },
             ..Derivation::default()
         })
@@ -186,7 +187,8 @@ impl<'a> Rewriter<'a> {
     /// The level above a query whose range variables are no longer seen.
     fn above(&self, derivation: &Derivation) -> Level {
         let first = self.aliases.len();
-        Level { around: self.around.clone(), first, ..Level::above(derivation) }
+        // Columns that it made may be of rows around.
+        Level { around: self.around.clone(), first, mixed: true, ..Level::above(derivation) }
     }
 
     fn with(&mut self, with: &mut With) -> Result<(), Denial> {
@@ -256,6 +258,7 @@ impl<'a> Rewriter<'a> {
                     carried: left.carried && right.carried,
                     complete: left.complete && right.complete,
                     pinned: left.pinned && right.pinned,
+                    mixed: left.mixed || right.mixed,
                     columns: match set_quantifier {
                         SetQuantifier::ByName
                         | SetQuantifier::AllByName
@@ -341,6 +344,9 @@ impl<'a> Rewriter<'a> {
         self.name_variables(&mut level);
         self.expressions(distinct)?;
         projection.iter().try_for_each(select_item)?;
+        level.qualify(projection);
+        let mixed =
+            level.mixed || around::list_may_hand_on(&level.around, &level.variables, projection);
         let above = if groups == Some(false) { level.copy() } else { level.grouped() };
         let handed = self.within(&above, |rewriter| rewriter.values(projection))?;
         level.hands |= self.within(&level, |rewriter| rewriter.condition(selection))?;
@@ -398,6 +404,7 @@ impl<'a> Rewriter<'a> {
             carried: carries,
             complete: level.is_complete(),
             pinned,
+            mixed,
             columns,
         };
         Ok((level, derivation))
@@ -517,6 +524,7 @@ impl<'a> Rewriter<'a> {
                 default_on_null: None,
                 alias,
             } => {
+                let outside = self.aliases.len();
                 self.factor(table, level, true)?;
                 let below = level.grouped();
                 self.within(&below, |rewriter| {
@@ -524,9 +532,12 @@ impl<'a> Rewriter<'a> {
                     rewriter.expressions(value_column)?;
                     rewriter.expressions(value_source)
                 })?;
+                // The name of the table below is gone.
+                self.aliases.truncate(outside);
                 self.variable(alias.as_ref())
             }
             TableFactor::Unpivot { table, value, name: _, columns, null_inclusion: _, alias } => {
+                let outside = self.aliases.len();
                 self.factor(table, level, true)?;
                 // Its names become values.
                 level.partial.spread();
@@ -535,6 +546,7 @@ impl<'a> Rewriter<'a> {
                     rewriter.expressions(value)?;
                     rewriter.expressions(columns)
                 })?;
+                self.aliases.truncate(outside);
                 self.variable(alias.as_ref())
             }
             TableFactor::Derived { .. }

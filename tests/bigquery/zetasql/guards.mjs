@@ -29,7 +29,7 @@ for (let tries = 0; ; tries += 1) {
     await client.extractTableNamesFromStatement({ sqlStatement: 'SELECT 1' });
     break;
   } catch (error) {
-    if (tries > 100) throw error;
+    if (tries > 900) throw error;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }

@@ -591,6 +591,12 @@ impl<'a> Strip<'a> {
     }
 
     fn table(&mut self, factor: &mut TableFactor) -> Result<(), Denial> {
+        if let TableFactor::UNNEST { with_offset_alias: Some(offset), .. } = factor {
+            if self.side == Side::Sent && offset.quote_style.is_none() {
+                return Err(unguarded(offset.value.as_str()));
+            }
+            offset.quote_style = Some('`');
+        }
         match factor {
             TableFactor::Table { alias, .. }
             | TableFactor::Derived { alias, .. }
@@ -601,6 +607,9 @@ impl<'a> Strip<'a> {
                 self.plain_joins(&table_with_joins.joins)?;
             }
             _ => {}
+        }
+        if let TableFactor::UNNEST { array_exprs, .. } = factor {
+            array_exprs.iter_mut().try_for_each(|array| self.unshield(array))?;
         }
         // An array in FROM is written in two ways.
         if let TableFactor::UNNEST { alias, array_exprs, with_offset: false, .. } = factor

@@ -239,6 +239,8 @@ pub fn unqualify(select: &mut Select) {
     let alias = match relation {
         TableFactor::Table { alias, .. }
         | TableFactor::Derived { alias, .. }
+        | TableFactor::Pivot { alias, .. }
+        | TableFactor::Unpivot { alias, .. }
         | TableFactor::UNNEST { alias, with_offset: false, .. } => alias.as_ref(),
         _ => return,
     };
@@ -248,6 +250,7 @@ pub fn unqualify(select: &mut Select) {
     // Without an alias it may have had one of ours.
     let variable = alias.map_or(NAMELESS, |alias| alias.name.value.as_str());
     let mut unqualifying = Unqualifying { variable: variable.to_ascii_lowercase(), queries: 0 };
+    let _ = VisitMut::visit(&mut select.projection, &mut unqualifying);
     let _ = VisitMut::visit(&mut select.selection, &mut unqualifying);
     let _ = VisitMut::visit(&mut select.having, &mut unqualifying);
     let _ = VisitMut::visit(&mut select.qualify, &mut unqualifying);

@@ -186,3 +186,85 @@ fn what_the_second_review_found_stays_found() {
         assert_eq!(code(neighbour), None, "{neighbour}: {}", sent(neighbour));
     }
 }
+
+/// The third review: what a query in an expression takes of the rows around by its FROM, or hides.
+#[test]
+fn what_from_carries_in_from_around_is_denied_or_shielded() {
+    for (text, neighbour) in [
+        (
+            "SELECT c.id FROM app.customers AS c WHERE EXISTS(SELECT 1 FROM (SELECT c.credit AS x FROM app.currencies) AS k WHERE 1 / (k.x - 5) > 0)",
+            "SELECT c.id FROM app.customers AS c WHERE EXISTS(SELECT 1 FROM (SELECT rate AS x FROM app.currencies) AS k WHERE 1 / (k.x - 5) > 0)",
+        ),
+        (
+            "SELECT c.id FROM app.customers AS c WHERE EXISTS(SELECT 1 FROM (SELECT 1 / (c.credit - 5) AS x FROM app.currencies) AS k WHERE k.x > 0)",
+            "SELECT c.id FROM app.customers AS c WHERE EXISTS(SELECT 1 FROM (SELECT 1 / rate AS x FROM app.currencies) AS k WHERE k.x > 0)",
+        ),
+        (
+            "SELECT (SELECT COUNT(*) FROM (SELECT c.*) AS k WHERE 1 / (credit - 5) > 0) FROM app.customers AS c",
+            "SELECT (SELECT COUNT(*) FROM (SELECT c.*) AS k WHERE credit > 0) FROM app.customers AS c",
+        ),
+        (
+            "SELECT c.id FROM app.customers AS c WHERE EXISTS(SELECT 1 / (c.credit - 5) FROM app.currencies EXCEPT DISTINCT SELECT 1)",
+            "SELECT c.id FROM app.customers AS c WHERE EXISTS(SELECT c.credit FROM app.currencies EXCEPT DISTINCT SELECT 1)",
+        ),
+        (
+            "SELECT c.id FROM app.customers AS c WHERE EXISTS(SELECT 1 FROM (SELECT STRUCT('tenant-a' AS tenant_id, c.credit AS credit) AS c) AS k WHERE 1 / (c.credit - 5) > 0)",
+            "SELECT c.id FROM app.customers AS c WHERE EXISTS(SELECT 1 FROM (SELECT c.credit AS credit) AS k WHERE k.credit > 0)",
+        ),
+        (
+            "SELECT c.id FROM app.customers AS c WHERE EXISTS(SELECT STRUCT('tenant-a' AS tenant_id, c.credit AS credit) AS c FROM app.currencies AS k WHERE TRUE QUALIFY 1 / (c.credit - 5) > 0 AND ROW_NUMBER() OVER () = 1)",
+            "SELECT c.id FROM app.customers AS c WHERE EXISTS(SELECT STRUCT('tenant-a' AS tenant_id, c.credit AS credit) AS d FROM app.currencies AS k WHERE TRUE QUALIFY 1 / (c.credit - 5) > 0 AND ROW_NUMBER() OVER () = 1)",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE EXISTS(SELECT 1 FROM app.currencies AS k WHERE ARRAY_LENGTH(ARRAY_FILTER([1, 2], e -> 1 / e > 0)) > 0)",
+            "SELECT id FROM app.customers WHERE ARRAY_LENGTH(ARRAY_FILTER([1, 2], e -> 1 / e > 0)) > 0",
+        ),
+    ] {
+        assert_eq!(code(text), Some(DenialCode::LeakPossible), "{text}: {}", sent(text));
+        assert_eq!(code(neighbour), None, "{neighbour}: {}", sent(neighbour));
+    }
+    for (text, part) in [
+        (
+            "SELECT (SELECT COUNT(*) FROM own_tenant_a.t AS k WHERE FALSE HAVING 1 / (c.credit - 5) > 0) FROM app.customers AS c",
+            "HAVING IF(`c`.`tenant_id` = 'tenant-a', 1 / (c.credit - 5) > 0, FALSE)",
+        ),
+        // The name of the table below PIVOT is gone.
+        (
+            "SELECT c.id FROM app.customers AS c WHERE EXISTS(SELECT 1 FROM app.currencies AS c PIVOT(SUM(rate) FOR code IN ('EUR')) AS p WHERE 1 / (c.credit - 5) > 0)",
+            "WHERE IF(`c`.`tenant_id` = 'tenant-a', 1 / (c.credit - 5) > 0, FALSE)",
+        ),
+        // An array of the rows around has no elements for anybody else.
+        (
+            "SELECT (SELECT COUNT(*) FROM UNNEST([c.credit]) AS x WHERE 1 / (x - 5) > 0) FROM app.customers AS c",
+            "FROM UNNEST(IF(`c`.`tenant_id` = 'tenant-a', [c.credit], NULL)) AS x WHERE 1 / (x - 5) > 0",
+        ),
+        (
+            "SELECT c.id FROM app.customers AS c WHERE EXISTS(SELECT 1 FROM c.tags AS t WHERE CAST(t AS INT64) > 0)",
+            "UNNEST(IF(`c`.`tenant_id` = 'tenant-a', `c`.`tags`, NULL)) AS t",
+        ),
+        (
+            "SELECT (SELECT COUNT(*) FROM app.currencies AS k WHERE NET.IP_TRUNC(b'1234', credit) IS NOT NULL) FROM app.customers AS c",
+            "NET.IP_TRUNC(B'1234', `k`.credit)",
+        ),
+        (
+            "SELECT (SELECT COUNT(*) FROM app.currencies AS k WHERE 1 / ((SELECT AS STRUCT c.*).credit - 5) > 0) FROM app.customers AS c",
+            "WHERE IF(`c`.`tenant_id` = 'tenant-a', 1 / (",
+        ),
+        (
+            "SELECT (SELECT COUNT(*) FROM app.currencies AS k WHERE 1 / (z.x - 5) > 0) FROM app.customers AS q, UNNEST([STRUCT(q.credit AS x)]) AS z",
+            "WHERE IF(`q`.`tenant_id` = 'tenant-a', 1 / (z.x - 5) > 0, FALSE)",
+        ),
+        (
+            "SELECT 1 FROM app.orders AS o LEFT JOIN UNNEST([1 / (o.total - 5)]) AS q WITH OFFSET LOOKUP JOIN app.currencies AS k ON TRUE WHERE id > 0",
+            "WITH OFFSET `LOOKUP` JOIN",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE EXISTS(SELECT 1 FROM app.currencies AS k WHERE EXTRACT(DAY FROM k.day) / DATE_DIFF(k.day, k.day, WEEK(MONDAY)) > 0)",
+            "WEEK(MONDAY)",
+        ),
+    ] {
+        let sent = sent(text);
+        let same = sent.to_ascii_lowercase().contains(&part.to_ascii_lowercase());
+        assert!(same, "{text}\n{sent}\n{part}");
+    }
+}
